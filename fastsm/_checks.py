@@ -1,0 +1,187 @@
+"""The one place that looks at arguments and says what is wrong with them.
+
+Every function returns the argument in the form that the rest works with, or raises TypeError (wrong type or
+dtype) or ValueError (wrong shape or value) with one sentence: the argument, what was expected, what came.
+"""
+
+import math
+import operator
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__: list[str] = []
+
+Array: TypeAlias = NDArray[Any]
+
+REAL_DTYPES = "float16, bfloat16, float32, float64, an integer or bool"
+
+
+def is_floating(dtype: np.dtype[Any]) -> bool:
+    """Whether fastsm computes with this dtype as it is, or in float32 and back."""
+    return dtype.name in ("float16", "float32", "float64", "bfloat16")
+
+
+def array(name: str, value: ArrayLike) -> Array:
+    """Return an array of real numbers."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"`{name}` must be an ordinary array, got a masked array: pass its data, and `where=~{name}.mask`"
+        )
+    result = np.asarray(value)
+    if not (is_floating(result.dtype) or result.dtype.kind in "biu"):
+        raise TypeError(f"`{name}` must have dtype {REAL_DTYPES}, got {result.dtype}")
+    return result
+
+
+def result_dtype(*arrays: Array) -> np.dtype[Any]:
+    """Return the dtype of the result: that of the first array, float64 for integers and bools."""
+    dtype = arrays[0].dtype.newbyteorder("=")
+    return dtype if is_floating(dtype) else np.dtype(np.float64)
+
+
+def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype that the kernels compute in for results of `dtype`."""
+    return np.dtype(np.float64) if dtype == np.float64 else np.dtype(np.float32)
+
+
+def same_shape(name: str, value: Array, shape: tuple[int, ...]) -> Array:
+    """Return an array of this shape."""
+    if value.shape != shape:
+        raise ValueError(f"`{name}` must have shape {shape}, got {value.shape}")
+    return value
+
+
+def axis(value: object, ndim: int) -> int:
+    """Return the axis, counted from the front; an array without axes counts as one with one."""
+    ndim = max(ndim, 1)
+    if not hasattr(value, "__index__"):
+        raise TypeError(f"`axis` must be an integer, got {value!r}")
+    result = operator.index(value)
+    if not -ndim <= result < ndim:
+        raise np.exceptions.AxisError(f"`axis` must be from {-ndim} to {ndim - 1}, got {result}")
+    return result % ndim
+
+
+def number(name: str, value: object) -> float:
+    """Return a real number."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"`{name}` must be a number, got {value!r}")
+    return float(value)
+
+
+def temperature(value: object) -> float:
+    """Return a temperature."""
+    result = number("temperature", value)
+    if not 0 < result < math.inf:
+        raise ValueError(f"`temperature` must be positive and finite, got {value!r}")
+    if math.isinf(1 / result):
+        raise ValueError(f"`temperature` must have a finite inverse, got {value!r}")
+    return result
+
+
+def label_smoothing(value: object) -> float:
+    """Return a label smoothing."""
+    result = number("label_smoothing", value)
+    if not 0 <= result <= 1:
+        raise ValueError(f"`label_smoothing` must be from 0 to 1, got {value!r}")
+    return result
+
+
+def reduction(value: object) -> str:
+    """Return a reduction."""
+    if not isinstance(value, str):
+        raise TypeError(f"`reduction` must be 'mean', 'sum' or 'none', got {value!r}")
+    if value not in ("mean", "sum", "none"):
+        raise ValueError(f"`reduction` must be 'mean', 'sum' or 'none', got {value!r}")
+    return value
+
+
+def mask(value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Return `where` at the shape of the array that it masks."""
+    result = np.asarray(value)
+    if result.dtype != np.bool_:
+        raise TypeError(f"`where` must have dtype bool, got {result.dtype}")
+    try:
+        return np.broadcast_to(result, shape)
+    except ValueError:
+        message = f"`where` must have a shape that broadcasts to {shape}, got {result.shape}"
+        raise ValueError(message) from None
+
+
+def out(value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return an array that results of this shape and dtype can be written to."""
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"`out` must be a NumPy array, got {type(value).__name__}")
+    if value.dtype.newbyteorder("=") != dtype:
+        raise TypeError(f"`out` must have dtype {dtype}, got {value.dtype}")
+    same_shape("out", value, shape)
+    if not value.flags.writeable:
+        raise ValueError("`out` must be writeable, got a read-only array")
+    if value.size and any(n > 1 and step == 0 for n, step in zip(shape, value.strides, strict=True)):
+        raise ValueError("`out` must have an element for each result, got an array with a stride of 0")
+    return value
+
+
+def no_overlap(out: Array, name: str, other: Array, *, may_be_same: bool) -> None:
+    """Check that `out` is `other` (where it may be) or shares no memory with it."""
+    if not np.may_share_memory(out, other):
+        return
+    same = (
+        out.__array_interface__["data"] == other.__array_interface__["data"]
+        and out.strides == other.strides
+        and out.dtype == other.dtype
+    )
+    if may_be_same and same and out.shape == other.shape:
+        return
+    try:
+        shared = np.shares_memory(out, other, max_work=100_000)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        shared = True
+    if shared:
+        unless = f" unless it is `{name}` itself" if may_be_same else ""
+        raise ValueError(f"`out` must not overlap `{name}`{unless}, got an array that shares its memory")
+
+
+def weights(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Return class or sample weights in float64."""
+    result = same_shape(name, array(name, value), shape)
+    return np.ascontiguousarray(result, dtype=np.float64).reshape(shape)
+
+
+def num_threads(value: object, name: str = "num_threads") -> int:
+    """Return a number of threads."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"`{name}` must be an integer of at least 1, got {value!r}")
+    result = operator.index(value)
+    if result < 1:
+        raise ValueError(f"`{name}` must be an integer of at least 1, got {value!r}")
+    return result
+
+
+def ignore_index(value: object) -> int | None:
+    """Return the label to ignore, None if no label can equal it."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"`ignore_index` must be an integer, got {value!r}")
+    result = operator.index(value)
+    return result if -(2**63) <= result < 2**63 else None
+
+
+def targets(value: ArrayLike, shape: tuple[int, ...], rows: tuple[int, ...]) -> Array:
+    """Return integer labels, one a row, or floating probabilities at the shape of the logits."""
+    result = np.asarray(value)
+    if result.dtype.kind in "iu":
+        return same_shape("targets", result, rows)
+    if not is_floating(result.dtype):
+        raise TypeError(
+            f"`targets` must have an integer dtype (labels) or a floating one (probabilities), got {result.dtype}"
+        )
+    return same_shape("targets", result, shape)
+
+
+def bad_label(targets: Array, classes: int, row: int) -> ValueError:
+    """Return the error for a label out of range in row number `row`."""
+    position = tuple(int(i) for i in np.unravel_index(row, targets.shape)) if targets.ndim else ()
+    where = "" if not position else f" at position {position[0] if len(position) == 1 else position}"
+    return ValueError(f"`targets` must lie in [0, {classes}), got {targets[position]}{where}")

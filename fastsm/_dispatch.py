@@ -1,0 +1,249 @@
+"""The general path of the functional API: any layout, any dtype, any option.
+
+The kernels work on float32 and float64 arrays whose rows or columns are contiguous, wherever those lie. What
+does not fit is copied into something that does, worked on in place, and copied back.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastsm import _checks, _threads
+from fastsm._checks import Array
+from fastsm._isa import kernels
+
+__all__: list[str] = []
+
+# As src/task.pxi counts them.
+SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, SOFTMAX_VJP, LOG_SOFTMAX_VJP = range(5)
+
+
+def on_logits(
+    operation: int,
+    x: ArrayLike,
+    axis: object,
+    temperature: object,
+    where: ArrayLike | None,
+    out: object,
+    num_threads: object,
+) -> Any:
+    """Softmax or log_softmax."""
+    logits = _checks.array("x", x)
+    axis = _checks.axis(axis, logits.ndim)
+    scale = 1 / _checks.temperature(temperature)
+    threads = None if num_threads is None else _checks.num_threads(num_threads)
+    dtype = _checks.result_dtype(logits)
+    result = None if out is None else _checks.out(out, logits.shape, dtype)
+    if result is not None:
+        _checks.no_overlap(result, "x", logits, may_be_same=True)
+    mask = None if where is None else _checks.mask(where, logits.shape)
+    work = _checks.compute_dtype(dtype)
+    if mask is not None:
+        logits = _masked(logits, mask, work)
+    if result is None:
+        result = np.empty_like(logits, dtype=dtype, subok=False)
+    return _finish(out, _run(operation, logits, None, result, axis, scale, threads, work, mask))
+
+
+def logsumexp(
+    x: ArrayLike, axis: object, where: ArrayLike | None, keepdims: object, out: object, num_threads: object
+) -> Any:
+    """Logsumexp."""
+    logits = _checks.array("x", x)
+    axis = _checks.axis(axis, logits.ndim)
+    threads = None if num_threads is None else _checks.num_threads(num_threads)
+    dtype = _checks.result_dtype(logits)
+    work = _checks.compute_dtype(dtype)
+    shape = logits.shape[:axis] + ((1,) if keepdims and logits.ndim else ()) + logits.shape[axis + 1 :]
+    result = None if out is None else _checks.out(out, shape, dtype)
+    if result is not None:
+        _checks.no_overlap(result, "x", logits, may_be_same=False)
+    if where is not None:
+        logits = _masked(logits, _checks.mask(where, logits.shape), work)
+    logits = logits.reshape(logits.shape or (1,))
+    values = np.full(shape, -np.inf, work)
+    if logits.size:
+        flat = values.reshape(-1)
+        if not _apply(LOGSUMEXP, logits, None, flat, axis, 1.0, threads):
+            _apply(LOGSUMEXP, np.array(logits, dtype=work, order="C"), None, flat, axis, 1.0, threads)
+    if result is None:
+        return values.astype(dtype, copy=False)[()]
+    result[...] = values
+    return result
+
+
+def vjp(
+    operation: int,
+    name: str,
+    y: ArrayLike,
+    dy: ArrayLike,
+    axis: object,
+    temperature: object,
+    out: object,
+    num_threads: object,
+) -> Any:
+    """softmax_vjp or log_softmax_vjp; `name` is what the function calls its first argument."""
+    output = _checks.array(name, y)
+    gradient = _checks.array("dy", dy)
+    _checks.same_shape("dy", gradient, output.shape)
+    axis = _checks.axis(axis, output.ndim)
+    scale = 1 / _checks.temperature(temperature)
+    threads = None if num_threads is None else _checks.num_threads(num_threads)
+    dtype = _checks.result_dtype(output)
+    if _checks.result_dtype(gradient) != dtype:
+        raise TypeError(f"`dy` must have the dtype of `{name}`, {dtype}, got {gradient.dtype}")
+    result = np.empty_like(output, dtype=dtype, subok=False) if out is None else _checks.out(out, output.shape, dtype)
+    _checks.no_overlap(result, name, output, may_be_same=True)
+    _checks.no_overlap(result, "dy", gradient, may_be_same=True)
+    work = _checks.compute_dtype(dtype)
+    return _finish(out, _run(operation, output, gradient, result, axis, scale, threads, work, None))
+
+
+def _masked(logits: Array, mask: Array, work: np.dtype[Any]) -> Array:
+    """Return a copy with -inf where the mask is False."""
+    copy = np.full(logits.shape, -np.inf, work)
+    np.copyto(copy, logits, where=mask, casting="same_kind" if logits.dtype.kind == "f" else "unsafe")
+    return copy
+
+
+def _finish(out: object, result: Array) -> Any:
+    """Return `out` itself where it was given; a NumPy scalar for an array without axes, as NumPy does."""
+    return result if out is not None else result[()]
+
+
+def _apply(
+    operation: int, x: Array, y: Array | None, out: Array, axis: int, scale: float, threads: int | None
+) -> bool:
+    """Let the kernels do it; False, and nothing done, if the layout does not suit them."""
+    if not kernels.apply(operation, x, y, out, axis, scale, 0, 0):
+        return False
+
+    def block(first: int, last: int) -> None:
+        kernels.apply(operation, x, y, out, axis, scale, first, last)
+
+    classes = x.shape[axis]
+    _threads.run(block, x.size // classes, classes, threads)
+    return True
+
+
+def _run(
+    operation: int,
+    x: Array,
+    y: Array | None,
+    out: Array,
+    axis: int,
+    scale: float,
+    threads: int | None,
+    work: np.dtype[Any],
+    mask: Array | None,
+) -> Array:
+    """Write the result of an operation into `out`, through copies where the kernels need them."""
+    if x.size == 0:
+        return out
+    values = out
+    if x.ndim == 0 or not _apply(operation, x, y, out, axis, scale, threads):
+        shape = x.shape or (1,)
+        x = np.array(x, dtype=work, order="C").reshape(shape)
+        y = None if y is None else np.array(y, dtype=work, order="C").reshape(shape)
+        values = x
+        _apply(operation, x, y, values, axis, scale, threads)
+    if mask is not None:
+        nothing_left = ~mask.any(axis=axis if mask.ndim else None, keepdims=True)
+        fill = 0.0 if operation == SOFTMAX else -np.inf
+        np.copyto(values, fill, where=nothing_left.reshape(nothing_left.shape or (1,)[: values.ndim]))
+    if values is not out:
+        out[...] = values.reshape(out.shape)
+    return out
+
+
+def cross_entropy(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    with_gradient: bool,
+    *,
+    axis: object,
+    class_weight: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    ignore_index: object,
+    label_smoothing: object,
+    temperature: object,
+    reduction: object,
+    num_threads: object,
+    out: object,
+) -> tuple[Any, Array | None]:
+    """Return the loss and, if asked for, its gradient over the logits."""
+    x = _checks.array("logits", logits)
+    if x.ndim == 0:
+        raise ValueError("`logits` must have at least one axis, got shape ()")
+    axis = _checks.axis(axis, x.ndim)
+    scale = 1 / _checks.temperature(temperature)
+    smoothing = _checks.label_smoothing(label_smoothing)
+    how = _checks.reduction(reduction)
+    threads = None if num_threads is None else _checks.num_threads(num_threads)
+    classes, rows = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
+    dtype = _checks.result_dtype(x)
+    work = _checks.compute_dtype(dtype)
+
+    y = _checks.targets(targets, x.shape, rows)
+    is_index = y.dtype.kind in "iu"
+    ignored = None
+    if ignore_index is not None:
+        ignored = _checks.ignore_index(ignore_index)
+        if not is_index:
+            raise ValueError(f"`ignore_index` must be None with probability targets, got {ignore_index!r}")
+    by_class = None if class_weight is None else _checks.weights("class_weight", class_weight, (classes,))
+    by_row = None if sample_weight is None else _checks.weights("sample_weight", sample_weight, rows)
+    gradient = None
+    if with_gradient:
+        gradient = np.empty_like(x, dtype=dtype, subok=False) if out is None else _checks.out(out, x.shape, dtype)
+        _checks.no_overlap(gradient, "logits", x, may_be_same=True)
+        others = {"targets": targets, "class_weight": class_weight, "sample_weight": sample_weight}
+        for name, other in others.items():
+            if isinstance(other, np.ndarray):
+                _checks.no_overlap(gradient, name, other, may_be_same=False)
+
+    if is_index:
+        labels = np.ascontiguousarray(y, dtype=np.int64)
+        bad, weight = kernels.check_labels(labels, classes, ignored, by_class, by_row)
+        if bad >= 0:
+            raise _checks.bad_label(y, classes, bad)
+        y = labels
+    else:
+        weight = float(x.size // classes if classes else 0) if by_row is None else kernels.total(by_row)
+
+    if x.size == 0 or (how == "mean" and weight == 0):
+        if gradient is not None:
+            gradient[...] = 0
+        return (np.zeros(rows, dtype)[()] if how == "none" else dtype.type(0)), gradient
+
+    losses = np.empty(rows, work)
+    by_class = None if by_class is None else by_class.astype(work)
+    by_row = None if by_row is None else by_row.astype(work)
+
+    def attempt(x: Array, y: Array, gradient: Array | None, first: int, last: int) -> int | None:
+        return kernels.cross_entropy(
+            x, y, is_index, gradient, losses, axis, by_class, by_row, ignored, smoothing, scale,
+            1 / weight if how == "mean" else 1.0, first, last,
+        )  # fmt: skip
+
+    if not is_index:
+        y = y.astype(work, copy=False)
+    values = gradient
+    if attempt(x, y, gradient, 0, 0) is None:
+        x = np.array(x, dtype=work, order="C")
+        y = y if is_index else np.array(y, dtype=work, order="C")
+        values = x if with_gradient else None
+
+    def block(first: int, last: int) -> None:
+        bad = attempt(x, y, values, first, last)
+        if bad is not None and bad >= 0:
+            raise ValueError("`targets` must not change during the call, got a label that became out of range")
+
+    _threads.run(block, losses.size, classes, threads)
+    if gradient is not None and values is not gradient and values is not None:
+        gradient[...] = values
+    if how == "none":
+        return losses.astype(dtype, copy=False)[()], gradient
+    total = kernels.total(losses)
+    return dtype.type(total / weight if how == "mean" else total), gradient

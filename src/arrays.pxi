@@ -1,0 +1,411 @@
+# Arrays as the kernels see them, and the functions that Python calls.
+
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_IsContiguous, PyBuffer_Release
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from numpy import empty, empty_like, float32, float64, ndarray
+
+cdef extern from "Python.h":
+    int PyObject_GetBuffer(object, Py_buffer *, int) noexcept
+    void PyErr_Clear()
+
+# Below this many elements a call is over before giving up the GIL pays.
+cdef enum:
+    KEEP_GIL = 4096
+
+cdef struct Views:
+    Py_buffer[6] view              # at most: logits, targets, grad, losses, two weights
+    int count
+
+
+cdef Py_buffer *acquire(Views *views, object array, bint writable) noexcept:
+    """The array's buffer, released by `release`; NULL unless it is aligned and of one native type."""
+    cdef Py_buffer *view = &views.view[views.count]
+    cdef int i, flags = PyBUF_STRIDES | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0)
+    if type(array) is not ndarray:
+        return NULL
+    if PyObject_GetBuffer(array, view, flags) < 0:
+        PyErr_Clear()
+        return NULL
+    views.count += 1
+    if view.format[0] == 0 or view.format[1] != 0 or <size_t>view.buf % view.itemsize:
+        return NULL
+    for i in range(view.ndim):
+        if view.strides[i] % view.itemsize:
+            return NULL
+    return view
+
+
+cdef void release(Views *views) noexcept:
+    cdef int i
+    for i in range(views.count):
+        PyBuffer_Release(&views.view[i])
+    views.count = 0
+
+
+cdef bint fold(Py_buffer *view, int first, int last, Py_ssize_t *count, Py_ssize_t *stride) noexcept:
+    """Axes first to last - 1 as one: its length, and its stride in elements. False if they do not merge."""
+    cdef int k
+    count[0] = 1
+    stride[0] = 0
+    for k in range(last - 1, first - 1, -1):
+        if view.shape[k] == 1:
+            continue
+        if count[0] == 1:
+            stride[0] = view.strides[k]
+        elif view.strides[k] != stride[0] * count[0]:
+            return False
+        count[0] *= view.shape[k]
+    stride[0] //= view.itemsize
+    return True
+
+
+cdef bint place(Py_buffer *view, int axis, Task *task, Operand *operand, bint is_first) noexcept:
+    """Describe an array to the kernels; the first one decides between rows and lanes for all."""
+    cdef Py_ssize_t outer, inner, n = view.shape[axis]
+    cdef bint swap
+    operand.data = <char *>view.buf
+    operand.step = view.strides[axis] // view.itemsize if n > 1 else 1
+    if not (
+        fold(view, 0, axis, &outer, &operand.outer)
+        and fold(view, axis + 1, view.ndim, &inner, &operand.inner)
+    ):
+        return False
+    # A matrix in Fortran order has its rows side by side, like the columns of one in C order.
+    swap = outer > 1 and inner == 1 and operand.step != 1
+    if swap:
+        outer, inner = inner, outer
+        operand.outer, operand.inner = operand.inner, operand.outer
+    if is_first:
+        task.outer, task.classes, task.inner, task.lanes = outer, n, inner, inner > 1
+    if outer != task.outer or n != task.classes or inner != task.inner:
+        return False
+    return operand.inner == 1 if task.lanes else operand.step == 1
+
+
+cdef bint overlap(Py_buffer *a, Py_buffer *b) noexcept:
+    """Whether two contiguous arrays share memory, other than by being the same."""
+    cdef char *p = <char *>a.buf
+    cdef char *q = <char *>b.buf
+    return p != q and p < q + b.len and q < p + a.len
+
+
+cdef void perform(Task *task, char format, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    if format == c"f":
+        run(<vf *>NULL, task, first, last)
+    else:
+        run(<vd *>NULL, task, first, last)
+
+
+cdef void perform_all(Task *task, char format) noexcept:
+    """All rows; gives up the GIL where that pays."""
+    cdef Py_ssize_t rows = task.outer * task.inner
+    if rows * task.classes < KEEP_GIL:
+        perform(task, format, 0, rows)
+    else:
+        with nogil:
+            perform(task, format, 0, rows)
+
+
+cdef bint same_kind(Py_buffer *a, Py_buffer *b) noexcept:
+    """Whether two arrays have one type and shape."""
+    cdef int k
+    if a.format[0] != b.format[0] or a.ndim != b.ndim:
+        return False
+    for k in range(a.ndim):
+        if a.shape[k] != b.shape[k]:
+            return False
+    return True
+
+
+cdef bint is_real(Py_buffer *view) noexcept:
+    return view != NULL and (view.format[0] == c"f" or view.format[0] == c"d") and view.ndim > 0
+
+
+cdef bint is_plain(Py_buffer *view) noexcept:
+    """Whether the short paths take the array as it is: C-contiguous float32 or float64, not empty."""
+    return is_real(view) and view.len > 0 and PyBuffer_IsContiguous(view, c"C")
+
+
+cdef bint is_labels(Py_buffer *view) noexcept:
+    return (
+        view != NULL and view.itemsize == 8 and (view.format[0] == c"l" or view.format[0] == c"q")
+        and PyBuffer_IsContiguous(view, c"C")
+    )
+
+
+cdef void clear(Task *task, Operation operation, double scale) noexcept:
+    memset(task, 0, sizeof(Task))
+    task.operation = operation
+    task.scale = scale
+    task.gradient_scale = 1.0
+    task.bad_row = -1
+
+
+# ---- the short paths: one call, no questions ----
+
+def quick(int operation, x, y, out, axis, temperature, Py_ssize_t limit):
+    """The operation on plain arrays of at most `limit` elements: the result, or None where that is not so.
+
+    The VJPs have their output in `x` and their gradient in `y`. logsumexp takes no `out` here.
+    """
+    cdef Task task
+    cdef Views views
+    cdef Py_buffer *vx
+    cdef Py_buffer *vy = NULL
+    cdef Py_buffer *vo
+    cdef Py_ssize_t k
+    if type(axis) is not int or type(temperature) is not float or not 0.0 < temperature < INFINITY:
+        return None
+    if operation == LOGSUMEXP and out is not None:
+        return None
+    clear(&task, <Operation>operation, 1.0 / <double>temperature)
+    views.count = 0
+    try:
+        vx = acquire(&views, x, False)
+        if not is_plain(vx) or vx.len // vx.itemsize > limit or not -vx.ndim <= axis < vx.ndim:
+            return None
+        k = axis
+        if k < 0:
+            k += vx.ndim
+        place(vx, k, &task, &task.x, True)
+        if y is not None:
+            vy = acquire(&views, y, False)
+            if not is_plain(vy) or not same_kind(vx, vy):
+                return None
+            place(vy, k, &task, &task.y, False)
+        if operation == LOGSUMEXP:
+            shape = x.shape
+            out = empty(shape[:k] + shape[k + 1:], x.dtype)
+            task.row_out = acquire(&views, out, True).buf
+            perform_all(&task, vx.format[0])
+            return out if vx.ndim > 1 else out[()]
+        if out is None:
+            out = empty_like(x)
+        vo = acquire(&views, out, True)
+        if not is_plain(vo) or not same_kind(vx, vo) or overlap(vx, vo) or (vy != NULL and overlap(vy, vo)):
+            return None
+        place(vo, k, &task, &task.out, False)
+        perform_all(&task, vx.format[0])
+        return out
+    finally:
+        release(&views)
+
+
+def quick_cross_entropy(
+    logits, targets, out, bint with_grad, axis, class_weight, sample_weight, ignore_index, label_smoothing,
+    temperature, reduction, num_threads, Py_ssize_t limit,
+):
+    """Mean loss over plain logits and int64 labels without options, and the gradient; None elsewhere."""
+    cdef Task task
+    cdef Views views
+    cdef Py_buffer *vx
+    cdef Py_buffer *vt
+    cdef Py_buffer *vo
+    cdef Py_ssize_t rows
+    cdef double weight
+    if (
+        class_weight is not None or sample_weight is not None or ignore_index is not None
+        or num_threads is not None or type(label_smoothing) is not float or label_smoothing != 0.0
+        or type(temperature) is not float or temperature != 1.0 or type(axis) is not int or axis != -1
+        or type(reduction) is not str or reduction != "mean"
+    ):
+        return None
+    clear(&task, CROSS_ENTROPY, 1.0)
+    views.count = 0
+    try:
+        vx = acquire(&views, logits, False)
+        vt = acquire(&views, targets, False)
+        if not is_plain(vx) or vx.len // vx.itemsize > limit or not is_labels(vt) or vt.ndim != vx.ndim - 1:
+            return None
+        for k in range(vt.ndim):
+            if vt.shape[k] != vx.shape[k]:
+                return None
+        place(vx, vx.ndim - 1, &task, &task.x, True)
+        rows = task.outer
+        task.labels = <const int64_t *>vt.buf
+        if find_bad_label(&task, rows, &weight) >= 0:
+            return None
+        if with_grad:
+            if out is None:
+                out = empty_like(logits)
+            vo = acquire(&views, out, True)
+            if not is_plain(vo) or not same_kind(vx, vo) or overlap(vx, vo) or overlap(vt, vo):
+                return None
+            place(vo, vx.ndim - 1, &task, &task.out, False)
+        task.gradient_scale = 1.0 / rows
+        task.row_out = malloc(rows * vx.itemsize)
+        if task.row_out == NULL:
+            raise MemoryError("no memory for the losses of the rows")
+        perform_all(&task, vx.format[0])
+        weight = sum_of(task.row_out, rows, vx.format[0]) / rows
+        free(task.row_out)
+        if task.bad_row >= 0:
+            raise ValueError("`targets` changed during the call, and now holds a label out of range")
+        loss = float32(weight) if vx.format[0] == c"f" else float64(weight)
+        return (loss, out) if with_grad else loss
+    finally:
+        release(&views)
+
+
+# ---- the general paths: the caller has checked everything but the layout ----
+
+def apply(int operation, x, y, out, int axis, double scale, Py_ssize_t first, Py_ssize_t last):
+    """Rows first to last - 1 of the operation; False, and nothing done, if the layout does not fit.
+
+    For logsumexp `out` is a contiguous array with an element for each row.
+    """
+    cdef Task task
+    cdef Views views
+    cdef Py_buffer *vx
+    cdef Py_buffer *vo
+    clear(&task, <Operation>operation, scale)
+    views.count = 0
+    try:
+        vx = acquire(&views, x, False)
+        if not is_real(vx) or not place(vx, axis, &task, &task.x, True):
+            return False
+        if y is not None and not add(&views, y, False, axis, &task, &task.y):
+            return False
+        if operation == LOGSUMEXP:
+            vo = acquire(&views, out, True)
+            if vo == NULL or not PyBuffer_IsContiguous(vo, c"C"):
+                return False
+            task.row_out = vo.buf
+        elif not add(&views, out, True, axis, &task, &task.out):
+            return False
+        with nogil:
+            perform(&task, vx.format[0], first, last)
+        return True
+    finally:
+        release(&views)
+
+
+def cross_entropy(
+    logits, targets, bint is_index, grad, losses, int axis, class_weight, sample_weight, ignore_index,
+    double smoothing, double scale, double gradient_scale, Py_ssize_t first, Py_ssize_t last,
+):
+    """Losses, and the gradient unless `grad` is None, of rows first to last - 1.
+
+    Returns None, and has done nothing, if the layout does not fit; else the number of a row whose label was
+    out of range when it was used, or -1. What has one element a row or a class must be contiguous, labels
+    int64, the rest of the type of the logits.
+    """
+    cdef Task task
+    cdef Views views
+    cdef Py_buffer *vx
+    cdef Py_buffer *view
+    clear(&task, CROSS_ENTROPY if is_index and smoothing == 0 else SOFT_CROSS_ENTROPY, scale)
+    task.smoothing = smoothing
+    task.gradient_scale = gradient_scale
+    views.count = 0
+    try:
+        vx = acquire(&views, logits, False)
+        if not is_real(vx) or not place(vx, axis, &task, &task.x, True):
+            return None
+        if grad is not None and not add(&views, grad, True, axis, &task, &task.out):
+            return None
+        if is_index:
+            view = acquire(&views, targets, False)
+            if not is_labels(view):
+                return None
+            task.labels = <const int64_t *>view.buf
+            set_ignored(&task, ignore_index)
+        elif not add(&views, targets, False, axis, &task, &task.y):
+            return None
+        task.row_out = acquire(&views, losses, True).buf
+        if class_weight is not None:
+            task.class_weight = acquire(&views, class_weight, False).buf
+        if sample_weight is not None:
+            task.sample_weight = acquire(&views, sample_weight, False).buf
+        with nogil:
+            perform(&task, vx.format[0], first, last)
+        return task.bad_row
+    finally:
+        release(&views)
+
+
+def check_labels(labels, Py_ssize_t classes, ignore_index, class_weight, sample_weight):
+    """(first row with a label out of range or -1, total weight of the rows that take part).
+
+    Contiguous arrays: int64 labels, float64 weights.
+    """
+    cdef Task task
+    cdef Views views
+    cdef Py_buffer *view
+    cdef double weight = 0.0
+    clear(&task, CROSS_ENTROPY, 1.0)
+    task.classes = classes
+    views.count = 0
+    try:
+        set_ignored(&task, ignore_index)
+        view = acquire(&views, labels, False)
+        task.labels = <const int64_t *>view.buf
+        if class_weight is not None:
+            task.class_weight = acquire(&views, class_weight, False).buf
+        if sample_weight is not None:
+            task.sample_weight = acquire(&views, sample_weight, False).buf
+        bad = find_bad_label(&task, view.len // 8, &weight)
+        return bad, weight
+    finally:
+        release(&views)
+
+
+def total(values):
+    """Sum of a contiguous float array, in double."""
+    cdef Views views
+    cdef Py_buffer *view
+    views.count = 0
+    try:
+        view = acquire(&views, values, False)
+        return sum_of(view.buf, view.len // view.itemsize, view.format[0])
+    finally:
+        release(&views)
+
+
+cdef bint add(Views *views, object array, bint writable, int axis, Task *task, Operand *operand) noexcept:
+    """Acquire and describe a second or third array, of the type of the first."""
+    cdef Py_buffer *view = acquire(views, array, writable)
+    return view != NULL and same_kind(&views.view[0], view) and place(view, axis, task, operand, False)
+
+
+cdef void set_ignored(Task *task, object ignore_index):
+    if ignore_index is not None:
+        task.has_ignore = True
+        task.ignore_index = ignore_index
+
+
+cdef Py_ssize_t find_bad_label(Task *task, Py_ssize_t rows, double *weight) noexcept nogil:
+    """The first row whose label is out of range, or -1; the total weight of the others that take part."""
+    cdef Py_ssize_t i
+    cdef int64_t label
+    cdef double new, part, total = 0.0, lost = 0.0
+    for i in range(rows):
+        label = task.labels[i]
+        if task.has_ignore and label == task.ignore_index:
+            continue
+        if not 0 <= label < task.classes:
+            return i
+        part = class_weight(<vd *>NULL, task, label) * sample_weight(<vd *>NULL, task, i)
+        new = total + part
+        lost += (total - (new - (new - total))) + (part - (new - total))
+        total = new
+    weight[0] = total + lost
+    return -1
+
+
+cdef double sum_of(void *values, Py_ssize_t count, char format) noexcept nogil:
+    """Sum in double: eight partial sums over each CHUNK elements, compensated from chunk to chunk."""
+    cdef Py_ssize_t i = 0, stop
+    cdef double total = 0.0, lost = 0.0, new, s
+    while i < count:
+        stop = min(i + CHUNK, count)
+        s = 0.0
+        while i < stop:
+            s += (<float *>values)[i] if format == c"f" else (<double *>values)[i]
+            i += 1
+        new = total + s
+        lost += (total - (new - (new - total))) + (s - (new - total))
+        total = new
+    return total + lost

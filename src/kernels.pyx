@@ -1,0 +1,40 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: freethreading_compatible=True, embedsignature=False
+"""The compiled kernels of fastsm, built once for each instruction set.
+
+From the bottom up:
+
+    simd.h, simd_real.h     two vector types and a dozen functions on them; all of the C
+    task.pxi                what a kernel is given
+    softmax.pxi, vjp.pxi, cross_entropy.pxi
+                            the kernels: for each operation one for long rows, whose lanes are classes, and one for
+                            short rows and for axes other than the last, whose lanes are rows
+    drive.pxi               chooses the family, brings rows into lanes, calls kernels
+    kernels.pyx             this file: the functions that Python calls
+
+Kernels check, allocate, raise and thread nothing. The functions here accept NumPy arrays that the kernels
+can work on as they lie in memory (float32 or float64 of this machine, aligned, rows or columns contiguous)
+and decline all others by returning None or False, before anything is written: fastsm/_arrays.py then makes
+copies that fit, or finds what is wrong and says so. They see arrays only through the buffer protocol.
+"""
+
+include "task.pxi"
+include "softmax.pxi"
+include "vjp.pxi"
+include "cross_entropy.pxi"
+include "drive.pxi"
+include "arrays.pxi"
+
+cdef extern from "cpu.h":
+    int cpu_has_avx2()
+    int cpu_has_avx512()
+
+
+def cpu_instruction_sets():
+    """The instruction sets of the variants that this CPU can run, best first."""
+    names = ["baseline"]
+    if cpu_has_avx2():
+        names.insert(0, "avx2")
+    if cpu_has_avx512():
+        names.insert(0, "avx512")
+    return tuple(names)

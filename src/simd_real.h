@@ -1,0 +1,208 @@
+/* The functions of simd.h for one element type; included once for float and once for double, with
+   REAL, INTEGER, VEC, NAME, REAL_LANES and the constants below defined, and undefined again at the end. */
+
+#define MASK NAME(mask)
+#define LANES NAME(LANES)
+enum { LANES = REAL_LANES };
+
+#if VECTOR_BYTES
+typedef REAL VEC __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+typedef INTEGER MASK __attribute__((vector_size(VECTOR_BYTES)));
+#define LANE(v, i) (v)[i]
+#define BITS(v) ((MASK)(v))
+#define FROM_BITS(b) ((VEC)(b))
+#define SELECT(mask, x, y) FROM_BITS(((mask) & BITS(x)) | (~(mask) & BITS(y)))
+#if defined(__clang__)
+#define INTERLEAVE(a, b, half) __builtin_shufflevector(a, b, half)
+#else
+#define INTERLEAVE(a, b, half) __builtin_shuffle(a, b, (MASK){half})
+#endif
+#else
+typedef REAL VEC;
+typedef INTEGER MASK;
+#define LANE(v, i) (v)
+static inline MASK NAME(bits)(VEC v) { MASK b; memcpy(&b, &v, sizeof b); return b; }
+static inline VEC NAME(from_bits)(MASK b) { VEC v; memcpy(&v, &b, sizeof v); return v; }
+#define BITS(v) NAME(bits)(v)
+#define FROM_BITS(b) NAME(from_bits)(b)
+#define SELECT(mask, x, y) ((mask) ? (x) : (y))
+#define INTERLEAVE(a, b, half) (a)             /* one lane: no rounds */
+#endif
+
+static inline ptrdiff_t NAME(lanes)(void) { return LANES; }
+
+/* The value in every lane. */
+static inline VEC NAME(splat)(double value)
+{
+    VEC zero = {0};
+    return zero + (REAL)value;
+}
+
+/* a > b ? a : b in each lane: b where a is NaN. The compilers make one instruction of the loop. */
+static inline VEC NAME(maximum)(VEC a, VEC b)
+{
+    VEC r;
+#pragma GCC unroll 1
+    for (int i = 0; i < LANES; i++)
+        LANE(r, i) = LANE(a, i) > LANE(b, i) ? LANE(a, i) : LANE(b, i);
+    return r;
+}
+
+/* a < b ? x : y in each lane. */
+static inline VEC NAME(select_less)(VEC a, VEC b, VEC x, VEC y) { return SELECT(a < b, x, y); }
+
+/* a == b ? x : y in each lane. */
+static inline VEC NAME(select_equal)(VEC a, VEC b, VEC x, VEC y) { return SELECT(a == b, x, y); }
+
+/* a * b, except that 0 times an infinity counts as 0; NaN stays NaN. */
+static inline VEC NAME(product)(VEC a, VEC b)
+{
+    VEC zero = {0};
+    return SELECT(a == zero, SELECT(b == b, zero, b), a * b);
+}
+
+/* The last `count` lanes of v, and `fill` in those before. */
+static inline VEC NAME(keep_last)(VEC v, ptrdiff_t count, double fill)
+{
+    MASK index;
+    for (int i = 0; i < LANES; i++)
+        LANE(index, i) = i;
+    return SELECT(index >= (INTEGER)(LANES - count), v, NAME(splat)(fill));
+}
+
+/* exp(d) for d <= 0. Error below 1 ULP; exp(0) = 1; NaN stays NaN; never subnormal: where the result
+   would be below 2^-125.5 (double: 2^-1021.5) it is exactly 0.
+
+   d = n ln2 + r with n an integer, |r| <= ln2/2 (W. J. Cody and W. Waite, Software Manual for the
+   Elementary Functions, 1980, ch. 6). Adding ROUNDING leaves n in the low bits of z. The bias in it is one
+   less than the exponent's and the coefficients are doubled: then n = -126 (-1022) gives an exponent
+   field of 0, which is the factor 0, and no blend is needed. */
+static inline VEC NAME(exp_nonpositive)(VEC d)
+{
+    static const REAL c[] = EXP_COEFFICIENTS;
+    const REAL magic = ROUNDING + (EXPONENT_BIAS - 1);
+    d = NAME(maximum)(NAME(splat)(EXP_LOWEST), d);
+    VEC z = d * LOG2_E + magic;
+    VEC n = z - magic;
+    VEC r = d - n * LN2_HIGH;
+    r = r - n * LN2_LOW;
+    VEC q = NAME(splat)(c[EXP_DEGREE]);
+    for (int i = EXP_DEGREE - 1; i >= 0; i--)
+        q = q * r + c[i];
+    VEC p = (q * r + 2) * r + 2;
+    return p * FROM_BITS(BITS(z) << MANTISSA_BITS);
+}
+
+/* log(1 + x) for 0 <= x < 2^31, NaN for NaN. Error below 2 ULP, relative to the result however small x is.
+
+   u = 1 + x = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - s (f - R), s = f/(2 + f)
+   (fdlibm, e_log.c); what the rounding of u lost comes back as (x - (u - 1)) / u (D. Goldberg, What Every
+   Computer Scientist Should Know About Floating-Point Arithmetic, 1991, theorem 4, by its first term). */
+static inline VEC NAME(log1p_nonnegative)(VEC x)
+{
+    static const REAL c[] = LOG_COEFFICIENTS;
+    const INTEGER one = (INTEGER)EXPONENT_BIAS << MANTISSA_BITS;
+    VEC u = x + 1;
+    VEC lost = (x - (u - 1)) / u;
+    MASK exponent = BITS(u) + (one - (INTEGER)SQRT_HALF_BITS);
+    /* u >= sqrt(1/2), so the biased exponent is positive and a logical shift would do as well. */
+    exponent = (exponent >> MANTISSA_BITS) - EXPONENT_BIAS;
+    VEC f = FROM_BITS(BITS(u) - (exponent << MANTISSA_BITS)) - 1;
+    VEC k = FROM_BITS(exponent + BITS(NAME(splat)(ROUNDING))) - ROUNDING;
+    VEC s = f / (f + 2);
+    VEC s2 = s * s;
+    VEC q = NAME(splat)(c[LOG_DEGREE]);
+    for (int i = LOG_DEGREE - 1; i >= 0; i--)
+        q = q * s2 + c[i];
+    return k * LN2_HIGH + (f - (s * (f - s2 * q) - (k * LN2_LOW + lost)));
+}
+
+/* The largest lane, and the sum of the lanes by a fixed tree, in every lane. One round pairs lane i with
+   lane i + LANES/2; after log2(LANES) rounds every lane holds the result of the same tree. */
+static inline VEC NAME(lanes_max)(VEC v)
+{
+#pragma GCC unroll 4
+    for (int round = 1; round < LANES; round *= 2)
+        v = NAME(maximum)(INTERLEAVE(v, v, LOW), INTERLEAVE(v, v, HIGH));
+    return v;
+}
+
+static inline VEC NAME(lanes_sum)(VEC v)
+{
+#pragma GCC unroll 4
+    for (int round = 1; round < LANES; round *= 2)
+        v = INTERLEAVE(v, v, LOW) + INTERLEAVE(v, v, HIGH);
+    return v;
+}
+
+/* The `count` elements at p (1 to LANES) and zeros; and back. A full vector is one instruction. */
+static inline VEC NAME(load)(const VEC *p, ptrdiff_t count)
+{
+    if (count == LANES)
+        return *p;
+    REAL part[LANES] = {0};
+    memcpy(part, p, (size_t)count * sizeof(REAL));
+    return *(const VEC *)part;
+}
+
+static inline void NAME(store)(VEC *p, ptrdiff_t count, VEC v)
+{
+    if (count == LANES)
+        *p = v;
+    else
+        memcpy(p, &v, (size_t)count * sizeof(REAL));
+}
+
+/* The element `index` elements after p, which need not lie inside *p. */
+static inline double NAME(element)(const VEC *p, ptrdiff_t index) { return ((const REAL *)p)[index]; }
+static inline void NAME(set_element)(VEC *p, ptrdiff_t index, double value) { ((REAL *)p)[index] = (REAL)value; }
+
+/* Transpose LANES vectors: `from`, `from_step` elements apart, to `to`, `to_step` elements apart. One round
+   interleaves vector i with vector i + LANES/2; after log2(LANES) rounds element j of vector i has become
+   element i of vector j. Vectors are stored in order, so that one may overwrite the end of the one before. */
+static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to, ptrdiff_t to_step)
+{
+    VEC v[LANES], next[LANES];
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++)
+        v[i] = *(const VEC *)((const REAL *)from + i * from_step);
+#pragma GCC unroll 4
+    for (int round = 1; round < LANES; round *= 2) {
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++) {
+            next[2 * i] = INTERLEAVE(v[i], v[i + LANES / 2], LOW);
+            next[2 * i + 1] = INTERLEAVE(v[i], v[i + LANES / 2], HIGH);
+        }
+        memcpy(v, next, sizeof v);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++)
+        *(VEC *)((REAL *)to + i * to_step) = v[i];
+}
+
+#undef REAL
+#undef INTEGER
+#undef VEC
+#undef NAME
+#undef REAL_LANES
+#undef LOW
+#undef HIGH
+#undef MANTISSA_BITS
+#undef EXPONENT_BIAS
+#undef ROUNDING
+#undef LOG2_E
+#undef LN2_HIGH
+#undef LN2_LOW
+#undef EXP_LOWEST
+#undef SQRT_HALF_BITS
+#undef EXP_COEFFICIENTS
+#undef EXP_DEGREE
+#undef LOG_COEFFICIENTS
+#undef LOG_DEGREE
+#undef MASK
+#undef LANES
+#undef LANE
+#undef BITS
+#undef FROM_BITS
+#undef SELECT
+#undef INTERLEAVE

@@ -1,0 +1,257 @@
+# softmax, log_softmax and logsumexp.
+#
+# A row kernel has the classes of one row in its lanes; numbers that belong to the row (maximum, sum) are
+# vectors with the same value in every lane. A tile kernel has one row in each lane: x points at class 0 of
+# the first row, and class j is `step` elements times j further.
+#
+# Both shift by the row's maximum m (P. Blanchard, D. J. Higham and N. J. Higham, Accurately computing the
+# log-sum-exp and softmax functions, IMA J. Numer. Anal. 41, 2021, alg. 4.1 and 4.2). `rest` is the sum of
+# the exponentials without the maximum's own exp(0) = 1: log(sum) = log1p(rest) keeps its relative accuracy
+# when the maximum dominates.
+#
+# The last vector of a row overlaps the one before it. It is loaded before anything is stored, so that
+# working in place writes the same bits twice instead of applying the function twice.
+
+
+# ---- one row ----
+
+cdef inline vec row_max(vec *x, Py_ssize_t n) noexcept nogil:
+    """Maximum of n >= lanes elements, ignoring NaN, in every lane."""
+    cdef Py_ssize_t width = lanes(x), full = n // width, i = 0
+    cdef vec m0 = at(x, n - width)[0]
+    cdef vec m1, m2, m3
+    m0 = maximum(m0, splat(m0, -INFINITY))
+    m1 = m0
+    m2 = m0
+    m3 = m0
+    while i + 4 <= full:
+        m0 = maximum(x[i], m0)
+        m1 = maximum(x[i + 1], m1)
+        m2 = maximum(x[i + 2], m2)
+        m3 = maximum(x[i + 3], m3)
+        i += 4
+    while i < full:
+        m0 = maximum(x[i], m0)
+        i += 1
+    return lanes_max(maximum(maximum(m0, m1), maximum(m2, m3)))
+
+
+cdef inline vec row_exp(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcept nogil:
+    """y = exp((x - m) scale); the sum of y, in every lane."""
+    cdef Py_ssize_t width = lanes(x), full = n // width, i = 0, stop
+    cdef vec last = at(x, n - width)[0]
+    cdef vec total = splat(m, 0.0)
+    cdef vec lost = total, s0, s1, s2, s3, e0, e1, e2, e3
+    while i < full:
+        s0 = splat(m, 0.0)
+        s1 = s0
+        s2 = s0
+        s3 = s0
+        stop = min(i + 4 * CHUNK, full)
+        while i + 4 <= stop:
+            e0 = exp_nonpositive((x[i] - m) * scale)
+            e1 = exp_nonpositive((x[i + 1] - m) * scale)
+            e2 = exp_nonpositive((x[i + 2] - m) * scale)
+            e3 = exp_nonpositive((x[i + 3] - m) * scale)
+            y[i] = e0
+            y[i + 1] = e1
+            y[i + 2] = e2
+            y[i + 3] = e3
+            s0 = s0 + e0
+            s1 = s1 + e1
+            s2 = s2 + e2
+            s3 = s3 + e3
+            i += 4
+        while i < stop:
+            e0 = exp_nonpositive((x[i] - m) * scale)
+            y[i] = e0
+            s0 = s0 + e0
+            i += 1
+        accumulate(&total, &lost, (s0 + s1) + (s2 + s3))
+    if n > full * width:
+        e0 = exp_nonpositive((last - m) * scale)
+        at(y, n - width)[0] = e0
+        lost = lost + keep_last(e0, n - full * width, 0.0)
+    return lanes_sum(total + lost)
+
+
+cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcept nogil:
+    """Sum of exp((x - m) scale) but for one maximum, in every lane; the exponentials go to y unless NULL."""
+    cdef Py_ssize_t width = lanes(x), full = n // width, i = 0, stop
+    cdef vec last = at(x, n - width)[0]
+    cdef vec zero = splat(m, 0.0)
+    cdef vec total = zero, lost = zero, top0 = zero, top1 = zero, s0, s1, d0, d1, e0, e1
+    while i < full:
+        s0 = zero
+        s1 = zero
+        stop = min(i + 4 * CHUNK, full)
+        while i + 2 <= stop:
+            d0 = (x[i] - m) * scale
+            d1 = (x[i + 1] - m) * scale
+            e0 = exp_nonpositive(d0)
+            e1 = exp_nonpositive(d1)
+            if y != NULL:
+                y[i] = e0
+                y[i + 1] = e1
+            s0 = s0 + select_less(d0, zero, e0, zero)
+            s1 = s1 + select_less(d1, zero, e1, zero)
+            top0 = top0 + select_less(d0, zero, zero, e0)
+            top1 = top1 + select_less(d1, zero, zero, e1)
+            i += 2
+        while i < stop:
+            d0 = (x[i] - m) * scale
+            e0 = exp_nonpositive(d0)
+            if y != NULL:
+                y[i] = e0
+            s0 = s0 + select_less(d0, zero, e0, zero)
+            top0 = top0 + select_less(d0, zero, zero, e0)
+            i += 1
+        accumulate(&total, &lost, s0 + s1)
+    if n > full * width:
+        d0 = (last - m) * scale
+        e0 = exp_nonpositive(d0)
+        if y != NULL:
+            at(y, n - width)[0] = e0
+        d0 = keep_last(d0, n - full * width, -INFINITY)
+        e0 = keep_last(e0, n - full * width, 0.0)
+        lost = lost + select_less(d0, zero, e0, zero)
+        top0 = top0 + select_less(d0, zero, zero, e0)
+    return lanes_sum(total + lost) + (lanes_sum(top0 + top1) - 1)
+
+
+cdef inline void row_multiply(vec *y, Py_ssize_t n, vec factor) noexcept nogil:
+    """y *= factor."""
+    cdef Py_ssize_t width = lanes(y), full = n // width, i
+    cdef vec last = at(y, n - width)[0]
+    for i in range(full):
+        y[i] = y[i] * factor
+    at(y, n - width)[0] = last * factor
+
+
+cdef inline void softmax_row(vec *x, vec *y, Task *task) noexcept nogil:
+    cdef Py_ssize_t n = task.classes
+    cdef vec m = row_max(x, n)
+    cdef vec total = row_exp(x, y, n, m, splat(m, task.scale))
+    row_multiply(y, n, 1 / total)
+
+
+cdef inline void log_softmax_row(vec *x, vec *y, Task *task) noexcept nogil:
+    cdef Py_ssize_t n = task.classes, width = lanes(x), i
+    cdef vec m = row_max(x, n)
+    cdef vec scale = splat(m, task.scale)
+    cdef vec log_sum = log1p_nonnegative(row_rest(x, <vec *>NULL, n, m, scale))
+    cdef vec last = at(x, n - width)[0]
+    for i in range(n // width):
+        y[i] = (x[i] - m) * scale - log_sum
+    at(y, n - width)[0] = (last - m) * scale - log_sum
+
+
+cdef inline double infinite_logsumexp(double m, vec *x, Py_ssize_t step, Py_ssize_t n) noexcept nogil:
+    """logsumexp of a row whose maximum m is infinite: m itself, unless there is a NaN."""
+    cdef Py_ssize_t j
+    for j in range(n):
+        if element(x, j * step) != element(x, j * step):
+            return element(x, j * step)
+    return m
+
+
+cdef inline void logsumexp_row(vec *x, Task *task, Py_ssize_t row) noexcept nogil:
+    cdef Py_ssize_t n = task.classes
+    cdef vec m = row_max(x, n)
+    cdef vec result = m + log1p_nonnegative(row_rest(x, <vec *>NULL, n, m, splat(m, 1.0)))
+    cdef double value = element(&m, 0)
+    if isinf(value):
+        value = infinite_logsumexp(value, x, 1, n)
+    else:
+        value = element(&result, 0)
+    set_element(<vec *>task.row_out, row, value)
+
+
+# ---- a tile: `count` rows, one in each lane ----
+
+cdef inline vec tile_max(vec *x, Py_ssize_t step, Py_ssize_t n, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef vec m0 = splat(x[0], -INFINITY), m1
+    m1 = m0
+    for j in range(0, n - 1, 2):
+        m0 = maximum(load(at(x, j * step), count), m0)
+        m1 = maximum(load(at(x, (j + 1) * step), count), m1)
+    if n % 2:
+        m0 = maximum(load(at(x, (n - 1) * step), count), m0)
+    return maximum(m0, m1)
+
+
+cdef inline vec tile_exp(
+    vec *x, Py_ssize_t x_step, vec *y, Py_ssize_t y_step, Py_ssize_t n, Py_ssize_t count, vec m, vec scale,
+) noexcept nogil:
+    """y = exp((x - m) scale); the sum of y."""
+    cdef Py_ssize_t j = 0, stop
+    cdef vec total = splat(m, 0.0)
+    cdef vec lost = total, s, e
+    while j < n:
+        s = splat(m, 0.0)
+        stop = min(j + CHUNK, n)
+        while j < stop:
+            e = exp_nonpositive((load(at(x, j * x_step), count) - m) * scale)
+            store(at(y, j * y_step), count, e)
+            s = s + e
+            j += 1
+        accumulate(&total, &lost, s)
+    return total + lost
+
+
+cdef inline vec tile_rest(
+    vec *x, Py_ssize_t x_step, vec *y, Py_ssize_t y_step, Py_ssize_t n, Py_ssize_t count, vec m, vec scale,
+) noexcept nogil:
+    """Sum of exp((x - m) scale) but for one maximum; the exponentials go to y unless it is NULL."""
+    cdef Py_ssize_t j = 0, stop
+    cdef vec zero = splat(m, 0.0)
+    cdef vec total = zero, lost = zero, top = zero, s, d, e
+    while j < n:
+        s = zero
+        stop = min(j + CHUNK, n)
+        while j < stop:
+            d = (load(at(x, j * x_step), count) - m) * scale
+            e = exp_nonpositive(d)
+            if y != NULL:
+                store(at(y, j * y_step), count, e)
+            s = s + select_less(d, zero, e, zero)
+            top = top + select_less(d, zero, zero, e)
+            j += 1
+        accumulate(&total, &lost, s)
+    return (total + lost) + (top - 1)
+
+
+cdef inline void softmax_tile(
+    vec *x, Py_ssize_t x_step, vec *y, Py_ssize_t y_step, Py_ssize_t count, Task *task,
+) noexcept nogil:
+    cdef Py_ssize_t n = task.classes, j
+    cdef vec m = tile_max(x, x_step, n, count)
+    cdef vec factor = 1 / tile_exp(x, x_step, y, y_step, n, count, m, splat(m, task.scale))
+    for j in range(n):
+        store(at(y, j * y_step), count, load(at(y, j * y_step), count) * factor)
+
+
+cdef inline void log_softmax_tile(
+    vec *x, Py_ssize_t x_step, vec *y, Py_ssize_t y_step, Py_ssize_t count, Task *task,
+) noexcept nogil:
+    cdef Py_ssize_t n = task.classes, j
+    cdef vec m = tile_max(x, x_step, n, count)
+    cdef vec scale = splat(m, task.scale)
+    cdef vec log_sum = log1p_nonnegative(tile_rest(x, x_step, <vec *>NULL, 0, n, count, m, scale))
+    for j in range(n):
+        store(at(y, j * y_step), count, (load(at(x, j * x_step), count) - m) * scale - log_sum)
+
+
+cdef inline void logsumexp_tile(
+    vec *x, Py_ssize_t x_step, Py_ssize_t count, Task *task, Py_ssize_t row, Py_ssize_t rows,
+) noexcept nogil:
+    cdef Py_ssize_t n = task.classes, i
+    cdef vec m = tile_max(x, x_step, n, count)
+    cdef vec rest = tile_rest(x, x_step, <vec *>NULL, 0, n, count, m, splat(m, 1.0))
+    store(at(<vec *>task.row_out, row), rows, m + log1p_nonnegative(rest))
+    for i in range(rows):
+        if isinf(element(&m, i)):
+            set_element(
+                <vec *>task.row_out, row + i, infinite_logsumexp(element(&m, i), at(x, i), x_step, n),
+            )

@@ -1,0 +1,81 @@
+# What a kernel is given, and the few helpers that all kernels share.
+
+from libc.stdint cimport int64_t
+from libc.math cimport INFINITY, isinf
+from libc.string cimport memcpy
+
+from simd cimport (
+    element, exp_nonpositive, keep_last, lanes, lanes_max, lanes_sum, load, log1p_nonnegative, maximum,
+    product, select_equal, select_less, set_element, splat, store, transpose, vd, vec, vf,
+)
+
+# Rows of up to this many classes go to the tile kernels. Part of the result's definition (the families
+# add in different orders), so it depends on nothing but the number of classes.
+cdef enum:
+    TILE_CLASSES = 32
+
+# The widest vector: 64 bytes of float.
+cdef enum:
+    MOST_LANES = 16
+
+# Tiles that are copied in and out together, so that no load waits for the stores just before it.
+cdef enum:
+    GROUP = 4
+
+# Additions in a row before the partial sum is put away, compensated: see `accumulate`.
+cdef enum:
+    CHUNK = 32
+
+cdef enum Operation:
+    SOFTMAX
+    LOG_SOFTMAX
+    LOGSUMEXP
+    SOFTMAX_VJP
+    LOG_SOFTMAX_VJP
+    CROSS_ENTROPY           # index targets without smoothing
+    SOFT_CROSS_ENTROPY      # probability targets, or smoothed index targets
+
+
+# Where the elements of an array are: class j of row (o, i) is o * outer + j * step + i * inner elements
+# after data. Either step is 1 (rows), or inner is 1 (lanes).
+cdef struct Operand:
+    char *data
+    Py_ssize_t outer
+    Py_ssize_t step
+    Py_ssize_t inner
+
+
+cdef struct Task:
+    Operation operation
+    # rows are numbered o * inner + i
+    Py_ssize_t outer
+    Py_ssize_t classes
+    Py_ssize_t inner
+    bint lanes                      # rows lie side by side in memory, classes do not
+    Operand x                       # logits; the VJPs: the output y
+    Operand y                       # the VJPs: dy; cross-entropy: target probabilities
+    Operand out                     # data NULL: none
+    double scale                    # 1 / temperature
+    void *row_out                   # (rows,): logsumexp or losses
+    # cross-entropy only
+    const int64_t *labels           # (rows,), or NULL: probability targets
+    bint has_ignore
+    int64_t ignore_index
+    void *class_weight              # (classes,) or NULL
+    void *sample_weight             # (rows,) or NULL
+    double smoothing
+    double gradient_scale           # 1 / total weight for a mean, else 1
+    Py_ssize_t bad_row              # out: a label that was out of range when it was used, else -1
+
+
+cdef inline vec *at(vec *p, Py_ssize_t index) noexcept nogil:
+    """Address of the element `index` elements after p."""
+    return <vec *>(<char *>p + index * <Py_ssize_t>(sizeof(vec) // lanes(p)))
+
+
+cdef inline void accumulate(vec *total, vec *lost, vec part) noexcept nogil:
+    """Add `part` to `total` and the rounding error to `lost` (D. E. Knuth, TAOCP 2, 4.2.2, theorem B)."""
+    cdef vec new = total[0] + part
+    cdef vec shown = new - total[0]
+    lost[0] = lost[0] + ((total[0] - (new - shown)) + (part - shown))
+    total[0] = new

@@ -1,0 +1,106 @@
+# The vector-Jacobian products of softmax and log_softmax, from the output and the incoming gradient.
+#
+#     softmax:      dz = y (dy - <y, dy>) / T            J = (diag(y) - y y^T) / T
+#     log_softmax:  dz = (dy - exp(log_y) sum(dy)) / T   J = (I - 1 exp(log_y)^T) / T
+#
+# Out may be either input: each element is read before it is written.
+
+cdef inline vec row_dot(vec *a, vec *b, Py_ssize_t n) noexcept nogil:
+    """<a, b>, or the sum of b where a is NULL, in every lane."""
+    cdef Py_ssize_t width = lanes(b), full = n // width, i = 0, stop
+    cdef vec total = splat(b[0], 0.0), last = at(b, n - width)[0]
+    cdef vec lost = total, s0, s1, s2, s3
+    if a != NULL:
+        last = last * at(a, n - width)[0]
+    while i < full:
+        s0 = splat(total, 0.0)
+        s1 = s0
+        s2 = s0
+        s3 = s0
+        stop = min(i + 4 * CHUNK, full)
+        while i + 4 <= stop:
+            if a != NULL:
+                s0 = s0 + a[i] * b[i]
+                s1 = s1 + a[i + 1] * b[i + 1]
+                s2 = s2 + a[i + 2] * b[i + 2]
+                s3 = s3 + a[i + 3] * b[i + 3]
+            else:
+                s0 = s0 + b[i]
+                s1 = s1 + b[i + 1]
+                s2 = s2 + b[i + 2]
+                s3 = s3 + b[i + 3]
+            i += 4
+        while i < stop:
+            if a != NULL:
+                s0 = s0 + a[i] * b[i]
+            else:
+                s0 = s0 + b[i]
+            i += 1
+        accumulate(&total, &lost, (s0 + s1) + (s2 + s3))
+    if n > full * width:
+        lost = lost + keep_last(last, n - full * width, 0.0)
+    return lanes_sum(total + lost)
+
+
+cdef inline void softmax_vjp_row(vec *y, vec *dy, vec *dz, Task *task) noexcept nogil:
+    cdef Py_ssize_t n = task.classes, width = lanes(y), i
+    cdef vec dot = row_dot(y, dy, n)
+    cdef vec scale = splat(dot, task.scale)
+    cdef vec last = at(y, n - width)[0] * (at(dy, n - width)[0] - dot) * scale
+    for i in range(n // width):
+        dz[i] = y[i] * (dy[i] - dot) * scale
+    at(dz, n - width)[0] = last
+
+
+cdef inline void log_softmax_vjp_row(vec *log_y, vec *dy, vec *dz, Task *task) noexcept nogil:
+    cdef Py_ssize_t n = task.classes, width = lanes(dy), i
+    cdef vec total = row_dot(<vec *>NULL, dy, n)
+    cdef vec scale = splat(total, task.scale)
+    cdef vec last = (at(dy, n - width)[0] - exp_nonpositive(at(log_y, n - width)[0]) * total) * scale
+    for i in range(n // width):
+        dz[i] = (dy[i] - exp_nonpositive(log_y[i]) * total) * scale
+    at(dz, n - width)[0] = last
+
+
+cdef inline vec tile_dot(
+    vec *a, Py_ssize_t a_step, vec *b, Py_ssize_t b_step, Py_ssize_t n, Py_ssize_t count,
+) noexcept nogil:
+    """<a, b>, or the sum of b where a is NULL."""
+    cdef Py_ssize_t j = 0, stop
+    cdef vec total = splat(b[0], 0.0)
+    cdef vec lost = total, s
+    while j < n:
+        s = splat(total, 0.0)
+        stop = min(j + CHUNK, n)
+        while j < stop:
+            if a != NULL:
+                s = s + load(at(a, j * a_step), count) * load(at(b, j * b_step), count)
+            else:
+                s = s + load(at(b, j * b_step), count)
+            j += 1
+        accumulate(&total, &lost, s)
+    return total + lost
+
+
+cdef inline void softmax_vjp_tile(
+    vec *y, Py_ssize_t y_step, vec *dy, Py_ssize_t dy_step, vec *dz, Py_ssize_t dz_step, Py_ssize_t count,
+    Task *task,
+) noexcept nogil:
+    cdef Py_ssize_t n = task.classes, j
+    cdef vec dot = tile_dot(y, y_step, dy, dy_step, n, count)
+    cdef vec scale = splat(dot, task.scale), row
+    for j in range(n):
+        row = load(at(dy, j * dy_step), count) - dot
+        store(at(dz, j * dz_step), count, load(at(y, j * y_step), count) * row * scale)
+
+
+cdef inline void log_softmax_vjp_tile(
+    vec *log_y, Py_ssize_t y_step, vec *dy, Py_ssize_t dy_step, vec *dz, Py_ssize_t dz_step, Py_ssize_t count,
+    Task *task,
+) noexcept nogil:
+    cdef Py_ssize_t n = task.classes, j
+    cdef vec total = tile_dot(<vec *>NULL, 0, dy, dy_step, n, count)
+    cdef vec scale = splat(total, task.scale), p
+    for j in range(n):
+        p = exp_nonpositive(load(at(log_y, j * y_step), count))
+        store(at(dz, j * dz_step), count, (load(at(dy, j * dy_step), count) - p * total) * scale)
