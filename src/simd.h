@@ -43,15 +43,6 @@
 /* relative error 4.5e-18 */
 #define LOG_D {0.666666666666667, 0.39999999999899505, 0.28571428625975487, 0.2222221113479508, 0.18182889125261723, 0.15331721600556042, 0.14616449685043406}
 
-/* Lane numbers of the two halves of an interleaving, counted through both vectors. */
-#define LOW_2 0, 2
-#define HIGH_2 1, 3
-#define LOW_4 0, 4, 1, 5
-#define HIGH_4 2, 6, 3, 7
-#define LOW_8 0, 8, 1, 9, 2, 10, 3, 11
-#define HIGH_8 4, 12, 5, 13, 6, 14, 7, 15
-#define LOW_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define HIGH_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
 
@@ -60,16 +51,6 @@
 #define VEC vf
 #define NAME(name) PASTE(name, _f)
 #define REAL_LANES ((VECTOR_BYTES + 3) / 4 + !VECTOR_BYTES)
-#if VECTOR_BYTES == 64
-#define LOW LOW_16
-#define HIGH HIGH_16
-#elif VECTOR_BYTES == 32
-#define LOW LOW_8
-#define HIGH HIGH_8
-#else
-#define LOW LOW_4
-#define HIGH HIGH_4
-#endif
 #define MANTISSA_BITS 23
 #define EXPONENT_BIAS 127
 #define ROUNDING 12582912.0f                 /* 1.5 * 2^23: adding it rounds to an integer */
@@ -89,16 +70,6 @@
 #define VEC vd
 #define NAME(name) PASTE(name, _d)
 #define REAL_LANES ((VECTOR_BYTES + 7) / 8 + !VECTOR_BYTES)
-#if VECTOR_BYTES == 64
-#define LOW LOW_8
-#define HIGH HIGH_8
-#elif VECTOR_BYTES == 32
-#define LOW LOW_4
-#define HIGH HIGH_4
-#else
-#define LOW LOW_2
-#define HIGH HIGH_2
-#endif
 #define MANTISSA_BITS 52
 #define EXPONENT_BIAS 1023
 #define ROUNDING 6755399441055744.0          /* 1.5 * 2^52 */
@@ -122,6 +93,8 @@
 #define select_equal(a, b, x, y) CHOOSE(x, select_equal)(a, b, x, y)
 #define product(a, b) CHOOSE(a, product)(a, b)
 #define keep_last(v, count, fill) CHOOSE(v, keep_last)(v, count, fill)
+#define exp_clamped(d) CHOOSE(d, exp_clamped)(d)
+#define exp_lowest(like) CHOOSE(like, exp_lowest)()
 #define exp_nonpositive(d) CHOOSE(d, exp_nonpositive)(d)
 #define log1p_nonnegative(x) CHOOSE(x, log1p_nonnegative)(x)
 #define lanes_max(v) CHOOSE(v, lanes_max)(v)

@@ -15,6 +15,8 @@ cdef extern from "simd.h" nogil:
     double select_equal(double a, double b, double x, double y)
     double product(double a, double b)
     double keep_last(double v, Py_ssize_t count, double fill)
+    double exp_clamped(double d)
+    double exp_lowest(double like)
     double exp_nonpositive(double d)
     double log1p_nonnegative(double x)
     double lanes_max(double v)

@@ -13,9 +13,16 @@ typedef INTEGER MASK __attribute__((vector_size(VECTOR_BYTES)));
 #define FROM_BITS(b) ((VEC)(b))
 #define SELECT(mask, x, y) FROM_BITS(((mask) & BITS(x)) | (~(mask) & BITS(y)))
 #if defined(__clang__)
-#define INTERLEAVE(a, b, half) __builtin_shufflevector(a, b, half)
+static inline VEC NAME(shuffle)(VEC a, VEC b, MASK from)
+{
+    VEC r;
+    for (int i = 0; i < LANES; i++)
+        r[i] = from[i] < LANES ? a[from[i]] : b[from[i] - LANES];
+    return r;
+}
+#define SHUFFLE(a, b, from) NAME(shuffle)(a, b, from)
 #else
-#define INTERLEAVE(a, b, half) __builtin_shuffle(a, b, (MASK){half})
+#define SHUFFLE(a, b, from) __builtin_shuffle(a, b, from)
 #endif
 #else
 typedef REAL VEC;
@@ -26,10 +33,19 @@ static inline VEC NAME(from_bits)(MASK b) { VEC v; memcpy(&v, &b, sizeof v); ret
 #define BITS(v) NAME(bits)(v)
 #define FROM_BITS(b) NAME(from_bits)(b)
 #define SELECT(mask, x, y) ((mask) ? (x) : (y))
-#define INTERLEAVE(a, b, half) (a)             /* one lane: no rounds */
+#define SHUFFLE(a, b, from) (a)                /* never used: one lane needs no rounds */
 #endif
 
 static inline ptrdiff_t NAME(lanes)(void) { return LANES; }
+
+/* 0, 1, 2, ... */
+static inline MASK NAME(index)(void)
+{
+    MASK index;
+    for (int i = 0; i < LANES; i++)
+        LANE(index, i) = i;
+    return index;
+}
 
 /* The value in every lane. */
 static inline VEC NAME(splat)(double value)
@@ -64,24 +80,20 @@ static inline VEC NAME(product)(VEC a, VEC b)
 /* The last `count` lanes of v, and `fill` in those before. */
 static inline VEC NAME(keep_last)(VEC v, ptrdiff_t count, double fill)
 {
-    MASK index;
-    for (int i = 0; i < LANES; i++)
-        LANE(index, i) = i;
-    return SELECT(index >= (INTEGER)(LANES - count), v, NAME(splat)(fill));
+    return SELECT(NAME(index)() >= (INTEGER)(LANES - count), v, NAME(splat)(fill));
 }
 
-/* exp(d) for d <= 0. Error below 1 ULP; exp(0) = 1; NaN stays NaN; never subnormal: where the result
-   would be below 2^-125.5 (double: 2^-1021.5) it is exactly 0.
+/* exp(d) for exp_lowest <= d <= 0. Error below 1 ULP; exp(0) = 1; NaN stays NaN; never subnormal: where the
+   result would be below 2^-125.5 (double: 2^-1021.5), as it is at exp_lowest, it is exactly 0.
 
    d = n ln2 + r with n an integer, |r| <= ln2/2 (W. J. Cody and W. Waite, Software Manual for the
    Elementary Functions, 1980, ch. 6). Adding ROUNDING leaves n in the low bits of z. The bias in it is one
    less than the exponent's and the coefficients are doubled: then n = -126 (-1022) gives an exponent
    field of 0, which is the factor 0, and no blend is needed. */
-static inline VEC NAME(exp_nonpositive)(VEC d)
+static inline VEC NAME(exp_clamped)(VEC d)
 {
     static const REAL c[] = EXP_COEFFICIENTS;
     const REAL magic = ROUNDING + (EXPONENT_BIAS - 1);
-    d = NAME(maximum)(NAME(splat)(EXP_LOWEST), d);
     VEC z = d * LOG2_E + magic;
     VEC n = z - magic;
     VEC r = d - n * LN2_HIGH;
@@ -91,6 +103,14 @@ static inline VEC NAME(exp_nonpositive)(VEC d)
         q = q * r + c[i];
     VEC p = (q * r + 2) * r + 2;
     return p * FROM_BITS(BITS(z) << MANTISSA_BITS);
+}
+
+static inline VEC NAME(exp_lowest)(void) { return NAME(splat)(EXP_LOWEST); }
+
+/* exp(d) for any d <= 0. */
+static inline VEC NAME(exp_nonpositive)(VEC d)
+{
+    return NAME(exp_clamped)(NAME(maximum)(NAME(exp_lowest)(), d));
 }
 
 /* log(1 + x) for 0 <= x < 2^31, NaN for NaN. Error below 2 ULP, relative to the result however small x is.
@@ -117,21 +137,21 @@ static inline VEC NAME(log1p_nonnegative)(VEC x)
     return k * LN2_HIGH + (f - (s * (f - s2 * q) - (k * LN2_LOW + lost)));
 }
 
-/* The largest lane, and the sum of the lanes by a fixed tree, in every lane. One round pairs lane i with
-   lane i + LANES/2; after log2(LANES) rounds every lane holds the result of the same tree. */
+/* The largest lane, and the sum of the lanes by a fixed tree, in every lane. A round pairs lane i with lane
+   i ^ half; every lane ends with the same tree, as the operations commute. */
 static inline VEC NAME(lanes_max)(VEC v)
 {
 #pragma GCC unroll 4
-    for (int round = 1; round < LANES; round *= 2)
-        v = NAME(maximum)(INTERLEAVE(v, v, LOW), INTERLEAVE(v, v, HIGH));
+    for (int half = LANES / 2; half; half /= 2)
+        v = NAME(maximum)(v, SHUFFLE(v, v, NAME(index)() ^ half));
     return v;
 }
 
 static inline VEC NAME(lanes_sum)(VEC v)
 {
 #pragma GCC unroll 4
-    for (int round = 1; round < LANES; round *= 2)
-        v = INTERLEAVE(v, v, LOW) + INTERLEAVE(v, v, HIGH);
+    for (int half = LANES / 2; half; half /= 2)
+        v = v + SHUFFLE(v, v, NAME(index)() ^ half);
     return v;
 }
 
@@ -162,6 +182,7 @@ static inline void NAME(set_element)(VEC *p, ptrdiff_t index, double value) { ((
    element i of vector j. Vectors are stored in order, so that one may overwrite the end of the one before. */
 static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to, ptrdiff_t to_step)
 {
+    const MASK low = (NAME(index)() >> 1) + (NAME(index)() & 1) * LANES;     /* 0 L 1 L+1 2 L+2 ... */
     VEC v[LANES], next[LANES];
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++)
@@ -170,8 +191,8 @@ static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to
     for (int round = 1; round < LANES; round *= 2) {
 #pragma GCC unroll 8
         for (int i = 0; i < LANES / 2; i++) {
-            next[2 * i] = INTERLEAVE(v[i], v[i + LANES / 2], LOW);
-            next[2 * i + 1] = INTERLEAVE(v[i], v[i + LANES / 2], HIGH);
+            next[2 * i] = SHUFFLE(v[i], v[i + LANES / 2], low);
+            next[2 * i + 1] = SHUFFLE(v[i], v[i + LANES / 2], low + LANES / 2);
         }
         memcpy(v, next, sizeof v);
     }
@@ -185,8 +206,6 @@ static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to
 #undef VEC
 #undef NAME
 #undef REAL_LANES
-#undef LOW
-#undef HIGH
 #undef MANTISSA_BITS
 #undef EXPONENT_BIAS
 #undef ROUNDING
@@ -205,4 +224,4 @@ static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to
 #undef BITS
 #undef FROM_BITS
 #undef SELECT
-#undef INTERLEAVE
+#undef SHUFFLE

@@ -13,6 +13,21 @@
 # working in place writes the same bits twice instead of applying the function twice.
 
 
+cdef inline vec lowest_difference(vec m, vec scale) noexcept nogil:
+    """The difference x - m that gives exp_lowest. As no constant, it lets `maximum` be one instruction."""
+    cdef vec lowest = exp_lowest(m)
+    return lowest / scale
+
+
+cdef inline vec shifted(vec x, vec m, vec scale, vec lowest) noexcept nogil:
+    """(x - m) scale, but with x - m not below `lowest`. A scale of 1 costs no multiplication."""
+    cdef vec d = x - m
+    d = maximum(lowest, d)
+    if element(&scale, 0) != 1.0:
+        d = d * scale
+    return d
+
+
 # ---- one row ----
 
 cdef inline vec row_max(vec *x, Py_ssize_t n) noexcept nogil:
@@ -40,7 +55,7 @@ cdef inline vec row_exp(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcept
     """y = exp((x - m) scale); the sum of y, in every lane."""
     cdef Py_ssize_t width = lanes(x), full = n // width, i = 0, stop
     cdef vec last = at(x, n - width)[0]
-    cdef vec total = splat(m, 0.0)
+    cdef vec total = splat(m, 0.0), lowest = lowest_difference(m, scale)
     cdef vec lost = total, s0, s1, s2, s3, e0, e1, e2, e3
     while i < full:
         s0 = splat(m, 0.0)
@@ -49,10 +64,10 @@ cdef inline vec row_exp(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcept
         s3 = s0
         stop = min(i + 4 * CHUNK, full)
         while i + 4 <= stop:
-            e0 = exp_nonpositive((x[i] - m) * scale)
-            e1 = exp_nonpositive((x[i + 1] - m) * scale)
-            e2 = exp_nonpositive((x[i + 2] - m) * scale)
-            e3 = exp_nonpositive((x[i + 3] - m) * scale)
+            e0 = exp_clamped(shifted(x[i], m, scale, lowest))
+            e1 = exp_clamped(shifted(x[i + 1], m, scale, lowest))
+            e2 = exp_clamped(shifted(x[i + 2], m, scale, lowest))
+            e3 = exp_clamped(shifted(x[i + 3], m, scale, lowest))
             y[i] = e0
             y[i + 1] = e1
             y[i + 2] = e2
@@ -63,13 +78,13 @@ cdef inline vec row_exp(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcept
             s3 = s3 + e3
             i += 4
         while i < stop:
-            e0 = exp_nonpositive((x[i] - m) * scale)
+            e0 = exp_clamped(shifted(x[i], m, scale, lowest))
             y[i] = e0
             s0 = s0 + e0
             i += 1
         accumulate(&total, &lost, (s0 + s1) + (s2 + s3))
     if n > full * width:
-        e0 = exp_nonpositive((last - m) * scale)
+        e0 = exp_clamped(shifted(last, m, scale, lowest))
         at(y, n - width)[0] = e0
         lost = lost + keep_last(e0, n - full * width, 0.0)
     return lanes_sum(total + lost)
@@ -79,17 +94,17 @@ cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcep
     """Sum of exp((x - m) scale) but for one maximum, in every lane; the exponentials go to y unless NULL."""
     cdef Py_ssize_t width = lanes(x), full = n // width, i = 0, stop
     cdef vec last = at(x, n - width)[0]
-    cdef vec zero = splat(m, 0.0)
+    cdef vec zero = splat(m, 0.0), lowest = lowest_difference(m, scale)
     cdef vec total = zero, lost = zero, top0 = zero, top1 = zero, s0, s1, d0, d1, e0, e1
     while i < full:
         s0 = zero
         s1 = zero
         stop = min(i + 4 * CHUNK, full)
         while i + 2 <= stop:
-            d0 = (x[i] - m) * scale
-            d1 = (x[i + 1] - m) * scale
-            e0 = exp_nonpositive(d0)
-            e1 = exp_nonpositive(d1)
+            d0 = shifted(x[i], m, scale, lowest)
+            d1 = shifted(x[i + 1], m, scale, lowest)
+            e0 = exp_clamped(d0)
+            e1 = exp_clamped(d1)
             if y != NULL:
                 y[i] = e0
                 y[i + 1] = e1
@@ -99,8 +114,8 @@ cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcep
             top1 = top1 + select_less(d1, zero, zero, e1)
             i += 2
         while i < stop:
-            d0 = (x[i] - m) * scale
-            e0 = exp_nonpositive(d0)
+            d0 = shifted(x[i], m, scale, lowest)
+            e0 = exp_clamped(d0)
             if y != NULL:
                 y[i] = e0
             s0 = s0 + select_less(d0, zero, e0, zero)
@@ -108,8 +123,8 @@ cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcep
             i += 1
         accumulate(&total, &lost, s0 + s1)
     if n > full * width:
-        d0 = (last - m) * scale
-        e0 = exp_nonpositive(d0)
+        d0 = shifted(last, m, scale, lowest)
+        e0 = exp_clamped(d0)
         if y != NULL:
             at(y, n - width)[0] = e0
         d0 = keep_last(d0, n - full * width, -INFINITY)
@@ -186,13 +201,14 @@ cdef inline vec tile_exp(
 ) noexcept nogil:
     """y = exp((x - m) scale); the sum of y."""
     cdef Py_ssize_t j = 0, stop
-    cdef vec total = splat(m, 0.0)
+    cdef vec total = splat(m, 0.0), lowest = lowest_difference(m, scale)
     cdef vec lost = total, s, e
     while j < n:
         s = splat(m, 0.0)
         stop = min(j + CHUNK, n)
         while j < stop:
-            e = exp_nonpositive((load(at(x, j * x_step), count) - m) * scale)
+            e = load(at(x, j * x_step), count)
+            e = exp_clamped(shifted(e, m, scale, lowest))
             store(at(y, j * y_step), count, e)
             s = s + e
             j += 1
@@ -205,14 +221,15 @@ cdef inline vec tile_rest(
 ) noexcept nogil:
     """Sum of exp((x - m) scale) but for one maximum; the exponentials go to y unless it is NULL."""
     cdef Py_ssize_t j = 0, stop
-    cdef vec zero = splat(m, 0.0)
+    cdef vec zero = splat(m, 0.0), lowest = lowest_difference(m, scale)
     cdef vec total = zero, lost = zero, top = zero, s, d, e
     while j < n:
         s = zero
         stop = min(j + CHUNK, n)
         while j < stop:
-            d = (load(at(x, j * x_step), count) - m) * scale
-            e = exp_nonpositive(d)
+            d = load(at(x, j * x_step), count)
+            d = shifted(d, m, scale, lowest)
+            e = exp_clamped(d)
             if y != NULL:
                 store(at(y, j * y_step), count, e)
             s = s + select_less(d, zero, e, zero)

@@ -5,8 +5,8 @@ from libc.math cimport INFINITY, isinf
 from libc.string cimport memcpy
 
 from simd cimport (
-    element, exp_nonpositive, keep_last, lanes, lanes_max, lanes_sum, load, log1p_nonnegative, maximum,
-    product, select_equal, select_less, set_element, splat, store, transpose, vd, vec, vf,
+    element, exp_clamped, exp_lowest, exp_nonpositive, keep_last, lanes, lanes_max, lanes_sum, load,
+    log1p_nonnegative, maximum, product, select_equal, select_less, set_element, splat, store, transpose, vd, vec, vf,
 )
 
 # Rows of up to this many classes go to the tile kernels. Part of the result's definition (the families
