@@ -146,8 +146,7 @@ def no_overlap(out: Array, name: str, other: Array, *, may_be_same: bool) -> Non
 
 def weights(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     """Return class or sample weights in float64."""
-    result = same_shape(name, array(name, value), shape)
-    return np.ascontiguousarray(result, dtype=np.float64).reshape(shape)
+    return np.array(same_shape(name, array(name, value), shape), dtype=np.float64, order="C")
 
 
 def num_threads(value: object, name: str = "num_threads") -> int:

@@ -66,7 +66,8 @@ def logsumexp(
     if logits.size:
         flat = values.reshape(-1)
         if not _apply(LOGSUMEXP, logits, None, flat, axis, 1.0, threads):
-            _apply(LOGSUMEXP, np.array(logits, dtype=work, order="C"), None, flat, axis, 1.0, threads)
+            copy, _ = _fitting(logits, None, axis, work)
+            _apply(LOGSUMEXP, copy, None, flat, axis, 1.0, threads)
     if result is None:
         return values.astype(dtype, copy=False)[()]
     result[...] = values
@@ -91,8 +92,6 @@ def vjp(
     scale = 1 / _checks.temperature(temperature)
     threads = None if num_threads is None else _checks.num_threads(num_threads)
     dtype = _checks.result_dtype(output)
-    if _checks.result_dtype(gradient) != dtype:
-        raise TypeError(f"`dy` must have the dtype of `{name}`, {dtype}, got {gradient.dtype}")
     result = np.empty_like(output, dtype=dtype, subok=False) if out is None else _checks.out(out, output.shape, dtype)
     _checks.no_overlap(result, name, output, may_be_same=True)
     _checks.no_overlap(result, "dy", gradient, may_be_same=True)
@@ -127,6 +126,21 @@ def _apply(
     return True
 
 
+def _fitting(x: Array, y: Array | None, axis: int, work: np.dtype[Any]) -> tuple[Array, Array | None]:
+    """Return copies that the kernels can work on, in the order of memory of `x` if possible.
+
+    The order decides between the families of kernels, so that it must not depend on why a copy was needed.
+    """
+    copy = np.array(x, dtype=work, order="K")
+    if not kernels.apply(SOFTMAX, copy, None, copy, axis, 1.0, 0, 0):
+        copy = np.array(x, dtype=work, order="C")
+    if y is None:
+        return copy, None
+    other = np.empty_like(copy)
+    other[...] = y.reshape(copy.shape)
+    return copy, other
+
+
 def _run(
     operation: int,
     x: Array,
@@ -143,15 +157,10 @@ def _run(
         return out
     values = out
     if x.ndim == 0 or not _apply(operation, x, y, out, axis, scale, threads):
-        shape = x.shape or (1,)
-        x = np.array(x, dtype=work, order="C").reshape(shape)
-        y = None if y is None else np.array(y, dtype=work, order="C").reshape(shape)
-        values = x
-        _apply(operation, x, y, values, axis, scale, threads)
+        values, y = _fitting(x.reshape(x.shape or (1,)), y, axis, work)
+        _apply(operation, values, y, values, axis, scale, threads)
     if mask is not None:
-        nothing_left = ~mask.any(axis=axis if mask.ndim else None, keepdims=True)
-        fill = 0.0 if operation == SOFTMAX else -np.inf
-        np.copyto(values, fill, where=nothing_left.reshape(nothing_left.shape or (1,)[: values.ndim]))
+        np.copyto(values, 0.0 if operation == SOFTMAX else -np.inf, where=~mask.reshape(values.shape))
     if values is not out:
         out[...] = values.reshape(out.shape)
     return out
@@ -204,7 +213,7 @@ def cross_entropy(
                 _checks.no_overlap(gradient, name, other, may_be_same=False)
 
     if is_index:
-        labels = np.ascontiguousarray(y, dtype=np.int64)
+        labels = np.require(y, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
         bad, weight = kernels.check_labels(labels, classes, ignored, by_class, by_row)
         if bad >= 0:
             raise _checks.bad_label(y, classes, bad)
@@ -231,8 +240,8 @@ def cross_entropy(
         y = y.astype(work, copy=False)
     values = gradient
     if attempt(x, y, gradient, 0, 0) is None:
-        x = np.array(x, dtype=work, order="C")
-        y = y if is_index else np.array(y, dtype=work, order="C")
+        x, copy = _fitting(x, None if is_index else y, axis, work)
+        y = y if copy is None else copy
         values = x if with_gradient else None
 
     def block(first: int, last: int) -> None:

@@ -261,7 +261,7 @@ def softmax_vjp(
     y : array_like
         What softmax returned (not its input: the derivative is a function of the output).
     dy : array_like
-        Gradient of the loss over `y`, with the shape and dtype of `y`.
+        Gradient of the loss over `y`, with its shape; converted to its dtype.
     axis : int, default -1
         The axis of the softmax.
     temperature : float, default 1.0
@@ -333,7 +333,7 @@ def log_softmax_vjp(
     log_y : array_like
         What log_softmax returned.
     dy : array_like
-        Gradient of the loss over `log_y`, with its shape and dtype.
+        Gradient of the loss over `log_y`, with its shape; converted to its dtype.
     axis : int, default -1
         The axis of the log_softmax.
     temperature : float, default 1.0

@@ -1,6 +1,7 @@
 # Arrays as the kernels see them, and the functions that Python calls.
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_IsContiguous, PyBuffer_Release
+from libc.math cimport isfinite
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
@@ -13,6 +14,11 @@ cdef extern from "Python.h":
 # Below this many elements a call is over before giving up the GIL pays.
 cdef enum:
     KEEP_GIL = 4096
+
+# Bytes of scratch: what the first levels of cache hold; and the most that is worth it for long rows.
+cdef enum:
+    SCRATCH = 1 << 18
+    LARGEST_SCRATCH = 1 << 20
 
 cdef struct Views:
     Py_buffer[6] view              # at most: logits, targets, grad, losses, two weights
@@ -29,12 +35,22 @@ cdef Py_buffer *acquire(Views *views, object array, bint writable) noexcept:
         PyErr_Clear()
         return NULL
     views.count += 1
-    if view.format[0] == 0 or view.format[1] != 0 or <size_t>view.buf % view.itemsize:
+    if view.format[0] == 0 or view.format[1] != 0:
+        return NULL
+    if view.len > 0 and <size_t>view.buf % view.itemsize:
         return NULL
     for i in range(view.ndim):
         if view.strides[i] % view.itemsize:
             return NULL
     return view
+
+
+cdef void *contiguous(Views *views, object array, bint writable) except NULL:
+    """Address of the elements of an array that the caller has made fit."""
+    cdef Py_buffer *view = acquire(views, array, writable)
+    if view == NULL or not PyBuffer_IsContiguous(view, c"C"):
+        raise TypeError("the kernels were given an array that is not aligned, native and contiguous")
+    return view.buf
 
 
 cdef void release(Views *views) noexcept:
@@ -62,9 +78,13 @@ cdef bint fold(Py_buffer *view, int first, int last, Py_ssize_t *count, Py_ssize
 
 
 cdef bint place(Py_buffer *view, int axis, Task *task, Operand *operand, bint is_first) noexcept:
-    """Describe an array to the kernels; the first one decides between rows and lanes for all."""
+    """Describe an array to the kernels; the first one decides between rows and lanes for all.
+
+    Rows if the classes are the last axis, lanes if not: for an array in C order. In Fortran order the last axis
+    is the one whose elements lie apart, so there it is the other way round. How many rows there are decides
+    nothing.
+    """
     cdef Py_ssize_t outer, inner, n = view.shape[axis]
-    cdef bint swap
     operand.data = <char *>view.buf
     operand.step = view.strides[axis] // view.itemsize if n > 1 else 1
     if not (
@@ -72,30 +92,49 @@ cdef bint place(Py_buffer *view, int axis, Task *task, Operand *operand, bint is
         and fold(view, axis + 1, view.ndim, &inner, &operand.inner)
     ):
         return False
-    # A matrix in Fortran order has its rows side by side, like the columns of one in C order.
-    swap = outer > 1 and inner == 1 and operand.step != 1
-    if swap:
+    if is_first:
+        task.lanes = axis < view.ndim - 1
+        task.swapped = (
+            (outer > 1 and inner == 1 and operand.step != 1)
+            or (outer == 1 and inner > 1 and operand.step == 1 and operand.inner != 1)
+        )
+        if task.swapped:
+            task.lanes = inner == 1
+    if task.swapped:
         outer, inner = inner, outer
         operand.outer, operand.inner = operand.inner, operand.outer
     if is_first:
-        task.outer, task.classes, task.inner, task.lanes = outer, n, inner, inner > 1
+        task.outer, task.classes, task.inner = outer, n, inner
     if outer != task.outer or n != task.classes or inner != task.inner:
         return False
-    return operand.inner == 1 if task.lanes else operand.step == 1
+    return operand.inner == 1 or inner == 1 if task.lanes else operand.step == 1 and inner == 1
 
 
 cdef bint overlap(Py_buffer *a, Py_buffer *b) noexcept:
-    """Whether two contiguous arrays share memory, other than by being the same."""
+    """Whether two contiguous arrays share memory, other than by starting at the same place."""
     cdef char *p = <char *>a.buf
     cdef char *q = <char *>b.buf
     return p != q and p < q + b.len and q < p + a.len
 
 
+cdef void add_scratch(Task *task, Py_ssize_t itemsize) noexcept nogil:
+    """Room for a block of rows for `run_staged`, where it helps; without it everything works, but slower."""
+    cdef Py_ssize_t line = 64 // itemsize, line_bytes = task.classes * 64
+    task.scratch = NULL
+    if not task.lanes or task.classes <= TILE_CLASSES or line_bytes > LARGEST_SCRATCH:
+        return
+    task.scratch_rows = line * max(1, SCRATCH // line_bytes)
+    task.scratch = malloc((1 if task.y.data == NULL else 2) * task.classes * task.scratch_rows * itemsize + 64)
+
+
 cdef void perform(Task *task, char format, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Rows first to last - 1."""
+    add_scratch(task, 4 if format == c"f" else 8)
     if format == c"f":
         run(<vf *>NULL, task, first, last)
     else:
         run(<vd *>NULL, task, first, last)
+    free(task.scratch)
 
 
 cdef void perform_all(Task *task, char format) noexcept:
@@ -178,7 +217,7 @@ def quick(int operation, x, y, out, axis, temperature, Py_ssize_t limit):
         if operation == LOGSUMEXP:
             shape = x.shape
             out = empty(shape[:k] + shape[k + 1:], x.dtype)
-            task.row_out = acquire(&views, out, True).buf
+            task.row_out = contiguous(&views, out, True)
             perform_all(&task, vx.format[0])
             return out if vx.ndim > 1 else out[()]
         if out is None:
@@ -231,7 +270,7 @@ def quick_cross_entropy(
             if out is None:
                 out = empty_like(logits)
             vo = acquire(&views, out, True)
-            if not is_plain(vo) or not same_kind(vx, vo) or overlap(vx, vo) or overlap(vt, vo):
+            if not is_plain(vo) or not same_kind(vx, vo) or overlap(vx, vo) or overlap(vt, vo) or vt.buf == vo.buf:
                 return None
             place(vo, vx.ndim - 1, &task, &task.out, False)
         task.gradient_scale = 1.0 / rows
@@ -269,10 +308,7 @@ def apply(int operation, x, y, out, int axis, double scale, Py_ssize_t first, Py
         if y is not None and not add(&views, y, False, axis, &task, &task.y):
             return False
         if operation == LOGSUMEXP:
-            vo = acquire(&views, out, True)
-            if vo == NULL or not PyBuffer_IsContiguous(vo, c"C"):
-                return False
-            task.row_out = vo.buf
+            task.row_out = contiguous(&views, out, True)
         elif not add(&views, out, True, axis, &task, &task.out):
             return False
         with nogil:
@@ -314,11 +350,11 @@ def cross_entropy(
             set_ignored(&task, ignore_index)
         elif not add(&views, targets, False, axis, &task, &task.y):
             return None
-        task.row_out = acquire(&views, losses, True).buf
+        task.row_out = contiguous(&views, losses, True)
         if class_weight is not None:
-            task.class_weight = acquire(&views, class_weight, False).buf
+            task.class_weight = contiguous(&views, class_weight, False)
         if sample_weight is not None:
-            task.sample_weight = acquire(&views, sample_weight, False).buf
+            task.sample_weight = contiguous(&views, sample_weight, False)
         with nogil:
             perform(&task, vx.format[0], first, last)
         return task.bad_row
@@ -333,20 +369,18 @@ def check_labels(labels, Py_ssize_t classes, ignore_index, class_weight, sample_
     """
     cdef Task task
     cdef Views views
-    cdef Py_buffer *view
     cdef double weight = 0.0
     clear(&task, CROSS_ENTROPY, 1.0)
     task.classes = classes
     views.count = 0
     try:
         set_ignored(&task, ignore_index)
-        view = acquire(&views, labels, False)
-        task.labels = <const int64_t *>view.buf
+        task.labels = <const int64_t *>contiguous(&views, labels, False)
         if class_weight is not None:
-            task.class_weight = acquire(&views, class_weight, False).buf
+            task.class_weight = contiguous(&views, class_weight, False)
         if sample_weight is not None:
-            task.sample_weight = acquire(&views, sample_weight, False).buf
-        bad = find_bad_label(&task, view.len // 8, &weight)
+            task.sample_weight = contiguous(&views, sample_weight, False)
+        bad = find_bad_label(&task, views.view[0].len // 8, &weight)
         return bad, weight
     finally:
         release(&views)
@@ -355,11 +389,11 @@ def check_labels(labels, Py_ssize_t classes, ignore_index, class_weight, sample_
 def total(values):
     """Sum of a contiguous float array, in double."""
     cdef Views views
-    cdef Py_buffer *view
+    cdef void *first
     views.count = 0
     try:
-        view = acquire(&views, values, False)
-        return sum_of(view.buf, view.len // view.itemsize, view.format[0])
+        first = contiguous(&views, values, False)
+        return sum_of(first, views.view[0].len // views.view[0].itemsize, views.view[0].format[0])
     finally:
         release(&views)
 
@@ -380,32 +414,37 @@ cdef Py_ssize_t find_bad_label(Task *task, Py_ssize_t rows, double *weight) noex
     """The first row whose label is out of range, or -1; the total weight of the others that take part."""
     cdef Py_ssize_t i
     cdef int64_t label
-    cdef double new, part, total = 0.0, lost = 0.0
+    cdef double total = 0.0, lost = 0.0
     for i in range(rows):
         label = task.labels[i]
         if task.has_ignore and label == task.ignore_index:
             continue
         if not 0 <= label < task.classes:
             return i
-        part = class_weight(<vd *>NULL, task, label) * sample_weight(<vd *>NULL, task, i)
-        new = total + part
-        lost += (total - (new - (new - total))) + (part - (new - total))
-        total = new
-    weight[0] = total + lost
+        accumulate_double(
+            &total, &lost, class_weight(<vd *>NULL, task, label) * sample_weight(<vd *>NULL, task, i),
+        )
+    weight[0] = total + lost if isfinite(total) else total
     return -1
 
 
 cdef double sum_of(void *values, Py_ssize_t count, char format) noexcept nogil:
-    """Sum in double: eight partial sums over each CHUNK elements, compensated from chunk to chunk."""
+    """Sum in double: plain over each CHUNK elements, compensated from chunk to chunk."""
     cdef Py_ssize_t i = 0, stop
-    cdef double total = 0.0, lost = 0.0, new, s
+    cdef double total = 0.0, lost = 0.0, s
     while i < count:
         stop = min(i + CHUNK, count)
         s = 0.0
         while i < stop:
             s += (<float *>values)[i] if format == c"f" else (<double *>values)[i]
             i += 1
-        new = total + s
-        lost += (total - (new - (new - total))) + (s - (new - total))
-        total = new
-    return total + lost
+        accumulate_double(&total, &lost, s)
+    return total + lost if isfinite(total) else total
+
+
+cdef inline void accumulate_double(double *total, double *lost, double part) noexcept nogil:
+    """As `accumulate`, on numbers."""
+    cdef double new = total[0] + part
+    cdef double shown = new - total[0]
+    lost[0] += (total[0] - (new - shown)) + (part - shown)
+    total[0] = new

@@ -48,7 +48,7 @@ cdef inline vec *locate(vec *like, Operand *operand, Py_ssize_t o, Py_ssize_t i)
 cdef inline void copy_rows(
     vec *to, Py_ssize_t to_stride, vec *rows, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t count,
 ) noexcept nogil:
-    """`count` rows of n elements, `stride` elements apart."""
+    """Copy `count` runs of n elements, `stride` elements apart, to runs `to_stride` elements apart."""
     cdef Py_ssize_t size = sizeof(vec) // lanes(rows), i
     if stride == n and to_stride == n:
         memcpy(to, rows, count * n * size)
@@ -111,11 +111,62 @@ cdef void run_transposed(vec *like, Task *task, Py_ssize_t first, Py_ssize_t las
         row += count
 
 
+cdef inline void to_tiles(vec *rows, Py_ssize_t step, vec *tiles, Py_ssize_t n, Py_ssize_t count) noexcept nogil:
+    """Copy `count` rows that lie side by side into tiles of n vectors each."""
+    cdef Py_ssize_t width = lanes(rows), j, k
+    for j in range(n):
+        for k in range(count // width):
+            tiles[k * n + j] = at(rows, j * step)[k]
+        if count % width:
+            tiles[count // width * n + j] = load(at(rows, j * step + count // width * width), count % width)
+
+
+cdef inline void from_tiles(vec *tiles, vec *rows, Py_ssize_t step, Py_ssize_t n, Py_ssize_t count) noexcept nogil:
+    """The way back."""
+    cdef Py_ssize_t width = lanes(rows), j, k
+    for j in range(n):
+        for k in range(count // width):
+            at(rows, j * step)[k] = tiles[k * n + j]
+        if count % width:
+            store(at(rows, j * step + count // width * width), count % width, tiles[count // width * n + j])
+
+
+cdef void run_staged(vec *like, Task *task, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Rows side by side in memory, with classes far apart: through a block of tiles that stays in cache.
+
+    The three passes of a kernel over memory at a large stride would miss the cache, and at a power of two
+    evict their own lines, in each pass.
+    """
+    cdef Py_ssize_t n = task.classes, width = lanes(like), row = first, i, k, count
+    cdef vec *x = aligned(<vec *>task.scratch)
+    cdef vec *y = NULL if task.y.data == NULL else at(x, n * task.scratch_rows)
+    cdef vec *out = NULL if task.out.data == NULL else x
+    while row < last:
+        i = row % task.inner
+        count = min(task.scratch_rows, min(task.inner - i, last - row))
+        to_tiles(locate(like, &task.x, row // task.inner, i), task.x.step, x, n, count)
+        if y != NULL:
+            to_tiles(locate(like, &task.y, row // task.inner, i), task.y.step, y, n, count)
+        k = 0
+        while k < count:
+            run_tile(
+                at(x, k * n), width, NULL if y == NULL else at(y, k * n), width,
+                NULL if out == NULL else at(out, k * n), width, width, task, row + k, min(width, count - k),
+            )
+            k += width
+        if out != NULL:
+            from_tiles(x, locate(like, &task.out, row // task.inner, i), task.out.step, n, count)
+        row += count
+
+
 cdef void run(vec *like, Task *task, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Rows first to last - 1."""
     cdef Py_ssize_t row = first, count, o, i
     if not task.lanes and task.classes <= TILE_CLASSES:
         run_transposed(like, task, first, last)
+        return
+    if task.lanes and task.scratch != NULL:
+        run_staged(like, task, first, last)
         return
     while row < last:
         o = row // task.inner

@@ -92,6 +92,7 @@
 #define select_less(a, b, x, y) CHOOSE(x, select_less)(a, b, x, y)
 #define select_equal(a, b, x, y) CHOOSE(x, select_equal)(a, b, x, y)
 #define product(a, b) CHOOSE(a, product)(a, b)
+#define compensated(total, lost) CHOOSE(total, compensated)(total, lost)
 #define keep_last(v, count, fill) CHOOSE(v, keep_last)(v, count, fill)
 #define exp_clamped(d) CHOOSE(d, exp_clamped)(d)
 #define exp_lowest(like) CHOOSE(like, exp_lowest)()

@@ -77,6 +77,13 @@ static inline VEC NAME(product)(VEC a, VEC b)
     return SELECT(a == zero, SELECT(b == b, zero, b), a * b);
 }
 
+/* A sum and the rounding errors in it. Infinite sums have NaN errors (inf - inf): they stand as they are. */
+static inline VEC NAME(compensated)(VEC total, VEC lost)
+{
+    VEC sum = total + lost;
+    return SELECT(sum == sum, sum, total);
+}
+
 /* The last `count` lanes of v, and `fill` in those before. */
 static inline VEC NAME(keep_last)(VEC v, ptrdiff_t count, double fill)
 {

@@ -87,7 +87,7 @@ cdef inline vec row_exp(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcept
         e0 = exp_clamped(shifted(last, m, scale, lowest))
         at(y, n - width)[0] = e0
         lost = lost + keep_last(e0, n - full * width, 0.0)
-    return lanes_sum(total + lost)
+    return lanes_sum(compensated(total, lost))
 
 
 cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcept nogil:
@@ -131,7 +131,7 @@ cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcep
         e0 = keep_last(e0, n - full * width, 0.0)
         lost = lost + select_less(d0, zero, e0, zero)
         top0 = top0 + select_less(d0, zero, zero, e0)
-    return lanes_sum(total + lost) + (lanes_sum(top0 + top1) - 1)
+    return lanes_sum(compensated(total, lost)) + (lanes_sum(top0 + top1) - 1)
 
 
 cdef inline void row_multiply(vec *y, Py_ssize_t n, vec factor) noexcept nogil:
@@ -213,7 +213,7 @@ cdef inline vec tile_exp(
             s = s + e
             j += 1
         accumulate(&total, &lost, s)
-    return total + lost
+    return compensated(total, lost)
 
 
 cdef inline vec tile_rest(
@@ -236,7 +236,7 @@ cdef inline vec tile_rest(
             top = top + select_less(d, zero, zero, e)
             j += 1
         accumulate(&total, &lost, s)
-    return (total + lost) + (top - 1)
+    return compensated(total, lost) + (top - 1)
 
 
 cdef inline void softmax_tile(

@@ -5,7 +5,7 @@ from libc.math cimport INFINITY, isinf
 from libc.string cimport memcpy
 
 from simd cimport (
-    element, exp_clamped, exp_lowest, exp_nonpositive, keep_last, lanes, lanes_max, lanes_sum, load,
+    compensated, element, exp_clamped, exp_lowest, exp_nonpositive, keep_last, lanes, lanes_max, lanes_sum, load,
     log1p_nonnegative, maximum, product, select_equal, select_less, set_element, splat, store, transpose, vd, vec, vf,
 )
 
@@ -37,7 +37,7 @@ cdef enum Operation:
 
 
 # Where the elements of an array are: class j of row (o, i) is o * outer + j * step + i * inner elements
-# after data. Either step is 1 (rows), or inner is 1 (lanes).
+# after data. Either step is 1 (rows), or inner is 1 (lanes) unless there is only one.
 cdef struct Operand:
     char *data
     Py_ssize_t outer
@@ -52,10 +52,13 @@ cdef struct Task:
     Py_ssize_t classes
     Py_ssize_t inner
     bint lanes                      # rows lie side by side in memory, classes do not
+    bint swapped                    # the axes before the classes' are `inner`, those after it `outer`
     Operand x                       # logits; the VJPs: the output y
     Operand y                       # the VJPs: dy; cross-entropy: target probabilities
     Operand out                     # data NULL: none
     double scale                    # 1 / temperature
+    void *scratch                   # room for `scratch_rows` rows of each input; NULL: work on the arrays
+    Py_ssize_t scratch_rows
     void *row_out                   # (rows,): logsumexp or losses
     # cross-entropy only
     const int64_t *labels           # (rows,), or NULL: probability targets
@@ -74,7 +77,10 @@ cdef inline vec *at(vec *p, Py_ssize_t index) noexcept nogil:
 
 
 cdef inline void accumulate(vec *total, vec *lost, vec part) noexcept nogil:
-    """Add `part` to `total` and the rounding error to `lost` (D. E. Knuth, TAOCP 2, 4.2.2, theorem B)."""
+    """Add `part` to `total` and the rounding error to `lost` (D. E. Knuth, TAOCP 2, 4.2.2, theorem B).
+
+    `compensated` puts them together.
+    """
     cdef vec new = total[0] + part
     cdef vec shown = new - total[0]
     lost[0] = lost[0] + ((total[0] - (new - shown)) + (part - shown))

@@ -39,7 +39,7 @@ cdef inline vec row_dot(vec *a, vec *b, Py_ssize_t n) noexcept nogil:
         accumulate(&total, &lost, (s0 + s1) + (s2 + s3))
     if n > full * width:
         lost = lost + keep_last(last, n - full * width, 0.0)
-    return lanes_sum(total + lost)
+    return lanes_sum(compensated(total, lost))
 
 
 cdef inline void softmax_vjp_row(vec *y, vec *dy, vec *dz, Task *task) noexcept nogil:
@@ -79,7 +79,7 @@ cdef inline vec tile_dot(
                 s = s + load(at(b, j * b_step), count)
             j += 1
         accumulate(&total, &lost, s)
-    return total + lost
+    return compensated(total, lost)
 
 
 cdef inline void softmax_vjp_tile(
