@@ -124,6 +124,13 @@ def out(value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     return value
 
 
+def out_or_new(value: object, like: Array, dtype: np.dtype[Any]) -> Array:
+    """Return `out`, or a new array if it is None, of the shape of `like` and this dtype."""
+    if value is None:
+        return np.empty_like(like, dtype=dtype, subok=False)
+    return out(value, like.shape, dtype)
+
+
 def no_overlap(out: Array, name: str, other: Array, *, may_be_same: bool) -> None:
     """Check that `out` is `other` (where it may be) or shares no memory with it."""
     if not np.may_share_memory(out, other):
@@ -174,7 +181,8 @@ def targets(value: ArrayLike, shape: tuple[int, ...], rows: tuple[int, ...]) -> 
         return same_shape("targets", result, rows)
     if not is_floating(result.dtype):
         raise TypeError(
-            f"`targets` must have an integer dtype (labels) or a floating one (probabilities), got {result.dtype}"
+            f"`targets` must have an integer dtype (labels) or a floating one (probabilities),"
+            f" got {result.dtype}"
         )
     return same_shape("targets", result, shape)
 

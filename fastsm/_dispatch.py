@@ -34,15 +34,12 @@ def on_logits(
     scale = 1 / _checks.temperature(temperature)
     threads = None if num_threads is None else _checks.num_threads(num_threads)
     dtype = _checks.result_dtype(logits)
-    result = None if out is None else _checks.out(out, logits.shape, dtype)
-    if result is not None:
-        _checks.no_overlap(result, "x", logits, may_be_same=True)
+    result = _checks.out_or_new(out, logits, dtype)
+    _checks.no_overlap(result, "x", logits, may_be_same=True)
     mask = None if where is None else _checks.mask(where, logits.shape)
     work = _checks.compute_dtype(dtype)
     if mask is not None:
         logits = _masked(logits, mask, work)
-    if result is None:
-        result = np.empty_like(logits, dtype=dtype, subok=False)
     return _finish(out, _run(operation, logits, None, result, axis, scale, threads, work, mask))
 
 
@@ -92,7 +89,7 @@ def vjp(
     scale = 1 / _checks.temperature(temperature)
     threads = None if num_threads is None else _checks.num_threads(num_threads)
     dtype = _checks.result_dtype(output)
-    result = np.empty_like(output, dtype=dtype, subok=False) if out is None else _checks.out(out, output.shape, dtype)
+    result = _checks.out_or_new(out, output, dtype)
     _checks.no_overlap(result, name, output, may_be_same=True)
     _checks.no_overlap(result, "dy", gradient, may_be_same=True)
     work = _checks.compute_dtype(dtype)
@@ -205,7 +202,7 @@ def cross_entropy(
     by_row = None if sample_weight is None else _checks.weights("sample_weight", sample_weight, rows)
     gradient = None
     if with_gradient:
-        gradient = np.empty_like(x, dtype=dtype, subok=False) if out is None else _checks.out(out, x.shape, dtype)
+        gradient = _checks.out_or_new(out, x, dtype)
         _checks.no_overlap(gradient, "logits", x, may_be_same=True)
         others = {"targets": targets, "class_weight": class_weight, "sample_weight": sample_weight}
         for name, other in others.items():
@@ -247,7 +244,7 @@ def cross_entropy(
     def block(first: int, last: int) -> None:
         bad = attempt(x, y, values, first, last)
         if bad is not None and bad >= 0:
-            raise ValueError("`targets` must not change during the call, got a label that became out of range")
+            raise ValueError("`targets` must not change during the call, got a label out of range meanwhile")
 
     _threads.run(block, losses.size, classes, threads)
     if gradient is not None and values is not gradient and values is not None:

@@ -496,8 +496,8 @@ def cross_entropy(
     4.248354255291589e-18
     """
     result = kernels.quick_cross_entropy(
-        logits, targets, None, False, axis, class_weight, sample_weight, ignore_index, label_smoothing, temperature,
-        reduction, num_threads, serial_limit(),
+        logits, targets, None, False, axis, class_weight, sample_weight, ignore_index, label_smoothing,
+        temperature, reduction, num_threads, serial_limit(),
     )  # fmt: skip
     if result is not None:
         return result
@@ -575,8 +575,8 @@ def cross_entropy_with_grad(
     array([[ 1., -1.,  0.]], dtype=float32)
     """  # noqa: E501
     result = kernels.quick_cross_entropy(
-        logits, targets, out, True, axis, class_weight, sample_weight, ignore_index, label_smoothing, temperature,
-        reduction, num_threads, serial_limit(),
+        logits, targets, out, True, axis, class_weight, sample_weight, ignore_index, label_smoothing,
+        temperature, reduction, num_threads, serial_limit(),
     )  # fmt: skip
     if result is not None:
         return result  # type: ignore[no-any-return]

@@ -281,7 +281,7 @@ def quick_cross_entropy(
         weight = sum_of(task.row_out, rows, vx.format[0]) / rows
         free(task.row_out)
         if task.bad_row >= 0:
-            raise ValueError("`targets` changed during the call, and now holds a label out of range")
+            raise ValueError("`targets` must not change during the call, got a label out of range meanwhile")
         loss = float32(weight) if vx.format[0] == c"f" else float64(weight)
         return (loss, out) if with_grad else loss
     finally:

