@@ -14,9 +14,10 @@ help:  ## list the targets
 train: .venv/.installed  ## install the package in .venv and run the demonstration
 	.venv/bin/python -P -m fastsm
 
+# With PYTHONSAFEPATH the processes that tests start do not find the source tree either.
 test: .venv-test/.installed  ## test the built wheel: all tests, then the quick ones without AVX
-	.venv-test/bin/pytest tests --pyargs fastsm --doctest-modules
-	FASTSM_ISA=baseline .venv-test/bin/pytest tests -m "not slow and not memory"
+	PYTHONSAFEPATH=1 .venv-test/bin/pytest tests --pyargs fastsm --doctest-modules
+	PYTHONSAFEPATH=1 FASTSM_ISA=baseline .venv-test/bin/pytest tests -m "not slow and not memory"
 
 wheel: dist/.sdist dist/.wheel  ## build the sdist, and from it the wheel, in dist/, and check them
 	$(BUILD)/twine check --strict dist/*.tar.gz dist/*.whl

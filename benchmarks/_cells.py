@@ -1,6 +1,6 @@
 """What is measured: the operations, their input data, and reference results in float64 to check against."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -44,6 +44,10 @@ class Cell:
     axis: int = -1
     scale: float = 3.0
     _aligned: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+
+    def without_data(self) -> "Cell":
+        """The same cell without its arrays: those of all cells together would not fit in memory."""
+        return replace(self)
 
     @property
     def elements(self) -> int:
@@ -95,6 +99,11 @@ class Cell:
     def overwritten(self) -> str:
         """The name of the input that working in place overwrites."""
         return "dy" if self.operation.endswith("_vjp") else "x"
+
+    @property
+    def most_vjps(self) -> int:
+        """How often a VJP may work on its own result, which shrinks by factors as small as the least `y`."""
+        return 4 if self.classes <= 10 else 2
 
     def refill(self) -> None:
         """Put the input that is overwritten in place back into `scratch` and its aligned copy."""

@@ -29,8 +29,9 @@ def header(machine: dict[str, Any], missing: dict[str, str], loop_ns: float) -> 
         "fastsm says:",
         *(f"  {line}" for line in machine["fastsm"].splitlines()),
         "",
-        "Best of all rounds. A peer called in several ways is shown by its best. * marks the fastest peer.",
-        "Ratios are to fastsm with out=; 'in place' is fastsm too. 'sweep' is a limit, one pass over memory:",
+        "Best of all rounds. 'fastsm' is fastsm with out=, 'in place' is fastsm too. A peer that can be",
+        "called in several ways, in place among them, is shown by its best; * marks the fastest peer. Ratios",
+        "are to the better of fastsm's two. 'sweep' is a limit, one pass over memory:",
         "np.multiply(x, 1, out=x), or the maximum of the whole array where the operation writes no array.",
     ]
     return "\n".join(lines)
@@ -47,7 +48,7 @@ def tables(results: Sequence[Result]) -> str:
         parts.append(f"{operation}, {dtype}: ns an element (one row: ns a call)")
         parts.append(_table(["", *columns], [_times(result, columns) for result in group]))
         parts.append("  times fastsm's time")
-        parts.append(_ratios(group, [name for name in columns if name != "fastsm"]))
+        parts.append(_ratios(group, columns))
         parts.append(_notes(group))
     return "\n".join(parts)
 
@@ -67,12 +68,13 @@ def special_table(judgements: Sequence[Judgement]) -> str:
 def summary(results: Sequence[Result], judgements: Sequence[Judgement]) -> dict[str, Any]:
     """Each target, and how many cells meet it."""
     measured = [result for result in results if not math.isnan(result.over_fastest_peer())]
+    verdicts = [*(result.verdict for result in results), *(judgement.verdict for judgement in judgements)]
     return {
         "geometric_mean": _mean(result.over_fastest_peer() for result in measured),
-        "geometric_mean_best_of_both": _mean(_best_of_both(result) for result in measured),
+        "geometric_mean_out_of_place": _mean(result.over_fastest_peer("fastsm") for result in measured),
         "geometric_mean_target": _targets.GEOMETRIC_MEAN,
         "targets": [*_over_peers(measured), *_over_plain_numpy(results), *_special(judgements)],
-        "not_measured": sum(each.verdict == "not measured" for each in (*results, *judgements)),
+        "not_measured": verdicts.count("not measured"),
     }
 
 
@@ -82,9 +84,9 @@ def summary_text(numbers: dict[str, Any], results: Sequence[Result]) -> str:
     if numbers["geometric_mean"] is not None:
         mean, target = numbers["geometric_mean"], numbers["geometric_mean_target"]
         missed = "" if mean >= target else "  MISSED"
-        both = numbers["geometric_mean_best_of_both"]
+        strict = numbers["geometric_mean_out_of_place"]
         lines.append(f"  geometric mean of fastest peer / fastsm: {mean:.2f}, target {target}{missed}")
-        lines.append(f"  the same if fastsm works in place where that is faster: {both:.2f}")
+        lines.append(f"  the same with fastsm held to out=, while peers may work in place: {strict:.2f}")
     if numbers["not_measured"]:
         lines.append(f"  {numbers['not_measured']} cells NOT MEASURED (a library is missing or disagrees)")
     for target in numbers["targets"]:
@@ -190,14 +192,8 @@ def _tally(title: str, group: Sequence[Any], is_met: Callable[..., bool]) -> dic
     return {"title": title, "met": sum(is_met(member) for member in group), "of": len(group)}
 
 
-def _best_of_both(result: Result) -> float:
-    in_place = result.over_fastest_peer("in place")
-    out = result.over_fastest_peer()
-    return out if math.isnan(in_place) else max(out, in_place)
-
-
 def _mean(ratios: Iterable[float]) -> float | None:
-    ratios = list(ratios)
+    ratios = [ratio for ratio in ratios if not math.isnan(ratio)]
     return geometric_mean(ratios) if ratios else None
 
 

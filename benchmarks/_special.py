@@ -29,6 +29,9 @@ class Judgement:
     at_least: bool = False
     times: dict[str, Timing] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.cell = self.cell.without_data()
+
     @property
     def ratio(self) -> float:
         """NaN where one side was not measured."""

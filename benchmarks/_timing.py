@@ -1,8 +1,9 @@
 """Time several ways of doing the same thing, interleaved: a change of clock or load meets all of them.
 
-One round times a block of calls of each candidate, one candidate after the other. Every block begins with
-restored inputs and a call that is not timed, which brings the data into the caches as far as they fit there.
-The best block is what the code can do; the median tells how quiet the machine was.
+One round times a block of calls of each candidate, one candidate after the other. Every block begins with a
+call that is not timed, which brings the data into the caches as far as it fits there, and with fresh inputs
+where calls overwrite them. The best block is what the code can do; the median tells how quiet the machine
+was.
 """
 
 import contextlib
@@ -34,7 +35,7 @@ class Call:
     read: Callable[[Any], object] = lambda returned: returned  # what `run` returned -> array(s)
     restore: Callable[[], None] | None = None  # refills what `run` overwrites
     context: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
-    most_calls: int | None = None  # repeated calls on their own results would end in subnormal numbers
+    most_calls: int | None = None  # where many calls on their own results would end in subnormal numbers
 
     def once(self) -> object:
         """Run one call from fresh inputs and return its result."""
@@ -106,11 +107,11 @@ def empty_call_ns() -> float:
 
 def _block(call: Call, count: int, warm_up: bool) -> float:
     run = call.run
+    if warm_up:
+        call.once()
     if call.restore is not None:
         call.restore()
     with call.context():
-        if warm_up:
-            run()
         start = perf_counter_ns()
         for _ in repeat(None, count):
             run()

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     print(_report.header(machine, libraries.missing, loop_ns), flush=True)
 
     kinds = product(operations, dtypes, shapes)
-    cells = [_cells.Cell(operation, *shape, dtype) for operation, dtype, shape in kinds]
+    cells = [_cells.Cell(name, rows, classes, dtype) for name, dtype, (rows, classes) in kinds]
     results = _suite.measure(cells, libraries.modules, rounds, seconds)
     print("\n" + _report.tables(results), flush=True)
 

@@ -32,6 +32,8 @@ CONTRAST = ("softmax(x)", "NumPy: e / e.sum()")
 CLASSES = 1000
 LIMIT = 0.01  # of the data
 _MB = 1e6
+# Enough for threads to start and whatever else is made on first use.
+_WARM_UP_ROWS = 2000
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measure(name: str, rows: int) -> dict[str, float | None]:
     """Megabytes that one call takes beyond its arguments."""
-    _call(name, 2)()  # loads what is loaded on first use
+    _call(name, _WARM_UP_ROWS)()
     call = _call(name, rows)
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
@@ -68,9 +70,8 @@ def measure(name: str, rows: int) -> dict[str, float | None]:
 
 def _call(name: str, rows: int) -> Callable[[], object]:
     """The call by its text, on arrays filled without temporaries: those would hide the call's own."""
-    import numpy as np
-
     import fastsm
+    import numpy as np
 
     rng = np.random.default_rng(0)
 

@@ -65,9 +65,8 @@ def call_times(rounds: int) -> list[dict[str, Any]]:
 
 
 def _calls() -> dict[str, Callable[[], object]]:
-    import numpy as np
-
     import fastsm
+    import numpy as np
 
     x = np.linspace(-3, 3, 10, dtype=np.float32)[None]
     y, log_y, dy = fastsm.softmax(x), fastsm.log_softmax(x), x[:, ::-1].copy()
@@ -104,7 +103,9 @@ def _calls() -> dict[str, Callable[[], object]]:
 
 
 def _run(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    # -P: the installed package, not one that lies in the current folder.
+    command = [sys.executable, "-P", "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def _import_report(times: dict[str, float]) -> str:

@@ -210,7 +210,9 @@ def cross_entropy(
                 _checks.no_overlap(gradient, name, other, may_be_same=False)
 
     if is_index:
-        labels = np.require(y, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
+        # What int64 cannot hold must not wrap around to a label.
+        fitting = np.minimum(y, np.iinfo(np.int64).max) if y.dtype == np.uint64 else y
+        labels = np.require(fitting, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
         bad, weight = kernels.check_labels(labels, classes, ignored, by_class, by_row)
         if bad >= 0:
             raise _checks.bad_label(y, classes, bad)

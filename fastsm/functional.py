@@ -57,7 +57,7 @@ def softmax(
     axis : int, default -1
         The axis whose elements sum to 1.
     temperature : float, default 1.0
-        Divides the logits. Positive and finite.
+        Divides the logits. From 1e-30 to 1e30.
     where : array_like of bool, optional
         Which elements take part, in a shape that broadcasts to that of `x`. The others get probability 0;
         a row with none left gives zeros.
@@ -87,8 +87,8 @@ def softmax(
     Notes
     -----
     With the maximum :math:`m` of the row, :math:`y_j = e^{(x_j - m)/T} / \sum_k e^{(x_k - m)/T}` [1]_. The
-    error is at most 4 ULP against the exact softmax of the rounded differences :math:`x_j - m`. Results
-    below about 2e-38 (float64: 4e-308) are 0; there are no subnormal numbers.
+    error is at most 4 ULP against the exact softmax of the rounded differences :math:`x_j - m`. An
+    exponential below 1.7e-38 (float64: 3.2e-308) counts as 0.
 
     References
     ----------
@@ -134,7 +134,7 @@ def log_softmax(
     axis : int, default -1
         The axis whose probabilities sum to 1.
     temperature : float, default 1.0
-        Divides the logits. Positive and finite.
+        Divides the logits. From 1e-30 to 1e30.
     where : array_like of bool, optional
         Which elements take part, in a shape that broadcasts to that of `x`. The others get ``-inf``.
     out : ndarray, optional
@@ -451,7 +451,7 @@ def cross_entropy(
     label_smoothing : float, default 0.0
         From 0 to 1: the targets become ``(1 - e) y + e / C``.
     temperature : float, default 1.0
-        Divides the logits. Positive and finite.
+        Divides the logits. From 1e-30 to 1e30.
     reduction : {"mean", "sum", "none"}, default "mean"
         The weighted mean, the weighted sum, or the weighted loss of each row.
     num_threads : int, optional

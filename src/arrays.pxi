@@ -195,7 +195,7 @@ def quick(int operation, x, y, out, axis, temperature, Py_ssize_t limit):
     cdef Py_buffer *vy = NULL
     cdef Py_buffer *vo
     cdef Py_ssize_t k
-    if type(axis) is not int or type(temperature) is not float or not 0.0 < temperature < INFINITY:
+    if type(axis) is not int or type(temperature) is not float or not 1e-30 <= temperature <= 1e30:
         return None
     if operation == LOGSUMEXP and out is not None:
         return None

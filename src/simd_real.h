@@ -84,6 +84,20 @@ static inline VEC NAME(compensated)(VEC total, VEC lost)
     return SELECT(sum == sum, sum, total);
 }
 
+/* a / b to the last bit or nearly, given inverse = 1 / b rounded: the product, and what it lacks. Without fused
+   multiply-add the remainder would be lost in rounding, and the division itself is taken. */
+static inline VEC NAME(divide)(VEC a, VEC b, VEC inverse)
+{
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    VEC quotient = a * inverse;
+    VEC remainder = a - quotient * b;
+    return quotient + remainder * inverse;
+#else
+    (void)inverse;
+    return a / b;
+#endif
+}
+
 /* The last `count` lanes of v, and `fill` in those before. */
 static inline VEC NAME(keep_last)(VEC v, ptrdiff_t count, double fill)
 {
@@ -108,7 +122,7 @@ static inline VEC NAME(exp_clamped)(VEC d)
     VEC q = NAME(splat)(c[EXP_DEGREE]);
     for (int i = EXP_DEGREE - 1; i >= 0; i--)
         q = q * r + c[i];
-    VEC p = (q * r + 2) * r + 2;
+    VEC p = q * (r * r) + (r + r) + 2;     /* adds small to large: less rounding than Horner's last steps */
     return p * FROM_BITS(BITS(z) << MANTISSA_BITS);
 }
 

@@ -7,7 +7,7 @@
 # Both shift by the row's maximum m (P. Blanchard, D. J. Higham and N. J. Higham, Accurately computing the
 # log-sum-exp and softmax functions, IMA J. Numer. Anal. 41, 2021, alg. 4.1 and 4.2). `rest` is the sum of
 # the exponentials without the maximum's own exp(0) = 1: log(sum) = log1p(rest) keeps its relative accuracy
-# when the maximum dominates.
+# when the maximum dominates, and no small term is added to a sum that is rounded at the size of the maximum.
 #
 # The last vector of a row overlaps the one before it. It is loaded before anything is stored, so that
 # working in place writes the same bits twice instead of applying the function twice.
@@ -51,45 +51,6 @@ cdef inline vec row_max(vec *x, Py_ssize_t n) noexcept nogil:
     return lanes_max(maximum(maximum(m0, m1), maximum(m2, m3)))
 
 
-cdef inline vec row_exp(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcept nogil:
-    """y = exp((x - m) scale); the sum of y, in every lane."""
-    cdef Py_ssize_t width = lanes(x), full = n // width, i = 0, stop
-    cdef vec last = at(x, n - width)[0]
-    cdef vec total = splat(m, 0.0), lowest = lowest_difference(m, scale)
-    cdef vec lost = total, s0, s1, s2, s3, e0, e1, e2, e3
-    while i < full:
-        s0 = splat(m, 0.0)
-        s1 = s0
-        s2 = s0
-        s3 = s0
-        stop = min(i + 4 * CHUNK, full)
-        while i + 4 <= stop:
-            e0 = exp_clamped(shifted(x[i], m, scale, lowest))
-            e1 = exp_clamped(shifted(x[i + 1], m, scale, lowest))
-            e2 = exp_clamped(shifted(x[i + 2], m, scale, lowest))
-            e3 = exp_clamped(shifted(x[i + 3], m, scale, lowest))
-            y[i] = e0
-            y[i + 1] = e1
-            y[i + 2] = e2
-            y[i + 3] = e3
-            s0 = s0 + e0
-            s1 = s1 + e1
-            s2 = s2 + e2
-            s3 = s3 + e3
-            i += 4
-        while i < stop:
-            e0 = exp_clamped(shifted(x[i], m, scale, lowest))
-            y[i] = e0
-            s0 = s0 + e0
-            i += 1
-        accumulate(&total, &lost, (s0 + s1) + (s2 + s3))
-    if n > full * width:
-        e0 = exp_clamped(shifted(last, m, scale, lowest))
-        at(y, n - width)[0] = e0
-        lost = lost + keep_last(e0, n - full * width, 0.0)
-    return lanes_sum(compensated(total, lost))
-
-
 cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcept nogil:
     """Sum of exp((x - m) scale) but for one maximum, in every lane; the exponentials go to y unless NULL."""
     cdef Py_ssize_t width = lanes(x), full = n // width, i = 0, stop
@@ -99,7 +60,7 @@ cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcep
     while i < full:
         s0 = zero
         s1 = zero
-        stop = min(i + 4 * CHUNK, full)
+        stop = min(i + 2 * CHUNK, full)
         while i + 2 <= stop:
             d0 = shifted(x[i], m, scale, lowest)
             d1 = shifted(x[i + 1], m, scale, lowest)
@@ -129,7 +90,8 @@ cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcep
             at(y, n - width)[0] = e0
         d0 = keep_last(d0, n - full * width, -INFINITY)
         e0 = keep_last(e0, n - full * width, 0.0)
-        lost = lost + select_less(d0, zero, e0, zero)
+        s0 = select_less(d0, zero, e0, zero)
+        accumulate(&total, &lost, s0)
         top0 = top0 + select_less(d0, zero, zero, e0)
     return lanes_sum(compensated(total, lost)) + (lanes_sum(top0 + top1) - 1)
 
@@ -144,10 +106,13 @@ cdef inline void row_multiply(vec *y, Py_ssize_t n, vec factor) noexcept nogil:
 
 
 cdef inline void softmax_row(vec *x, vec *y, Task *task) noexcept nogil:
-    cdef Py_ssize_t n = task.classes
+    cdef Py_ssize_t n = task.classes, width = lanes(x), i
     cdef vec m = row_max(x, n)
-    cdef vec total = row_exp(x, y, n, m, splat(m, task.scale))
-    row_multiply(y, n, 1 / total)
+    cdef vec total = 1 + row_rest(x, y, n, m, splat(m, task.scale))
+    cdef vec inverse = 1 / total, last = at(y, n - width)[0]
+    for i in range(n // width):
+        y[i] = divide(y[i], total, inverse)
+    at(y, n - width)[0] = divide(last, total, inverse)
 
 
 cdef inline void log_softmax_row(vec *x, vec *y, Task *task) noexcept nogil:
@@ -196,26 +161,6 @@ cdef inline vec tile_max(vec *x, Py_ssize_t step, Py_ssize_t n, Py_ssize_t count
     return maximum(m0, m1)
 
 
-cdef inline vec tile_exp(
-    vec *x, Py_ssize_t x_step, vec *y, Py_ssize_t y_step, Py_ssize_t n, Py_ssize_t count, vec m, vec scale,
-) noexcept nogil:
-    """y = exp((x - m) scale); the sum of y."""
-    cdef Py_ssize_t j = 0, stop
-    cdef vec total = splat(m, 0.0), lowest = lowest_difference(m, scale)
-    cdef vec lost = total, s, e
-    while j < n:
-        s = splat(m, 0.0)
-        stop = min(j + CHUNK, n)
-        while j < stop:
-            e = load(at(x, j * x_step), count)
-            e = exp_clamped(shifted(e, m, scale, lowest))
-            store(at(y, j * y_step), count, e)
-            s = s + e
-            j += 1
-        accumulate(&total, &lost, s)
-    return compensated(total, lost)
-
-
 cdef inline vec tile_rest(
     vec *x, Py_ssize_t x_step, vec *y, Py_ssize_t y_step, Py_ssize_t n, Py_ssize_t count, vec m, vec scale,
 ) noexcept nogil:
@@ -244,9 +189,11 @@ cdef inline void softmax_tile(
 ) noexcept nogil:
     cdef Py_ssize_t n = task.classes, j
     cdef vec m = tile_max(x, x_step, n, count)
-    cdef vec factor = 1 / tile_exp(x, x_step, y, y_step, n, count, m, splat(m, task.scale))
+    cdef vec total = 1 + tile_rest(x, x_step, y, y_step, n, count, m, splat(m, task.scale))
+    cdef vec inverse = 1 / total, e
     for j in range(n):
-        store(at(y, j * y_step), count, load(at(y, j * y_step), count) * factor)
+        e = load(at(y, j * y_step), count)
+        store(at(y, j * y_step), count, divide(e, total, inverse))
 
 
 cdef inline void log_softmax_tile(

@@ -5,7 +5,7 @@ from libc.math cimport INFINITY, isinf
 from libc.string cimport memcpy
 
 from simd cimport (
-    compensated, element, exp_clamped, exp_lowest, exp_nonpositive, keep_last, lanes, lanes_max, lanes_sum, load,
+    compensated, divide, element, exp_clamped, exp_lowest, exp_nonpositive, keep_last, lanes, lanes_max, lanes_sum, load,
     log1p_nonnegative, maximum, product, select_equal, select_less, set_element, splat, store, transpose, vd, vec, vf,
 )
 
@@ -22,9 +22,10 @@ cdef enum:
 cdef enum:
     GROUP = 4
 
-# Additions in a row before the partial sum is put away, compensated: see `accumulate`.
+# Additions in a row before the partial sum is put away, compensated: see `accumulate`. Few, as terms of about
+# one size are rounded the same way again and again.
 cdef enum:
-    CHUNK = 32
+    CHUNK = 8
 
 cdef enum Operation:
     SOFTMAX

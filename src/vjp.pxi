@@ -38,7 +38,8 @@ cdef inline vec row_dot(vec *a, vec *b, Py_ssize_t n) noexcept nogil:
             i += 1
         accumulate(&total, &lost, (s0 + s1) + (s2 + s3))
     if n > full * width:
-        lost = lost + keep_last(last, n - full * width, 0.0)
+        last = keep_last(last, n - full * width, 0.0)
+        accumulate(&total, &lost, last)
     return lanes_sum(compensated(total, lost))
 
 

@@ -55,7 +55,7 @@ def shifted(x):
 
 def rest(d):
     """Return the sum of exp(d) without the 1 of one maximum (d = 0); the axis stays, with length 1."""
-    below = np.sum(np.exp(d), axis=-1, keepdims=True, where=~(d == 0))
+    below = np.sum(np.where(d == 0, 0, np.exp(d)), axis=-1, keepdims=True)
     return below + (np.sum(d == 0, axis=-1, keepdims=True) - 1)
 
 

@@ -1,7 +1,5 @@
 """Wrong arguments: each message word for word, and nothing written before it is raised."""
 
-import threading
-import time
 from unittest import mock
 
 import ml_dtypes
@@ -79,15 +77,9 @@ TABLE = [
             WITH_TEMPERATURE,
             {"temperature": v},
             ValueError,
-            f"`temperature` must be positive and finite, got {v!r}",
+            f"`temperature` must be from 1e-30 to 1e30, got {v!r}",
         )
-        for v in (0, 0.0, -1.0, np.float32(-2), np.inf, -np.inf, np.nan, 10**400)
-    ),
-    (
-        WITH_TEMPERATURE,
-        {"temperature": 1e-310},
-        ValueError,
-        "`temperature` must have a finite inverse, got 1e-310",
+        for v in (0, 0.0, -1.0, np.float32(-2), 1e-310, 9e-31, 2e30, np.inf, -np.inf, np.nan, 10**400)
     ),
     # num_threads
     *(
@@ -204,7 +196,7 @@ TABLE = [
 @pytest.mark.parametrize(
     ("name", "changed", "error", "message"),
     [(name, *row) for names, *row in TABLE for name in names],
-    ids=lambda value: value if isinstance(value, str) else " ",
+    ids=lambda value: value[:50] if isinstance(value, str) else "",
 )
 def test_message(name, changed, error, message):
     """Each wrong argument of each function gives its message."""
@@ -225,7 +217,7 @@ def test_message(name, changed, error, message):
         (np.zeros((2, 3), [("a", float)]), "[('a', '<f8')]"),
         (np.zeros((2, 3), ml_dtypes.float8_e4m3fn), "float8_e4m3fn"),
     ],
-    ids=lambda value: value if isinstance(value, str) else " ",
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_dtype(name, value, dtype):
     """What is no real number is no input."""
@@ -301,17 +293,15 @@ def test_options_by_name():
         fastsm.softmax(np.zeros(3), dim=0)
 
 
-@pytest.mark.parametrize(("name", "changed"), [(n, {"temperature": 1e-40}) for n in WITH_TEMPERATURE])
-def test_temperature_for_float32(name, changed):
-    """A temperature whose inverse float32 cannot hold gives an error or no NaN, on finite float32 input."""
-    inputs = {p: np.zeros((2, 3), np.float32) for p in FUNCTIONS[name] if p != "targets"}
-    try:
-        results = call(name, **inputs, **changed)
-    except ValueError as error:
-        assert str(error).startswith("`temperature` must")  # noqa: PT017
-    else:
-        for result in results if isinstance(results, tuple) else (results,):
-            assert not np.isnan(result).any()
+@pytest.mark.parametrize("name", WITH_TEMPERATURE)
+@pytest.mark.parametrize("temperature", [1e-30, 1e30])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_extreme_temperature(isa, name, temperature, dtype):
+    """The lowest and the highest temperature give finite results."""
+    inputs = {p: np.linspace(-1, 0, 6, dtype=dtype).reshape(2, 3) for p in FUNCTIONS[name] if p != "targets"}
+    results = call(name, temperature=temperature, **inputs)
+    for result in results if isinstance(results, tuple) else (results,):
+        assert np.isfinite(result).all()
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -323,8 +313,9 @@ def test_lists(name):
     if name in LOSSES:
         values |= {"targets": (0, 2), "class_weight": [1, 2, 3], "sample_weight": (0.5, 2)}
         arrays |= {k: np.array(values[k]) for k in ("targets", "class_weight", "sample_weight")}
-    from_lists, from_arrays = call(name, **values), call(name, **arrays)
-    for a, b in zip(np.atleast_1d(from_lists[-1]), np.atleast_1d(from_arrays[-1]), strict=True):
+    results = [call(name, **arguments) for arguments in (values, arrays)]
+    from_lists, from_arrays = (r if isinstance(r, tuple) else (r,) for r in results)
+    for a, b in zip(from_lists, from_arrays, strict=True):
         np.testing.assert_array_equal(a, b, strict=True)
 
 
@@ -403,9 +394,9 @@ def test_label_dtypes(dtype, order):
 def test_large_unsigned_label(value):
     """What wraps around in int64 is no less wrong, also if it wraps to the label to ignore."""
     labels = np.array([value, 1], np.uint64)
-    for options in ({}, {"ignore_index": value - 2**64}, {"ignore_index": -100}):
+    for ignored in (None, -100, value - 2**64, 2**63 - 1):
         message = bad_label(value, " at position 0")
-        check(ValueError, message, "cross_entropy_with_grad", targets=labels, **options)
+        check(ValueError, message, "cross_entropy_with_grad", targets=labels, ignore_index=ignored)
 
 
 @pytest.mark.parametrize("value", [3, -100, 2**31, -(2**63), 2**63 - 1])
@@ -469,7 +460,7 @@ def test_labels_without_classes():
 
 # ---- labels that another thread changes ----
 
-CHANGED = "`targets` must not change during the call, got a label that became out of range"
+CHANGED = "`targets` must not change during the call, got a label out of range meanwhile"
 
 
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}], ids=["plain", "smoothed"])
@@ -492,39 +483,3 @@ def test_labels_changed_after_the_check(isa, monkeypatch, options, shape, thread
     logits = np.zeros(shape)
     changed = {"logits": logits, "targets": labels, "out": logits, "num_threads": threads}
     check(ValueError, CHANGED, "cross_entropy_with_grad", **changed, **options)
-
-
-@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"num_threads": 3}], ids=str)
-@pytest.mark.parametrize("shape", [(20_000, 10), (4_000, 50)], ids=str)
-def test_labels_changing_all_the_time(monkeypatch, options, shape):
-    """With a thread that keeps writing garbage into the labels a call returns or raises; it never crashes."""
-    monkeypatch.setattr(_threads, "PARALLEL_ELEMENTS", 1 << 12)
-    monkeypatch.setattr(_threads, "_limit", 1 << 30)  # the short path takes part, too
-    labels = np.zeros(shape[0], np.int64)
-    garbage = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, shape[0])
-    done = threading.Event()
-
-    def write():
-        while not done.is_set():
-            labels[...] = garbage
-            labels[...] = 0
-            time.sleep(0)
-
-    logits = np.zeros(shape, np.float32)
-    outcomes = set()
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        end = time.monotonic() + 0.2
-        while time.monotonic() < end:
-            try:
-                fastsm.cross_entropy_with_grad(logits, labels, out=logits, **options)
-                outcomes.add("returned")
-            except ValueError as error:
-                outcomes.add(str(error).split(", got")[0])
-    finally:
-        done.set()
-        writer.join()
-    wrong = f"`targets` must lie in [0, {shape[1]})"
-    assert outcomes <= {"returned", wrong, CHANGED.split(", got")[0]}
-    assert np.isfinite(logits).all()

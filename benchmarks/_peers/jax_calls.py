@@ -13,8 +13,6 @@ import jax.numpy as jnp
 from _cells import Cell
 from _timing import Call
 
-_MOST_VJP_CALLS = 4  # as for fastsm: in place a VJP shrinks its own input
-
 
 def setup(threads: int) -> str:
     jax.config.update("jax_enable_x64", True)
@@ -60,7 +58,7 @@ def _donating(cell: Cell, name: str, function: Callable[..., object]) -> Call:
 
     call = Call("jax", f"jit {name}, donating", run, restore=restore)
     if cell.operation.endswith("_vjp"):
-        call.most_calls = _MOST_VJP_CALLS
+        call.most_calls = cell.most_vjps
     return call
 
 

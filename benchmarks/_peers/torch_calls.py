@@ -11,8 +11,6 @@ import torch.nn.functional as F
 from _cells import Cell
 from _timing import Call
 
-_MOST_VJP_CALLS = 4  # as for fastsm: in place a VJP shrinks its own input
-
 
 def setup(threads: int) -> str:
     torch.set_num_threads(threads)
@@ -71,7 +69,7 @@ def _softmax_vjp(cell: Cell) -> list[Call]:
         return out.mul_(y)
 
     in_place = _call("grad_input=dy", lambda: backward(z, y, -1, dtype, grad_input=z), restore=cell.refill)
-    in_place.most_calls = _MOST_VJP_CALLS
+    in_place.most_calls = cell.most_vjps
     return [
         _call("_softmax_backward_data", lambda: backward(dy, y, -1, dtype, grad_input=out)),
         in_place,
@@ -89,7 +87,7 @@ def _log_softmax_vjp(cell: Cell) -> list[Call]:
         return torch.sub(dy, out, out=out)
 
     in_place = _call("out=dy", lambda: backward(z, log_y, -1, dtype, out=z), restore=cell.refill)
-    in_place.most_calls = _MOST_VJP_CALLS
+    in_place.most_calls = cell.most_vjps
     return [
         _call("_log_softmax_backward_data", lambda: backward(dy, log_y, -1, dtype, out=out)),
         in_place,
