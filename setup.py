@@ -4,7 +4,6 @@ All else that there is to say about the package stands in pyproject.toml.
 """
 
 import copy
-import os
 import shutil
 import sys
 import sysconfig
@@ -30,9 +29,6 @@ if sysconfig.get_platform().endswith(("x86_64", "amd64")) and (CLANG_CL or not W
         "-mprefer-vector-width=512",
     ]
 
-# The stable ABI: one wheel for Python 3.11 and up. Free-threaded Python has none before 3.15.
-ABI3 = os.environ.get("FASTSM_ABI3") == "1" and not sysconfig.get_config_var("Py_GIL_DISABLED")
-
 
 def variant(isa: str) -> Extension:
     """Return the extension module of one instruction set."""
@@ -49,8 +45,6 @@ def variant(isa: str) -> Extension:
         ["src/kernels.pyx"],
         include_dirs=["src"],
         depends=["setup.py", *map(str, Path("src").glob("*.h"))],
-        define_macros=[("Py_LIMITED_API", "0x030b0000")] if ABI3 else [],
-        py_limited_api=ABI3,
         extra_compile_args=compile_args,
         extra_link_args=link_args,
     )
@@ -87,5 +81,4 @@ class BuildVariants(build_ext):
 setup(
     ext_modules=[variant(isa) for isa in ISA_FLAGS],
     cmdclass={"build_ext": BuildVariants},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
 )

@@ -10,9 +10,12 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from fastsm import _checks
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["get_num_threads", "run", "serial_limit", "set_num_threads"]
 
@@ -26,7 +29,7 @@ BLOCK_ROWS = 64
 UNLIMITED = 2**62
 
 _lock = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
+_pool: "ThreadPoolExecutor | None" = None
 
 
 def _usable_cores() -> int:
@@ -133,11 +136,13 @@ def run(block: Callable[[int, int], None], rows: int, classes: int, num_threads:
                 helper.result()
 
 
-def _submit(work: Callable[[], None], count: int) -> list[Future[None]]:
+def _submit(work: Callable[[], None], count: int) -> "list[Future[None]]":
     """Hand `work` to `count` threads of the pool, or to none while the interpreter is shutting down."""
     global _pool
     with _lock:
         if _pool is None:
+            from concurrent.futures import ThreadPoolExecutor  # it takes half of fastsm's time to import
+
             # Threads start when they are needed, so the maximum costs nothing.
             _pool = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="fastsm")
         pool = _pool

@@ -167,6 +167,24 @@ cdef bint is_plain(Py_buffer *view) noexcept:
     return is_real(view) and view.len > 0 and PyBuffer_IsContiguous(view, c"C")
 
 
+cdef bint without_axis(Py_buffer *a, int axis, Py_buffer *rows) noexcept:
+    """Whether `rows` has the shape of a without that axis."""
+    cdef int k
+    if rows.ndim != a.ndim - 1:
+        return False
+    for k in range(rows.ndim):
+        if rows.shape[k] != a.shape[k if k < axis else k + 1]:
+            return False
+    return True
+
+
+cdef int axis_from_front(object axis, Py_buffer *view):
+    """The axis counted from the front, -1 if there is none of that number."""
+    if not -view.ndim <= axis < view.ndim:
+        return -1
+    return axis + view.ndim if axis < 0 else axis
+
+
 cdef bint is_labels(Py_buffer *view) noexcept:
     return (
         view != NULL and view.itemsize == 8 and (view.format[0] == c"l" or view.format[0] == c"q")
@@ -187,27 +205,25 @@ cdef void clear(Task *task, Operation operation, double scale) noexcept:
 def quick(int operation, x, y, out, axis, temperature, Py_ssize_t limit):
     """The operation on plain arrays of at most `limit` elements: the result, or None where that is not so.
 
-    The VJPs have their output in `x` and their gradient in `y`. logsumexp takes no `out` here.
+    The VJPs have their output in `x` and their gradient in `y`.
     """
     cdef Task task
     cdef Views views
     cdef Py_buffer *vx
     cdef Py_buffer *vy = NULL
     cdef Py_buffer *vo
-    cdef Py_ssize_t k
+    cdef int k
     if type(axis) is not int or type(temperature) is not float or not 1e-30 <= temperature <= 1e30:
-        return None
-    if operation == LOGSUMEXP and out is not None:
         return None
     clear(&task, <Operation>operation, 1.0 / <double>temperature)
     views.count = 0
     try:
         vx = acquire(&views, x, False)
-        if not is_plain(vx) or vx.len // vx.itemsize > limit or not -vx.ndim <= axis < vx.ndim:
+        if not is_plain(vx) or vx.len // vx.itemsize > limit:
             return None
-        k = axis
+        k = axis_from_front(axis, vx)
         if k < 0:
-            k += vx.ndim
+            return None
         place(vx, k, &task, &task.x, True)
         if y is not None:
             vy = acquire(&views, y, False)
@@ -215,11 +231,19 @@ def quick(int operation, x, y, out, axis, temperature, Py_ssize_t limit):
                 return None
             place(vy, k, &task, &task.y, False)
         if operation == LOGSUMEXP:
-            shape = x.shape
-            out = empty(shape[:k] + shape[k + 1:], x.dtype)
-            task.row_out = contiguous(&views, out, True)
+            as_scalar = out is None and vx.ndim == 1
+            if out is None:
+                shape = x.shape
+                out = empty(shape[:k] + shape[k + 1:], x.dtype)
+            vo = acquire(&views, out, True)
+            if (
+                vo == NULL or vo.format[0] != vx.format[0] or not without_axis(vx, k, vo)
+                or not PyBuffer_IsContiguous(vo, c"C") or overlap(vx, vo) or vx.buf == vo.buf
+            ):
+                return None
+            task.row_out = vo.buf
             perform_all(&task, vx.format[0])
-            return out if vx.ndim > 1 else out[()]
+            return out[()] if as_scalar else out
         if out is None:
             out = empty_like(x)
         vo = acquire(&views, out, True)
@@ -236,18 +260,19 @@ def quick_cross_entropy(
     logits, targets, out, bint with_grad, axis, class_weight, sample_weight, ignore_index, label_smoothing,
     temperature, reduction, num_threads, Py_ssize_t limit,
 ):
-    """Mean loss over plain logits and int64 labels without options, and the gradient; None elsewhere."""
+    """Mean loss over plain logits and plain targets without options, and the gradient; None elsewhere."""
     cdef Task task
     cdef Views views
     cdef Py_buffer *vx
     cdef Py_buffer *vt
     cdef Py_buffer *vo
     cdef Py_ssize_t rows
-    cdef double weight
+    cdef int k
+    cdef double value
     if (
         class_weight is not None or sample_weight is not None or ignore_index is not None
         or num_threads is not None or type(label_smoothing) is not float or label_smoothing != 0.0
-        or type(temperature) is not float or temperature != 1.0 or type(axis) is not int or axis != -1
+        or type(temperature) is not float or temperature != 1.0 or type(axis) is not int
         or type(reduction) is not str or reduction != "mean"
     ):
         return None
@@ -256,33 +281,42 @@ def quick_cross_entropy(
     try:
         vx = acquire(&views, logits, False)
         vt = acquire(&views, targets, False)
-        if not is_plain(vx) or vx.len // vx.itemsize > limit or not is_labels(vt) or vt.ndim != vx.ndim - 1:
+        if not is_plain(vx) or vx.len // vx.itemsize > limit or vt == NULL:
             return None
-        for k in range(vt.ndim):
-            if vt.shape[k] != vx.shape[k]:
+        k = axis_from_front(axis, vx)
+        if k < 0:
+            return None
+        place(vx, k, &task, &task.x, True)
+        rows = task.outer * task.inner
+        if is_labels(vt) and without_axis(vx, k, vt):
+            task.labels = <const volatile int64_t *>vt.buf
+            if find_bad_label(&task, rows, &value) >= 0:
                 return None
-        place(vx, vx.ndim - 1, &task, &task.x, True)
-        rows = task.outer
-        task.labels = <const int64_t *>vt.buf
-        if find_bad_label(&task, rows, &weight) >= 0:
+        elif is_plain(vt) and same_kind(vx, vt):
+            place(vt, k, &task, &task.y, False)
+            task.operation = SOFT_CROSS_ENTROPY
+        else:
             return None
         if with_grad:
             if out is None:
                 out = empty_like(logits)
             vo = acquire(&views, out, True)
-            if not is_plain(vo) or not same_kind(vx, vo) or overlap(vx, vo) or overlap(vt, vo) or vt.buf == vo.buf:
+            if (
+                not is_plain(vo) or not same_kind(vx, vo)
+                or overlap(vx, vo) or overlap(vt, vo) or vt.buf == vo.buf
+            ):
                 return None
-            place(vo, vx.ndim - 1, &task, &task.out, False)
+            place(vo, k, &task, &task.out, False)
         task.gradient_scale = 1.0 / rows
         task.row_out = malloc(rows * vx.itemsize)
         if task.row_out == NULL:
             raise MemoryError("no memory for the losses of the rows")
         perform_all(&task, vx.format[0])
-        weight = sum_of(task.row_out, rows, vx.format[0]) / rows
+        value = sum_of(task.row_out, rows, vx.format[0]) / rows
         free(task.row_out)
         if task.bad_row >= 0:
             raise ValueError("`targets` must not change during the call, got a label out of range meanwhile")
-        loss = float32(weight) if vx.format[0] == c"f" else float64(weight)
+        loss = float32(value) if vx.format[0] == c"f" else float64(value)
         return (loss, out) if with_grad else loss
     finally:
         release(&views)
@@ -346,7 +380,7 @@ def cross_entropy(
             view = acquire(&views, targets, False)
             if not is_labels(view):
                 return None
-            task.labels = <const int64_t *>view.buf
+            task.labels = <const volatile int64_t *>view.buf
             set_ignored(&task, ignore_index)
         elif not add(&views, targets, False, axis, &task, &task.y):
             return None
@@ -375,7 +409,7 @@ def check_labels(labels, Py_ssize_t classes, ignore_index, class_weight, sample_
     views.count = 0
     try:
         set_ignored(&task, ignore_index)
-        task.labels = <const int64_t *>contiguous(&views, labels, False)
+        task.labels = <const volatile int64_t *>contiguous(&views, labels, False)
         if class_weight is not None:
             task.class_weight = contiguous(&views, class_weight, False)
         if sample_weight is not None:

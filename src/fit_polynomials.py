@@ -27,8 +27,7 @@ def interpolate(function, low, high, degree):
     """Coefficients, lowest first, of the polynomial through `function` at Chebyshev nodes."""
     count = degree + 1
     nodes = [
-        (low + high) / 2 + (high - low) / 2 * mp.cos(mp.pi * (2 * i + 1) / (2 * count))
-        for i in range(count)
+        (low + high) / 2 + (high - low) / 2 * mp.cos(mp.pi * (2 * i + 1) / (2 * count)) for i in range(count)
     ]
     vandermonde = mp.matrix(count, count)
     values = mp.matrix(count, 1)
@@ -53,9 +52,7 @@ def exp_coefficients(degree):
         return (mp.expm1(r) - r) / r**2 if abs(r) > mp.mpf(10) ** -20 else mp.mpf(1) / 2
 
     q = interpolate(tail, -bound, bound, degree)
-    error = relative_error(
-        lambda r: 1 + r + r**2 * mp.polyval(q[::-1], r), mp.exp, -bound, bound
-    )
+    error = relative_error(lambda r: 1 + r + r**2 * mp.polyval(q[::-1], r), mp.exp, -bound, bound)
     return q, error
 
 

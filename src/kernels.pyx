@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-# cython: freethreading_compatible=True, embedsignature=False
+# cython: freethreading_compatible=True, embedsignature=False, autotestdict=False
 """The compiled kernels of fastsm, built once for each instruction set.
 
 From the bottom up:

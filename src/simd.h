@@ -19,7 +19,11 @@
 #include <stdint.h>
 #include <string.h>
 
-#if !defined(__GNUC__)
+#if defined(__FAST_MATH__)
+#error "fastsm needs NaN, infinities and the order of additions: do not compile it with -ffast-math"
+#endif
+
+#if !defined(__GNUC__) && !defined(__clang__)
 #define FASTSM_ONE_LANE
 #endif
 

@@ -5,8 +5,9 @@ from libc.math cimport INFINITY, isinf
 from libc.string cimport memcpy
 
 from simd cimport (
-    compensated, divide, element, exp_clamped, exp_lowest, exp_nonpositive, keep_last, lanes, lanes_max, lanes_sum, load,
-    log1p_nonnegative, maximum, product, select_equal, select_less, set_element, splat, store, transpose, vd, vec, vf,
+    compensated, divide, element, exp_clamped, exp_lowest, exp_nonpositive, keep_last, lanes,
+    lanes_max, lanes_sum, load, log1p_nonnegative, maximum, product, select_equal, select_less, set_element,
+    splat, store, transpose, vd, vec, vf,
 )
 
 # Rows of up to this many classes go to the tile kernels. Part of the result's definition (the families
@@ -62,7 +63,7 @@ cdef struct Task:
     Py_ssize_t scratch_rows
     void *row_out                   # (rows,): logsumexp or losses
     # cross-entropy only
-    const int64_t *labels           # (rows,), or NULL: probability targets
+    const volatile int64_t *labels  # (rows,), or NULL: probability targets; volatile: each is read once
     bint has_ignore
     int64_t ignore_index
     void *class_weight              # (classes,) or NULL

@@ -19,7 +19,7 @@ from fastsm import _threads
 PROFILE = settings(
     derandomize=True,
     deadline=None,
-    max_examples=40,
+    max_examples=80,
     # The fixture `isa` sets the same kernels for all examples of a test.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -268,7 +268,7 @@ expected = fastsm.softmax(x, num_threads={2 if pool == "a pool" else 1})
 assert (_threads._pool is not None) == ({pool!r} == "a pool")
 pid = os.fork()
 if pid == 0:
-    signal.alarm(60)
+    signal.alarm(30)
     same = (fastsm.softmax(x, num_threads=2) == expected).all()
     sys.exit(0 if same and any(t.name.startswith("fastsm") for t in threading.enumerate()) else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
@@ -295,7 +295,7 @@ for thread in threads:
 for _ in range(10):
     pid = os.fork()
     if pid == 0:
-        signal.alarm(60)
+        signal.alarm(30)
         done = True
         sys.exit(0 if (fastsm.softmax(x, num_threads=2) == expected).all() else 1)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), end=" ")
