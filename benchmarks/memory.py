@@ -70,8 +70,9 @@ def measure(name: str, rows: int) -> dict[str, float | None]:
 
 def _call(name: str, rows: int) -> Callable[[], object]:
     """The call by its text, on arrays filled without temporaries: those would hide the call's own."""
-    import fastsm
     import numpy as np
+
+    import fastsm
 
     rng = np.random.default_rng(0)
 

@@ -65,8 +65,9 @@ def call_times(rounds: int) -> list[dict[str, Any]]:
 
 
 def _calls() -> dict[str, Callable[[], object]]:
-    import fastsm
     import numpy as np
+
+    import fastsm
 
     x = np.linspace(-3, 3, 10, dtype=np.float32)[None]
     y, log_y, dy = fastsm.softmax(x), fastsm.log_softmax(x), x[:, ::-1].copy()

@@ -4,7 +4,9 @@ Every function returns the argument in the form that the rest works with, or rai
 dtype) or ValueError (wrong shape or value) with one sentence: the argument, what was expected, what came.
 """
 
+import math
 import operator
+import sys
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,16 +24,30 @@ def is_floating(dtype: np.dtype[Any]) -> bool:
     return dtype.name in ("float16", "float32", "float64", "bfloat16")
 
 
-def array(name: str, value: ArrayLike) -> Array:
+def is_masked(value: object) -> bool:
+    """Whether this is a masked array; does not import numpy.ma to find out."""
+    masked = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(value, masked.MaskedArray)
+
+
+def plain(name: str, value: ArrayLike, advice: str = "") -> Array:
+    """Return an array that is not masked; the mask would be forgotten."""
+    if is_masked(value):
+        raise TypeError(f"`{name}` must be an ordinary array, got a masked array{advice}")
+    return np.asarray(value)
+
+
+def array(name: str, value: ArrayLike, advice: str = "") -> Array:
     """Return an array of real numbers."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(
-            f"`{name}` must be an ordinary array, got a masked array: pass its data, and `where=~{name}.mask`"
-        )
-    result = np.asarray(value)
+    result = plain(name, value, advice)
     if not (is_floating(result.dtype) or result.dtype.kind in "biu"):
         raise TypeError(f"`{name}` must have dtype {REAL_DTYPES}, got {result.dtype}")
     return result
+
+
+def maskable(name: str, value: ArrayLike) -> Array:
+    """Return an array of real numbers for a function that has `where`."""
+    return array(name, value, f": pass its data, and `where=~{name}.mask`")
 
 
 def result_dtype(*arrays: Array) -> np.dtype[Any]:
@@ -52,12 +68,20 @@ def same_shape(name: str, value: Array, shape: tuple[int, ...]) -> Array:
     return value
 
 
+def integer(value: object) -> int | None:
+    """Return the integer that this is, None if it is none."""
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
 def axis(value: object, ndim: int) -> int:
     """Return the axis, counted from the front; an array without axes counts as one with one."""
     ndim = max(ndim, 1)
-    if not hasattr(value, "__index__"):
+    result = integer(value)
+    if result is None:
         raise TypeError(f"`axis` must be an integer, got {value!r}")
-    result = operator.index(value)
     if not -ndim <= result < ndim:
         raise np.exceptions.AxisError(f"`axis` must be from {-ndim} to {ndim - 1}, got {result}")
     return result % ndim
@@ -67,7 +91,10 @@ def number(name: str, value: object) -> float:
     """Return a real number."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"`{name}` must be a number, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def temperature(value: object) -> float:
@@ -97,7 +124,7 @@ def reduction(value: object) -> str:
 
 def mask(value: ArrayLike, shape: tuple[int, ...]) -> Array:
     """Return `where` at the shape of the array that it masks."""
-    result = np.asarray(value)
+    result = plain("where", value)
     if result.dtype != np.bool_:
         raise TypeError(f"`where` must have dtype bool, got {result.dtype}")
     try:
@@ -109,7 +136,7 @@ def mask(value: ArrayLike, shape: tuple[int, ...]) -> Array:
 
 def out(value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return an array that results of this shape and dtype can be written to."""
-    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+    if not isinstance(value, np.ndarray) or is_masked(value):
         raise TypeError(f"`out` must be a NumPy array, got {type(value).__name__}")
     if value.dtype.newbyteorder("=") != dtype:
         raise TypeError(f"`out` must have dtype {dtype}, got {value.dtype}")
@@ -155,25 +182,25 @@ def weights(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
 
 def num_threads(value: object, name: str = "num_threads") -> int:
     """Return a number of threads."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    result = None if isinstance(value, (bool, np.bool_)) else integer(value)
+    if result is None:
         raise TypeError(f"`{name}` must be an integer of at least 1, got {value!r}")
-    result = operator.index(value)
     if result < 1:
         raise ValueError(f"`{name}` must be an integer of at least 1, got {value!r}")
     return result
 
 
-def ignore_index(value: object) -> int | None:
-    """Return the label to ignore, None if no label can equal it."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+def ignore_index(value: object) -> int:
+    """Return the label to ignore."""
+    result = None if isinstance(value, (bool, np.bool_)) else integer(value)
+    if result is None:
         raise TypeError(f"`ignore_index` must be an integer, got {value!r}")
-    result = operator.index(value)
-    return result if -(2**63) <= result < 2**63 else None
+    return result
 
 
 def targets(value: ArrayLike, shape: tuple[int, ...], rows: tuple[int, ...]) -> Array:
     """Return integer labels, one a row, or floating probabilities at the shape of the logits."""
-    result = np.asarray(value)
+    result = plain("targets", value)
     if result.dtype.kind in "iu":
         return same_shape("targets", result, rows)
     if not is_floating(result.dtype):
@@ -182,6 +209,18 @@ def targets(value: ArrayLike, shape: tuple[int, ...], rows: tuple[int, ...]) -> 
             f" got {result.dtype}"
         )
     return same_shape("targets", result, shape)
+
+
+def labels(targets: Array, classes: int, ignored: int | None) -> tuple[Array, int | None]:
+    """Return the labels as the kernels take them, int64 and contiguous, and the one to ignore."""
+    if targets.dtype == np.uint64 or (ignored is not None and not -(2**63) <= ignored < 2**63):
+        # Some number may not fit int64, where it must not become another one.
+        fitting = np.where((targets >= 0) & (targets < classes), targets, classes).astype(np.int64)
+        if ignored is not None:
+            fitting[targets == ignored] = -1
+            ignored = -1
+        targets = fitting
+    return np.require(targets, np.int64, ["C_CONTIGUOUS", "ALIGNED"]), ignored
 
 
 def bad_label(targets: Array, classes: int, row: int) -> ValueError:

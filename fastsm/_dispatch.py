@@ -29,7 +29,7 @@ def on_logits(
     num_threads: object,
 ) -> Any:
     """Softmax or log_softmax."""
-    logits = _checks.array("x", x)
+    logits = _checks.maskable("x", x)
     axis = _checks.axis(axis, logits.ndim)
     scale = 1 / _checks.temperature(temperature)
     threads = None if num_threads is None else _checks.num_threads(num_threads)
@@ -47,7 +47,7 @@ def logsumexp(
     x: ArrayLike, axis: object, where: ArrayLike | None, keepdims: object, out: object, num_threads: object
 ) -> Any:
     """Logsumexp."""
-    logits = _checks.array("x", x)
+    logits = _checks.maskable("x", x)
     axis = _checks.axis(axis, logits.ndim)
     threads = None if num_threads is None else _checks.num_threads(num_threads)
     dtype = _checks.result_dtype(logits)
@@ -210,9 +210,7 @@ def cross_entropy(
                 _checks.no_overlap(gradient, name, other, may_be_same=False)
 
     if is_index:
-        # What int64 cannot hold must not wrap around to a label.
-        fitting = np.minimum(y, np.iinfo(np.int64).max) if y.dtype == np.uint64 else y
-        labels = np.require(fitting, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
+        labels, ignored = _checks.labels(y, classes, ignored)
         bad, weight = kernels.check_labels(labels, classes, ignored, by_class, by_row)
         if bad >= 0:
             raise _checks.bad_label(y, classes, bad)

@@ -54,7 +54,7 @@ _num_threads = _initial()
 _limit = UNLIMITED if _num_threads == 1 else PARALLEL_ELEMENTS
 
 
-def set_num_threads(n: int, /) -> None:
+def set_num_threads(n: int) -> None:
     """Set how many threads large arrays are shared by, the calling one included.
 
     Holds for the whole process. Initially it is the number of cores this process may use, or the environment
@@ -131,23 +131,24 @@ def run(block: Callable[[int, int], None], rows: int, classes: int, num_threads:
         work()
     finally:
         stop = True
-        for helper in helpers:
-            if not helper.cancel():
-                helper.result()
+        errors = [helper.exception() for helper in helpers if not helper.cancel()]
+    for error in errors:
+        if error is not None:
+            raise error
 
 
 def _submit(work: Callable[[], None], count: int) -> "list[Future[None]]":
-    """Hand `work` to `count` threads of the pool, or to none while the interpreter is shutting down."""
+    """Hand `work` to `count` threads of the pool, or to fewer if no more can be started, as at exit."""
     global _pool
-    with _lock:
-        if _pool is None:
-            from concurrent.futures import ThreadPoolExecutor  # it takes half of fastsm's time to import
-
-            # Threads start when they are needed, so the maximum costs nothing.
-            _pool = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="fastsm")
-        pool = _pool
-    helpers = []
+    helpers: list[Future[None]] = []
     with contextlib.suppress(RuntimeError):
+        with _lock:
+            if _pool is None:
+                from concurrent.futures import ThreadPoolExecutor  # it takes half of fastsm's time to import
+
+                # Threads start when they are needed, so the maximum costs nothing.
+                _pool = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="fastsm")
+            pool = _pool
         for _ in range(count):
             helpers.append(pool.submit(work))  # noqa: PERF401 - those submitted before an error must be kept
     return helpers

@@ -7,8 +7,8 @@
 #     dx_j = (p_j sum(t) - t_j) / T               p_j - y_j where sum(t) = 1 and y is one-hot
 #
 # both times the row's sample weight (C. Szegedy et al., Rethinking the Inception Architecture, CVPR 2016,
-# sec. 7, for e; the weights as PyTorch applies them). Where x_j is the maximum, p_j is near 1 and p_j - y_j
-# would cancel; there (sum(t) - t_j) - sum(t) q is taken, with q = 1 - p_j = rest / (1 + rest).
+# sec. 7, for e; the weights as PyTorch applies them). Where p_j is near 1, p_j - y_j would cancel; if it is over
+# a half, and so the maximum's, (sum(t) - t_j) - sum(t) q is taken, with q = 1 - p_j = rest / (1 + rest).
 #
 # Labels are checked before any kernel runs, but another thread may change them since: what is used is
 # the value that is checked here. A bad one makes its row zero and is reported in task.bad_row.
@@ -120,7 +120,8 @@ cdef inline vec row_target(vec *y, Task *task, Py_ssize_t index) noexcept nogil:
 
 cdef inline vec soft_gradient(vec e, vec t, vec others, vec total, vec rest, vec inverse) noexcept nogil:
     """p_j total - t_j, with `others` = total - t_j in sum; e is the exponential of class j."""
-    return select_equal(e, splat(e, 1.0), others - total * (rest * inverse), total * (e * inverse) - t)
+    cdef vec half = splat(e, 0.5), p = e * inverse
+    return select_less(half, p, others - total * (rest * inverse), total * p - t)
 
 
 cdef inline void soft_cross_entropy_row(vec *x, vec *y, vec *g, Task *task, Py_ssize_t row) noexcept nogil:

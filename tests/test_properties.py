@@ -423,10 +423,11 @@ def test_neighbours(isa, name, index):
 
 
 @pytest.mark.parametrize("options", [{}, {"num_threads": 1}, {"keepdims": True}], ids=str)
-def test_logsumexp_out_inside_input(options):
+@pytest.mark.parametrize("where", [np.s_[:, 0], np.s_[0, :4], np.s_[1, :4], np.s_[3, 1:]], ids=str)
+def test_logsumexp_out_inside_input(options, where):
     """The result of logsumexp may not lie in its input."""
     x = np.zeros((4, 5))
-    out = x[:, :1] if "keepdims" in options else x[:, 0]
+    out = x[where].reshape((4, 1) if "keepdims" in options else 4, copy=False)
     with pytest.raises(ValueError) as error:  # noqa: PT011 - compared below
         fastsm.logsumexp(x, out=out, **options)
     assert str(error.value) == message_of_overlap("logsumexp", "x")
@@ -449,6 +450,19 @@ def test_gradient_over_other_arguments(options, argument, offset):
     with pytest.raises(ValueError) as error:  # noqa: PT011 - compared below
         fastsm.cross_entropy_with_grad(np.ones((3, 4)), labels, out=memory.reshape(3, 4), **options)
     assert str(error.value) == f"`out` must not overlap `{argument}`, got an array that shares its memory"
+    assert not memory.any()
+
+
+@pytest.mark.parametrize("options", [{}, {"num_threads": 1}], ids=["short path", "general path"])
+@pytest.mark.parametrize("shift", [0, 1, -1, 4, -7])
+def test_gradient_over_probabilities(options, shift):
+    """Nor target probabilities, not even all of them in place."""
+    memory = np.zeros(23)
+    first, second = (0, shift) if shift > 0 else (-shift, 0)
+    targets, out = (memory[start : start + 12].reshape(3, 4) for start in (first, second))
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - compared below
+        fastsm.cross_entropy_with_grad(np.ones((3, 4)), targets, out=out, **options)
+    assert str(error.value) == "`out` must not overlap `targets`, got an array that shares its memory"
     assert not memory.any()
 
 
@@ -595,12 +609,16 @@ def test_short_and_general_path(isa, name, data):
     arrays, axis = draw_inputs(data, name, dtypes, ["C", "read-only"], CLASSES[1:])
     options = {}
     if name in LOSSES:
-        arrays[1] = arrays[1].astype(np.int64)
-        arrays[0] = np.ascontiguousarray(np.moveaxis(arrays[0], axis, -1))
-        axis = -1
         options["reduction"] = "mean"
+        arrays[1] = arrays[1].astype(np.int64)
+        if data.draw(st.booleans(), "probabilities"):
+            arrays[1] = np.random.default_rng(0).random(arrays[0].shape).astype(arrays[0].dtype)
     short = call(name, arrays, axis, **options)
     assert_same_bits(call(name, arrays, axis, num_threads=1, **options), short)
+    if name != "cross_entropy":
+        out = np.array(full_out(name, short))
+        out[...] = FILLER
+        assert_same_bits(call(name, arrays, axis, out=out, **options), short)
     if name in ONE_INPUT:
         assert_same_bits(call(name, arrays, axis, where=True), short)
     with mock.patch.object(_threads, "_limit", 0):

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import fastsm
-
 from _cells import Cell
 from _timing import Call
 
