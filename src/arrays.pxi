@@ -458,7 +458,7 @@ cdef Py_ssize_t find_bad_label(Task *task, Py_ssize_t rows, double *weight) noex
         accumulate_double(
             &total, &lost, class_weight(<vd *>NULL, task, label) * sample_weight(<vd *>NULL, task, i),
         )
-    weight[0] = total + lost if isfinite(total) else total
+    weight[0] = total + lost
     return -1
 
 
@@ -473,12 +473,13 @@ cdef double sum_of(void *values, Py_ssize_t count, char format) noexcept nogil:
             s += (<float *>values)[i] if format == c"f" else (<double *>values)[i]
             i += 1
         accumulate_double(&total, &lost, s)
-    return total + lost if isfinite(total) else total
+    return total + lost
 
 
 cdef inline void accumulate_double(double *total, double *lost, double part) noexcept nogil:
     """As `accumulate`, on numbers."""
-    cdef double new = total[0] + part
+    cdef double corrected = part + lost[0]
+    cdef double new = total[0] + corrected
     cdef double shown = new - total[0]
-    lost[0] += (total[0] - (new - shown)) + (part - shown)
+    lost[0] = (total[0] - (new - shown)) + (corrected - shown) if isfinite(new) else 0.0
     total[0] = new

@@ -148,8 +148,8 @@ cdef inline void soft_cross_entropy_row(vec *x, vec *y, vec *g, Task *task, Py_s
         accumulate(&base, &base_lost, keep_last(t, start + width - i, 0.0))
         accumulate(&cross, &cross_lost, keep_last(product(t, d), start + width - i, 0.0))
         i += width
-    base = lanes_sum(compensated(base, base_lost))
-    cross = lanes_sum(compensated(cross, cross_lost))
+    base = lanes_sum(base + base_lost)
+    cross = lanes_sum(cross + cross_lost)
     extra = zero                                    # what the label adds to the smoothing's share
     d = zero
     if label >= 0:
@@ -212,8 +212,8 @@ cdef inline void soft_cross_entropy_tile(
         t = tile_target(y, y_step, count, task, j)
         accumulate(&base, &base_lost, t)
         accumulate(&cross, &cross_lost, product(t, (load(at(x, j * x_step), count) - m) * scale))
-    base = compensated(base, base_lost)
-    cross = compensated(cross, cross_lost)
+    base = base + base_lost
+    cross = cross + cross_lost
     total = base + extra
     rest = tile_rest(x, x_step, g, g_step, n, count, m, scale)
     value = log1p_nonnegative(rest)

@@ -4,17 +4,18 @@
 
 From the bottom up:
 
-    simd.h, simd_real.h     two vector types and a dozen functions on them; all of the C
+    simd.h, simd_real.h     two vector types and some twenty functions on them; all of the C but cpu.h
     task.pxi                what a kernel is given
     softmax.pxi, vjp.pxi, cross_entropy.pxi
                             the kernels: for each operation one for long rows, whose lanes are classes, and one for
                             short rows and for axes other than the last, whose lanes are rows
     drive.pxi               chooses the family, brings rows into lanes, calls kernels
-    kernels.pyx             this file: the functions that Python calls
+    arrays.pxi              the functions that Python calls, and arrays as the kernels see them
+    kernels.pyx             this file puts them together
 
 Kernels check, allocate, raise and thread nothing. The functions here accept NumPy arrays that the kernels
 can work on as they lie in memory (float32 or float64 of this machine, aligned, rows or columns contiguous)
-and decline all others by returning None or False, before anything is written: fastsm/_arrays.py then makes
+and decline all others by returning None or False, before anything is written: fastsm/_dispatch.py then makes
 copies that fit, or finds what is wrong and says so. They see arrays only through the buffer protocol.
 """
 

@@ -96,7 +96,6 @@
 #define select_less(a, b, x, y) CHOOSE(x, select_less)(a, b, x, y)
 #define select_equal(a, b, x, y) CHOOSE(x, select_equal)(a, b, x, y)
 #define product(a, b) CHOOSE(a, product)(a, b)
-#define compensated(total, lost) CHOOSE(total, compensated)(total, lost)
 #define divide(a, b, inverse) CHOOSE(a, divide)(a, b, inverse)
 #define keep_last(v, count, fill) CHOOSE(v, keep_last)(v, count, fill)
 #define exp_clamped(d) CHOOSE(d, exp_clamped)(d)

@@ -14,7 +14,6 @@ cdef extern from "simd.h" nogil:
     double select_less(double a, double b, double x, double y)
     double select_equal(double a, double b, double x, double y)
     double product(double a, double b)
-    double compensated(double total, double lost)
     double divide(double a, double b, double inverse)
     double keep_last(double v, Py_ssize_t count, double fill)
     double exp_clamped(double d)

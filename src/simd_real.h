@@ -77,13 +77,6 @@ static inline VEC NAME(product)(VEC a, VEC b)
     return SELECT(a == zero, SELECT(b == b, zero, b), a * b);
 }
 
-/* A sum and the rounding errors in it. Infinite sums have NaN errors (inf - inf): they stand as they are. */
-static inline VEC NAME(compensated)(VEC total, VEC lost)
-{
-    VEC sum = total + lost;
-    return SELECT(sum == sum, sum, total);
-}
-
 /* a / b to the last bit or nearly, given inverse = 1 / b rounded: the product, and what it lacks. Without fused
    multiply-add the remainder would be lost in rounding, and the division itself is taken. */
 static inline VEC NAME(divide)(VEC a, VEC b, VEC inverse)

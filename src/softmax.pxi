@@ -56,10 +56,12 @@ cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcep
     cdef Py_ssize_t width = lanes(x), full = n // width, i = 0, stop
     cdef vec last = at(x, n - width)[0]
     cdef vec zero = splat(m, 0.0), lowest = lowest_difference(m, scale)
-    cdef vec total = zero, lost = zero, top0 = zero, top1 = zero, s0, s1, d0, d1, e0, e1
+    cdef vec total = zero, lost = zero, tops = zero, tops_lost = zero, s0, s1, t0, t1, d0, d1, e0, e1
     while i < full:
         s0 = zero
         s1 = zero
+        t0 = zero
+        t1 = zero
         stop = min(i + 2 * CHUNK, full)
         while i + 2 <= stop:
             d0 = shifted(x[i], m, scale, lowest)
@@ -71,8 +73,8 @@ cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcep
                 y[i + 1] = e1
             s0 = s0 + select_less(d0, zero, e0, zero)
             s1 = s1 + select_less(d1, zero, e1, zero)
-            top0 = top0 + select_less(d0, zero, zero, e0)
-            top1 = top1 + select_less(d1, zero, zero, e1)
+            t0 = t0 + select_less(d0, zero, zero, e0)
+            t1 = t1 + select_less(d1, zero, zero, e1)
             i += 2
         while i < stop:
             d0 = shifted(x[i], m, scale, lowest)
@@ -80,9 +82,10 @@ cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcep
             if y != NULL:
                 y[i] = e0
             s0 = s0 + select_less(d0, zero, e0, zero)
-            top0 = top0 + select_less(d0, zero, zero, e0)
+            t0 = t0 + select_less(d0, zero, zero, e0)
             i += 1
         accumulate(&total, &lost, s0 + s1)
+        accumulate(&tops, &tops_lost, t0 + t1)
     if n > full * width:
         d0 = shifted(last, m, scale, lowest)
         e0 = exp_clamped(d0)
@@ -92,8 +95,9 @@ cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcep
         e0 = keep_last(e0, n - full * width, 0.0)
         s0 = select_less(d0, zero, e0, zero)
         accumulate(&total, &lost, s0)
-        top0 = top0 + select_less(d0, zero, zero, e0)
-    return lanes_sum(compensated(total, lost)) + (lanes_sum(top0 + top1) - 1)
+        t0 = select_less(d0, zero, zero, e0)
+        accumulate(&tops, &tops_lost, t0)
+    return lanes_sum(total + lost) + (lanes_sum(tops + tops_lost) - 1)
 
 
 cdef inline void row_multiply(vec *y, Py_ssize_t n, vec factor) noexcept nogil:
@@ -167,9 +171,10 @@ cdef inline vec tile_rest(
     """Sum of exp((x - m) scale) but for one maximum; the exponentials go to y unless it is NULL."""
     cdef Py_ssize_t j = 0, stop
     cdef vec zero = splat(m, 0.0), lowest = lowest_difference(m, scale)
-    cdef vec total = zero, lost = zero, top = zero, s, d, e
+    cdef vec total = zero, lost = zero, tops = zero, tops_lost = zero, s, t, d, e
     while j < n:
         s = zero
+        t = zero
         stop = min(j + CHUNK, n)
         while j < stop:
             d = load(at(x, j * x_step), count)
@@ -178,10 +183,13 @@ cdef inline vec tile_rest(
             if y != NULL:
                 store(at(y, j * y_step), count, e)
             s = s + select_less(d, zero, e, zero)
-            top = top + select_less(d, zero, zero, e)
+            t = t + select_less(d, zero, zero, e)
             j += 1
         accumulate(&total, &lost, s)
-    return compensated(total, lost) + (top - 1)
+        accumulate(&tops, &tops_lost, t)
+    total = total + lost
+    tops = tops + tops_lost
+    return total + (tops - 1)
 
 
 cdef inline void softmax_tile(

@@ -5,7 +5,7 @@ from libc.math cimport INFINITY, isinf
 from libc.string cimport memcpy
 
 from simd cimport (
-    compensated, divide, element, exp_clamped, exp_lowest, exp_nonpositive, keep_last, lanes,
+    divide, element, exp_clamped, exp_lowest, exp_nonpositive, keep_last, lanes,
     lanes_max, lanes_sum, load, log1p_nonnegative, maximum, product, select_equal, select_less, set_element,
     splat, store, transpose, vd, vec, vf,
 )
@@ -79,11 +79,14 @@ cdef inline vec *at(vec *p, Py_ssize_t index) noexcept nogil:
 
 
 cdef inline void accumulate(vec *total, vec *lost, vec part) noexcept nogil:
-    """Add `part` to `total` and the rounding error to `lost` (D. E. Knuth, TAOCP 2, 4.2.2, theorem B).
+    """Add `part`, and what was lost so far, to `total`; `lost` becomes the rounding error.
 
-    `compensated` puts them together.
+    W. Kahan, Further remarks on reducing truncation errors, CACM 8, 1965, with the error from D. E. Knuth, TAOCP 2,
+    4.2.2, theorem B, which holds for summands of any order. Once the total is infinite nothing is lost.
     """
-    cdef vec new = total[0] + part
+    cdef vec corrected = part + lost[0]
+    cdef vec new = total[0] + corrected
     cdef vec shown = new - total[0]
-    lost[0] = lost[0] + ((total[0] - (new - shown)) + (part - shown))
+    cdef vec error = (total[0] - (new - shown)) + (corrected - shown)
+    lost[0] = select_equal(error, error, error, splat(error, 0.0))
     total[0] = new

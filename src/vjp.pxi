@@ -40,7 +40,7 @@ cdef inline vec row_dot(vec *a, vec *b, Py_ssize_t n) noexcept nogil:
     if n > full * width:
         last = keep_last(last, n - full * width, 0.0)
         accumulate(&total, &lost, last)
-    return lanes_sum(compensated(total, lost))
+    return lanes_sum(total + lost)
 
 
 cdef inline void softmax_vjp_row(vec *y, vec *dy, vec *dz, Task *task) noexcept nogil:
@@ -80,7 +80,7 @@ cdef inline vec tile_dot(
                 s = s + load(at(b, j * b_step), count)
             j += 1
         accumulate(&total, &lost, s)
-    return compensated(total, lost)
+    return total + lost
 
 
 cdef inline void softmax_vjp_tile(

@@ -108,11 +108,11 @@ def row_weights(targets, class_weight=None, sample_weight=None):
 
 
 def others(values):
-    """Return for each element the sum of the others in its row, without subtracting it from the whole sum."""
-    before = np.cumsum(values, axis=-1)[..., :-1]
-    after = np.cumsum(values[..., ::-1], axis=-1)[..., -2::-1]
-    zero = np.zeros_like(values[..., :1])
-    return np.concatenate([zero, before], axis=-1) + np.concatenate([after, zero], axis=-1)
+    """Return for each element the sum of the others in its row; where it dominates, without cancellation."""
+    total = np.sum(values, axis=-1, keepdims=True)
+    dominates = values > total / 2
+    without = np.sum(np.where(dominates, 0, values), axis=-1, keepdims=True)
+    return np.where(dominates, without, total - values)
 
 
 def cross_entropy(x, t, temperature=1.0):
