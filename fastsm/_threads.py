@@ -154,12 +154,25 @@ def _submit(work: Callable[[], None], count: int) -> "list[Future[None]]":
     return helpers
 
 
-def _forget_pool() -> None:
-    """Start afresh in a forked child, where the threads of the parent do not exist."""
+def _before_fork() -> None:
+    """Let no fork happen while the pool is being made: the child would wait for an import without end."""
+    _lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    _lock.release()
+
+
+def _after_fork_in_child() -> None:
+    """Start afresh: the threads of the parent do not exist here."""
     global _lock, _pool
     _lock = threading.Lock()
     _pool = None
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
