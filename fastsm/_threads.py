@@ -10,12 +10,13 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+# Not when the pool is made, though it takes half of fastsm's time to import: it registers handlers for fork, and
+# that must not happen in one thread while another forks.
+from concurrent.futures import Future
+from concurrent.futures.thread import ThreadPoolExecutor
 
 from fastsm import _checks
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["get_num_threads", "run", "serial_limit", "set_num_threads"]
 
@@ -29,7 +30,7 @@ BLOCK_ROWS = 64
 UNLIMITED = 2**62
 
 _lock = threading.Lock()
-_pool: "ThreadPoolExecutor | None" = None
+_pool: ThreadPoolExecutor | None = None
 
 
 def _usable_cores() -> int:
@@ -137,30 +138,19 @@ def run(block: Callable[[int, int], None], rows: int, classes: int, num_threads:
             raise error
 
 
-def _submit(work: Callable[[], None], count: int) -> "list[Future[None]]":
+def _submit(work: Callable[[], None], count: int) -> list[Future[None]]:
     """Hand `work` to `count` threads of the pool, or to fewer if no more can be started, as at exit."""
     global _pool
     helpers: list[Future[None]] = []
     with contextlib.suppress(RuntimeError):
         with _lock:
             if _pool is None:
-                from concurrent.futures import ThreadPoolExecutor  # it takes half of fastsm's time to import
-
                 # Threads start when they are needed, so the maximum costs nothing.
                 _pool = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="fastsm")
             pool = _pool
         for _ in range(count):
             helpers.append(pool.submit(work))  # noqa: PERF401 - those submitted before an error must be kept
     return helpers
-
-
-def _before_fork() -> None:
-    """Let no fork happen while the pool is being made: the child would wait for an import without end."""
-    _lock.acquire()
-
-
-def _after_fork_in_parent() -> None:
-    _lock.release()
 
 
 def _after_fork_in_child() -> None:
@@ -171,8 +161,4 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )
+    os.register_at_fork(after_in_child=_after_fork_in_child)
