@@ -11,8 +11,8 @@ import os
 import threading
 from collections.abc import Callable
 
-# Not when the pool is made, though it takes half of fastsm's time to import: it registers handlers for fork, and
-# that must not happen in one thread while another forks.
+# Not when the pool is made, though it takes half of fastsm's time to import: it registers handlers for
+# fork, and that must not happen in one thread while another forks.
 from concurrent.futures import Future
 from concurrent.futures.thread import ThreadPoolExecutor
 
