@@ -20,8 +20,8 @@ from fastsm import _checks
 
 __all__ = ["get_num_threads", "run", "serial_limit", "set_num_threads"]
 
-# Elements below which a call stays on its thread: waking another one costs more than it can save there
-# (30 to 60 microseconds; ARCHITECTURE.md has the measurement).
+# Elements below which a call stays on its thread: waking another one would cost more than it can save there.
+# An estimate, not yet measured shape by shape.
 PARALLEL_ELEMENTS = 1 << 18
 # Blocks for each thread, so that one that is held up leaves its share to the others.
 BLOCKS_PER_THREAD = 4
