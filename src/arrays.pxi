@@ -446,11 +446,19 @@ cdef void set_ignored(Task *task, object ignore_index):
 
 cdef Py_ssize_t find_bad_label(Task *task, Py_ssize_t rows, double *weight) noexcept nogil:
     """The first row whose label is out of range, or -1; the total weight of the others that take part."""
+    cdef const int64_t *labels = <const int64_t *>task.labels
     cdef Py_ssize_t i
     cdef int64_t label
     cdef double total = 0.0, lost = 0.0
+    cdef bint bad = False
+    if not task.has_ignore and task.class_weight == NULL and task.sample_weight == NULL:
+        for i in range(rows):                       # no way out of this loop: so it runs in vectors
+            bad |= <uint64_t>labels[i] >= <uint64_t>task.classes
+        if not bad:
+            weight[0] = rows
+            return -1
     for i in range(rows):
-        label = task.labels[i]
+        label = labels[i]
         if task.has_ignore and label == task.ignore_index:
             continue
         if not 0 <= label < task.classes:
@@ -480,6 +488,5 @@ cdef inline void accumulate_double(double *total, double *lost, double part) noe
     """As `accumulate`, on numbers."""
     cdef double corrected = part + lost[0]
     cdef double new = total[0] + corrected
-    cdef double shown = new - total[0]
-    lost[0] = (total[0] - (new - shown)) + (corrected - shown) if isfinite(new) else 0.0
+    lost[0] = corrected - (new - total[0]) if isfinite(new) else 0.0
     total[0] = new

@@ -47,57 +47,109 @@ cdef inline void clear_row(vec *g, Py_ssize_t lane, Py_ssize_t step, Task *task,
             set_element(g, lane + j * step, 0.0)
 
 
-cdef inline void cross_entropy_row(vec *x, vec *g, Task *task, Py_ssize_t row) noexcept nogil:
-    cdef Py_ssize_t n = task.classes
-    cdef int64_t label = task.labels[row]
-    cdef vec m, scale, d, rest, inverse, weight, value
-    if not takes_part(task, label, row):
-        clear_row(g, 0, 1, task, row)
-        return
-    m = row_max(x, n)
-    scale = splat(m, task.scale)
-    d = (splat(m, element(x, label)) - m) * scale
-    rest = row_rest(x, g, n, m, scale)
-    weight = splat(m, class_weight(x, task, label) * sample_weight(x, task, row))
-    value = product(weight, log1p_nonnegative(rest) - d)
-    set_element(<vec *>task.row_out, row, element(&value, 0))
-    if g != NULL:
-        inverse = 1 / (1 + rest)
-        weight = weight * splat(m, task.gradient_scale * task.scale)
-        row_multiply(g, n, inverse * weight)
-        value = label_gradient(d, rest, inverse) * weight
-        set_element(g, label, element(&value, 0))
+cdef inline void cross_entropy_rows(
+    vec *x, Py_ssize_t x_step, vec *g, Py_ssize_t g_step, Py_ssize_t count, Task *task, Py_ssize_t row,
+) noexcept nogil:
+    cdef Py_ssize_t n = task.classes, r
+    cdef int64_t[ROWS] label
+    cdef vec[ROWS] m, rest, d
+    cdef vec scale = splat(x[0], task.scale), inverse, weight, value
+    for r in range(count):
+        label[r] = task.labels[row + r]
+        m[r] = row_max(at(x, r * x_step), n)
+    for r in range(count):
+        if takes_part(task, label[r], row + r):
+            d[r] = (splat(m[r], element(x, r * x_step + label[r])) - m[r]) * scale
+        else:
+            label[r] = -1
+        rest[r] = row_rest(at(x, r * x_step), NULL if g == NULL else at(g, r * g_step), n, m[r], scale)
+    for r in range(count):
+        if label[r] < 0:
+            clear_row(g, r * g_step, 1, task, row + r)
+            continue
+        weight = splat(m[r], class_weight(x, task, label[r]) * sample_weight(x, task, row + r))
+        value = product(weight, log1p_nonnegative(rest[r]) - d[r])
+        set_element(<vec *>task.row_out, row + r, element(&value, 0))
+        if g != NULL:
+            inverse = 1 / (1 + rest[r])
+            weight = weight * splat(weight, task.gradient_scale * task.scale)
+            row_multiply(at(g, r * g_step), n, inverse * weight)
+            value = label_gradient(d[r], rest[r], inverse) * weight
+            set_element(g, r * g_step + label[r], element(&value, 0))
+
+
+cdef inline bint tile_labels(vec *labels, Task *task, Py_ssize_t row, Py_ssize_t rows) noexcept nogil:
+    """The labels of a tile's rows, -1 where there is none to use. Whether all lanes have one."""
+    cdef Py_ssize_t i
+    cdef int64_t label
+    cdef bint complete = rows == lanes(labels)
+    for i in range(rows):
+        label = task.labels[row + i]
+        if not takes_part(task, label, row + i):
+            label = -1
+            complete = False
+        set_label(labels, i, label)
+    for i in range(rows, lanes(labels)):
+        set_label(labels, i, -1)
+    return complete
+
+
+cdef inline vec tile_weight(vec labels, vec *like, Task *task, Py_ssize_t row, Py_ssize_t rows) noexcept nogil:
+    """Class weight times sample weight in each lane, 0 without a label."""
+    cdef vec weight = select_label(labels, -1, splat(labels, 0.0), splat(labels, 1.0)), factor = weight
+    cdef Py_ssize_t i, j
+    if task.class_weight != NULL:
+        for j in range(task.classes):
+            weight = select_label(labels, j, splat(weight, class_weight(like, task, j)), weight)
+    if task.sample_weight != NULL:
+        for i in range(rows):
+            set_element(&factor, i, sample_weight(like, task, row + i))
+        weight = product(weight, factor)
+    return weight
+
+
+cdef inline vec tile_gather(vec labels, vec *x, Py_ssize_t step, Py_ssize_t n, Py_ssize_t count) noexcept nogil:
+    """x at each row's label, 0 without one."""
+    cdef vec found = splat(labels, 0.0)
+    cdef Py_ssize_t j
+    for j in range(n):
+        found = select_label(labels, j, load(at(x, j * step), count), found)
+    return found
+
+
+cdef inline void clear_unused(
+    vec *labels, vec *g, Py_ssize_t step, Task *task, Py_ssize_t row, Py_ssize_t rows,
+) noexcept nogil:
+    """Clear the rows of a tile that take no part."""
+    cdef vec used = select_label(labels[0], -1, splat(labels[0], 0.0), splat(labels[0], 1.0))
+    cdef Py_ssize_t i
+    for i in range(rows):
+        if element(&used, i) == 0.0:
+            clear_row(g, i, step, task, row + i)
 
 
 cdef inline void cross_entropy_tile(
     vec *x, Py_ssize_t x_step, vec *g, Py_ssize_t g_step, Py_ssize_t count, Task *task,
     Py_ssize_t row, Py_ssize_t rows,
 ) noexcept nogil:
-    cdef Py_ssize_t n = task.classes, i, j
-    cdef int64_t[MOST_LANES] label
+    cdef Py_ssize_t n = task.classes, j
+    cdef vec labels = splat(x[0], 0.0)
+    cdef bint complete = tile_labels(&labels, task, row, rows)
     cdef vec m = tile_max(x, x_step, n, count)
-    cdef vec scale = splat(m, task.scale), weight = splat(m, 0.0), d = m, rest, inverse
-    for i in range(rows):
-        label[i] = task.labels[row + i]
-        if takes_part(task, label[i], row + i):
-            set_element(&d, i, element(x, i + label[i] * x_step))
-            set_element(&weight, i, class_weight(x, task, label[i]) * sample_weight(x, task, row + i))
-        else:
-            label[i] = -1
-    d = (d - m) * scale
+    cdef vec scale = splat(m, task.scale), weight = tile_weight(labels, x, task, row, rows), d, rest, inverse, value
+    d = (tile_gather(labels, x, x_step, n, count) - m) * scale
     rest = tile_rest(x, x_step, g, g_step, n, count, m, scale)
     store(at(<vec *>task.row_out, row), rows, product(weight, log1p_nonnegative(rest) - d))
     if g != NULL:
         inverse = 1 / (1 + rest)
         weight = weight * splat(m, task.gradient_scale * task.scale)
-        for j in range(n):
-            store(at(g, j * g_step), count, load(at(g, j * g_step), count) * (inverse * weight))
         d = label_gradient(d, rest, inverse) * weight
-    for i in range(rows):
-        if label[i] < 0:
-            clear_row(g, i, g_step, task, row + i)
-        elif g != NULL:
-            set_element(g, i + label[i] * g_step, element(&d, i))
+        inverse = inverse * weight
+        for j in range(n):
+            value = load(at(g, j * g_step), count)
+            store(at(g, j * g_step), count, select_label(labels, j, d, value * inverse))
+    if not complete:
+        clear_unused(&labels, g, g_step, task, row, rows)
 
 
 # ---- probability targets, and smoothed labels ----
@@ -194,20 +246,19 @@ cdef inline void soft_cross_entropy_tile(
     Task *task, Py_ssize_t row, Py_ssize_t rows,
 ) noexcept nogil:
     cdef Py_ssize_t n = task.classes, i, j
-    cdef int64_t[MOST_LANES] label
-    cdef vec m = tile_max(x, x_step, n, count), zero = splat(m, 0.0), scale = splat(m, task.scale)
-    cdef vec base = zero, cross = zero, base_lost = zero, cross_lost = zero, extra = zero, d = m, own = zero
-    cdef vec t, total, rest, inverse, value, weight = zero
-    for i in range(rows):
-        label[i] = -1 if task.labels == NULL else task.labels[row + i]
-        set_element(&weight, i, sample_weight(x, task, row + i))
-        if y == NULL and not takes_part(task, label[i], row + i):
-            label[i] = -1
-        elif y == NULL:
-            set_element(&d, i, element(x, i + label[i] * x_step))
-            set_element(&own, i, class_weight(x, task, label[i]))
-    d = (d - m) * scale
-    extra = own * splat(m, 1.0 - task.smoothing)
+    cdef vec m = tile_max(x, x_step, n, count), zero = splat(m, 0.0), one = splat(m, 1.0), scale = splat(m, task.scale)
+    cdef vec base = zero, cross = zero, base_lost = zero, cross_lost = zero, extra = zero, d = zero, own = zero
+    cdef vec labels = zero, t, total, rest, inverse, value, weight = one
+    cdef bint complete = True
+    if task.sample_weight != NULL:
+        for i in range(rows):
+            set_element(&weight, i, sample_weight(x, task, row + i))
+    if y == NULL:
+        complete = tile_labels(&labels, task, row, rows)
+        d = (tile_gather(labels, x, x_step, n, count) - m) * scale
+        for j in range(n):
+            own = select_label(labels, j, splat(m, class_weight(x, task, j)), own)
+        extra = own * splat(m, 1.0 - task.smoothing)
     for j in range(n):                              # sum(t) and sum(t d); before tile_rest, as g may be x
         t = tile_target(y, y_step, count, task, j)
         accumulate(&base, &base_lost, t)
@@ -222,17 +273,15 @@ cdef inline void soft_cross_entropy_tile(
     if g != NULL:
         inverse = 1 / (1 + rest)
         weight = weight * splat(m, task.gradient_scale * task.scale)
+        value = smoothed(task, zero, own)
+        d = exp_nonpositive(d)
+        d = soft_gradient(d, value + extra, base - value, total, rest, inverse) * weight
         for j in range(n):
             t = tile_target(y, y_step, count, task, j)
             value = load(at(g, j * g_step), count)
             value = soft_gradient(value, t, (base - t) + extra, total, rest, inverse) * weight
+            if y == NULL:
+                value = select_label(labels, j, d, value)
             store(at(g, j * g_step), count, value)
-        t = smoothed(task, zero, own)
-        d = exp_nonpositive(d)
-        d = soft_gradient(d, t + extra, base - t, total, rest, inverse) * weight
-    if y == NULL:
-        for i in range(rows):
-            if label[i] < 0:
-                clear_row(g, i, g_step, task, row + i)
-            elif g != NULL:
-                set_element(g, i + label[i] * g_step, element(&d, i))
+    if not complete:
+        clear_unused(&labels, g, g_step, task, row, rows)

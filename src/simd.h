@@ -47,6 +47,12 @@
 /* relative error 4.5e-18 */
 #define LOG_D {0.666666666666667, 0.39999999999899505, 0.28571428625975487, 0.2222221113479508, 0.18182889125261723, 0.15331721600556042, 0.14616449685043406}
 
+#if defined(__GNUC__)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE static inline
+#endif
+
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
 
@@ -91,12 +97,14 @@
 #define CHOOSE(value, name) _Generic((value), vf: name##_f, vd: name##_d)
 #define CHOOSE_BY_POINTER(pointer, name) _Generic(&(pointer)[0], vf *: name##_f, vd *: name##_d)
 
+#define prefetch(p) __builtin_prefetch(p)
 #define splat(like, value) CHOOSE(like, splat)(value)
 #define maximum(a, b) CHOOSE(a, maximum)(a, b)
 #define select_less(a, b, x, y) CHOOSE(x, select_less)(a, b, x, y)
 #define select_equal(a, b, x, y) CHOOSE(x, select_equal)(a, b, x, y)
 #define product(a, b) CHOOSE(a, product)(a, b)
-#define divide(a, b, inverse) CHOOSE(a, divide)(a, b, inverse)
+#define inverse_remainder(b, inverse) CHOOSE(b, inverse_remainder)(b, inverse)
+#define divide(a, b, inverse, lost) CHOOSE(a, divide)(a, b, inverse, lost)
 #define keep_last(v, count, fill) CHOOSE(v, keep_last)(v, count, fill)
 #define exp_clamped(d) CHOOSE(d, exp_clamped)(d)
 #define exp_lowest(like) CHOOSE(like, exp_lowest)()
@@ -107,8 +115,11 @@
 #define lanes(pointer) CHOOSE_BY_POINTER(pointer, lanes)()
 #define load(pointer, count) CHOOSE_BY_POINTER(pointer, load)(pointer, count)
 #define store(pointer, count, v) CHOOSE_BY_POINTER(pointer, store)(pointer, count, v)
+#define select_label(labels, label, a, b) CHOOSE(a, select_label)(labels, label, a, b)
+#define set_label(labels, lane, label) CHOOSE_BY_POINTER(labels, set_label)(labels, lane, label)
 #define element(pointer, index) CHOOSE_BY_POINTER(pointer, element)(pointer, index)
 #define set_element(pointer, index, value) CHOOSE_BY_POINTER(pointer, set_element)(pointer, index, value)
+#define columns(from, to, n, back) CHOOSE_BY_POINTER(from, columns)(from, to, n, back)
 #define transpose(from, from_step, to, to_step) \
     CHOOSE_BY_POINTER(from, transpose)(from, from_step, to, to_step)
 

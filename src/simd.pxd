@@ -9,12 +9,14 @@ take it for a double.
 cdef extern from "simd.h" nogil:
     ctypedef float vf
     ctypedef double vd
+    void prefetch(void *p)
     double splat(double like, double value)
     double maximum(double a, double b)
     double select_less(double a, double b, double x, double y)
     double select_equal(double a, double b, double x, double y)
     double product(double a, double b)
-    double divide(double a, double b, double inverse)
+    double inverse_remainder(double b, double inverse)
+    double divide(double a, double b, double inverse, double lost)
     double keep_last(double v, Py_ssize_t count, double fill)
     double exp_clamped(double d)
     double exp_lowest(double like)
@@ -25,8 +27,11 @@ cdef extern from "simd.h" nogil:
     Py_ssize_t lanes(void *p)
     double load(void *p, Py_ssize_t count)
     void store(void *p, Py_ssize_t count, double v)
+    double select_label(double labels, Py_ssize_t label, double a, double b)
+    void set_label(void *labels, Py_ssize_t lane, Py_ssize_t label)
     double element(void *p, Py_ssize_t index)
     void set_element(void *p, Py_ssize_t index, double value)
+    void columns(void *from_, void *to, Py_ssize_t n, bint back)
     void transpose(void *from_, Py_ssize_t from_step, void *to, Py_ssize_t to_step)
 
 ctypedef fused vec:

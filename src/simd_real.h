@@ -77,19 +77,15 @@ static inline VEC NAME(product)(VEC a, VEC b)
     return SELECT(a == zero, SELECT(b == b, zero, b), a * b);
 }
 
-/* a / b to the last bit or nearly, given inverse = 1 / b rounded: the product, and what it lacks. Without fused
-   multiply-add the remainder would be lost in rounding, and the division itself is taken. */
-static inline VEC NAME(divide)(VEC a, VEC b, VEC inverse)
-{
+/* a / b to the last bit or nearly, given inverse = 1 / b rounded and lost = 1 / b - inverse: a product for each of
+   the two. Without fused multiply-add they cannot be had exactly, and the division itself is taken. */
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-    VEC quotient = a * inverse;
-    VEC remainder = a - quotient * b;
-    return quotient + remainder * inverse;
+static inline VEC NAME(inverse_remainder)(VEC b, VEC inverse) { return (1 - b * inverse) * inverse; }
+static inline VEC NAME(divide)(VEC a, VEC b, VEC inverse, VEC lost) { (void)b; return a * lost + a * inverse; }
 #else
-    (void)inverse;
-    return a / b;
+static inline VEC NAME(inverse_remainder)(VEC b, VEC inverse) { (void)b; return inverse; }
+static inline VEC NAME(divide)(VEC a, VEC b, VEC inverse, VEC lost) { (void)inverse; (void)lost; return a / b; }
 #endif
-}
 
 /* The last `count` lanes of v, and `fill` in those before. */
 static inline VEC NAME(keep_last)(VEC v, ptrdiff_t count, double fill)
@@ -187,29 +183,100 @@ static inline void NAME(store)(VEC *p, ptrdiff_t count, VEC v)
         memcpy(p, &v, (size_t)count * sizeof(REAL));
 }
 
+/* Labels ride in the bits of a vector: one integer a lane, for `select_label` alone to read. a where the lane's label
+   is `label`, else b. */
+static inline VEC NAME(select_label)(VEC labels, ptrdiff_t label, VEC a, VEC b)
+{
+    VEC zero = {0};
+    return SELECT(BITS(labels) == BITS(zero) + (INTEGER)label, a, b);
+}
+
+static inline void NAME(set_label)(VEC *labels, ptrdiff_t lane, ptrdiff_t label)
+{
+    INTEGER value = (INTEGER)label;
+    memcpy((REAL *)labels + lane, &value, sizeof value);
+}
+
 /* The element `index` elements after p, which need not lie inside *p. */
 static inline double NAME(element)(const VEC *p, ptrdiff_t index) { return ((const REAL *)p)[index]; }
 static inline void NAME(set_element)(VEC *p, ptrdiff_t index, double value) { ((REAL *)p)[index] = (REAL)value; }
 
-/* Transpose LANES vectors: `from`, `from_step` elements apart, to `to`, `to_step` elements apart. One round
-   interleaves vector i with vector i + LANES/2; after log2(LANES) rounds element j of vector i has become
-   element i of vector j. Vectors are stored in order, so that one may overwrite the end of the one before. */
-static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to, ptrdiff_t to_step)
+/* Riffle the elements of n vectors, as one deals the halves of a pack of cards into each other, log2(LANES) times.
+   One riffle takes element p of all to 2 p modulo (n LANES - 1); so after all of them LANES rows of n elements have
+   become n columns of LANES. `unriffle` is the way back. n is even and, once inlined, a constant. */
+ALWAYS_INLINE void NAME(riffle)(VEC *v, int n)
 {
     const MASK low = (NAME(index)() >> 1) + (NAME(index)() & 1) * LANES;     /* 0 L 1 L+1 2 L+2 ... */
-    VEC v[LANES], next[LANES];
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++)
-        v[i] = *(const VEC *)((const REAL *)from + i * from_step);
+    VEC next[LANES > 16 ? LANES : 16];
 #pragma GCC unroll 4
     for (int round = 1; round < LANES; round *= 2) {
 #pragma GCC unroll 8
-        for (int i = 0; i < LANES / 2; i++) {
-            next[2 * i] = SHUFFLE(v[i], v[i + LANES / 2], low);
-            next[2 * i + 1] = SHUFFLE(v[i], v[i + LANES / 2], low + LANES / 2);
+        for (int i = 0; i < n / 2; i++) {
+            next[2 * i] = SHUFFLE(v[i], v[i + n / 2], low);
+            next[2 * i + 1] = SHUFFLE(v[i], v[i + n / 2], low + LANES / 2);
         }
-        memcpy(v, next, sizeof v);
+#pragma GCC unroll 16
+        for (int i = 0; i < n; i++)
+            v[i] = next[i];
     }
+}
+
+ALWAYS_INLINE void NAME(unriffle)(VEC *v, int n)
+{
+    const MASK even = 2 * NAME(index)();                                     /* 0 2 4 ... */
+    VEC next[LANES > 16 ? LANES : 16];
+#pragma GCC unroll 4
+    for (int round = 1; round < LANES; round *= 2) {
+#pragma GCC unroll 8
+        for (int i = 0; i < n / 2; i++) {
+            next[i] = SHUFFLE(v[2 * i], v[2 * i + 1], even);
+            next[i + n / 2] = SHUFFLE(v[2 * i], v[2 * i + 1], even + 1);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < n; i++)
+            v[i] = next[i];
+    }
+}
+
+/* Between LANES packed rows of n elements and n vectors with a row in each lane: for even n up to 16, in registers. */
+ALWAYS_INLINE void NAME(columns_of)(const VEC *from, VEC *to, int n, int back)
+{
+    VEC v[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < n; i++)
+        v[i] = from[i];
+    if (back)
+        NAME(unriffle)(v, n);
+    else
+        NAME(riffle)(v, n);
+#pragma GCC unroll 16
+    for (int i = 0; i < n; i++)
+        to[i] = v[i];
+}
+
+static inline void NAME(columns)(const VEC *from, VEC *to, ptrdiff_t n, int back)
+{
+    switch (n) {
+    case 2: NAME(columns_of)(from, to, 2, back); break;
+    case 4: NAME(columns_of)(from, to, 4, back); break;
+    case 6: NAME(columns_of)(from, to, 6, back); break;
+    case 8: NAME(columns_of)(from, to, 8, back); break;
+    case 10: NAME(columns_of)(from, to, 10, back); break;
+    case 12: NAME(columns_of)(from, to, 12, back); break;
+    case 14: NAME(columns_of)(from, to, 14, back); break;
+    case 16: NAME(columns_of)(from, to, 16, back); break;
+    }
+}
+
+/* Transpose LANES vectors: `from`, `from_step` elements apart, to `to`, `to_step` elements apart. Vectors are stored
+   in order, so that one may overwrite the end of the one before. */
+static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to, ptrdiff_t to_step)
+{
+    VEC v[LANES];
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++)
+        v[i] = *(const VEC *)((const REAL *)from + i * from_step);
+    NAME(riffle)(v, LANES);
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++)
         *(VEC *)((REAL *)to + i * to_step) = v[i];

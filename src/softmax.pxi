@@ -51,52 +51,68 @@ cdef inline vec row_max(vec *x, Py_ssize_t n) noexcept nogil:
     return lanes_max(maximum(maximum(m0, m1), maximum(m2, m3)))
 
 
-cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcept nogil:
-    """Sum of exp((x - m) scale) but for one maximum, in every lane; the exponentials go to y unless NULL."""
-    cdef Py_ssize_t width = lanes(x), full = n // width, i = 0, stop
-    cdef vec last = at(x, n - width)[0]
-    cdef vec zero = splat(m, 0.0), lowest = lowest_difference(m, scale)
-    cdef vec total = zero, lost = zero, tops = zero, tops_lost = zero, s0, s1, t0, t1, d0, d1, e0, e1
-    while i < full:
-        s0 = zero
-        s1 = zero
-        t0 = zero
-        t1 = zero
-        stop = min(i + 2 * CHUNK, full)
-        while i + 2 <= stop:
-            d0 = shifted(x[i], m, scale, lowest)
-            d1 = shifted(x[i + 1], m, scale, lowest)
-            e0 = exp_clamped(d0)
-            e1 = exp_clamped(d1)
-            if y != NULL:
-                y[i] = e0
-                y[i + 1] = e1
-            s0 = s0 + select_less(d0, zero, e0, zero)
-            s1 = s1 + select_less(d1, zero, e1, zero)
-            t0 = t0 + select_less(d0, zero, zero, e0)
-            t1 = t1 + select_less(d1, zero, zero, e1)
-            i += 2
-        while i < stop:
-            d0 = shifted(x[i], m, scale, lowest)
-            e0 = exp_clamped(d0)
-            if y != NULL:
-                y[i] = e0
-            s0 = s0 + select_less(d0, zero, e0, zero)
-            t0 = t0 + select_less(d0, zero, zero, e0)
-            i += 1
-        accumulate(&total, &lost, s0 + s1)
-        accumulate(&tops, &tops_lost, t0 + t1)
-    if n > full * width:
-        d0 = shifted(last, m, scale, lowest)
+cdef inline vec is_top(vec d) noexcept nogil:
+    """1 where d = 0, at a maximum, else 0."""
+    return select_equal(d, splat(d, 0.0), splat(d, 1.0), splat(d, 0.0))
+
+
+cdef inline vec chunk_rest(
+    vec *x, vec *y, Py_ssize_t count, vec m, vec scale, vec lowest, vec *tops,
+) noexcept nogil:
+    """Sum of exp((x - m) scale) over `count` vectors, without maxima, which are counted in `tops` instead; the
+    exponentials go to y unless NULL."""
+    cdef Py_ssize_t i
+    cdef vec s = splat(m, 0.0), t = s, d0, d1, e0, e1, t0, t1
+    for i in range(0, count - 1, 2):
+        d0 = shifted(x[i], m, scale, lowest)
+        d1 = shifted(x[i + 1], m, scale, lowest)
+        e0 = exp_clamped(d0)
+        e1 = exp_clamped(d1)
+        prefetch(x + i + AHEAD)
+        prefetch(x + i + (AHEAD + 1))
+        if y != NULL:
+            y[i] = e0
+            y[i + 1] = e1
+            prefetch(y + i + AHEAD)
+            prefetch(y + i + (AHEAD + 1))
+        t0 = is_top(d0)
+        t1 = is_top(d1)
+        t = t + (t0 + t1)
+        s = s + ((e0 - t0) + (e1 - t1))
+    if count % 2:
+        d0 = shifted(x[count - 1], m, scale, lowest)
         e0 = exp_clamped(d0)
         if y != NULL:
-            at(y, n - width)[0] = e0
-        d0 = keep_last(d0, n - full * width, -INFINITY)
-        e0 = keep_last(e0, n - full * width, 0.0)
-        s0 = select_less(d0, zero, e0, zero)
-        accumulate(&total, &lost, s0)
-        t0 = select_less(d0, zero, zero, e0)
-        accumulate(&tops, &tops_lost, t0)
+            y[count - 1] = e0
+        t0 = is_top(d0)
+        t = t + t0
+        s = s + (e0 - t0)
+    tops[0] = t
+    return s
+
+
+cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcept nogil:
+    """Sum of exp((x - m) scale) but for one maximum, in every lane; the exponentials go to y unless NULL."""
+    cdef Py_ssize_t width = lanes(x), full = n // width, i = 0
+    cdef vec last = at(x, n - width)[0], lowest = lowest_difference(m, scale)
+    cdef vec total = splat(m, 0.0), lost = total, tops = total, tops_lost = total, s, t, d, e
+    while i < full:
+        if i + CHUNK <= full:                   # most often: a constant, so that the loop is unrolled
+            s = chunk_rest(&x[i], NULL if y == NULL else &y[i], CHUNK, m, scale, lowest, &t)
+        else:
+            s = chunk_rest(&x[i], NULL if y == NULL else &y[i], full - i, m, scale, lowest, &t)
+        accumulate(&total, &lost, s)
+        accumulate(&tops, &tops_lost, t)
+        i += CHUNK
+    if n > full * width:
+        d = shifted(last, m, scale, lowest)
+        e = exp_clamped(d)
+        if y != NULL:
+            at(y, n - width)[0] = e
+        t = keep_last(is_top(d), n - full * width, 0.0)
+        e = keep_last(e, n - full * width, 0.0)
+        accumulate(&total, &lost, e - t)
+        accumulate(&tops, &tops_lost, t)
     return lanes_sum(total + lost) + (lanes_sum(tops + tops_lost) - 1)
 
 
@@ -109,25 +125,53 @@ cdef inline void row_multiply(vec *y, Py_ssize_t n, vec factor) noexcept nogil:
     at(y, n - width)[0] = last * factor
 
 
-cdef inline void softmax_row(vec *x, vec *y, Task *task) noexcept nogil:
-    cdef Py_ssize_t n = task.classes, width = lanes(x), i
-    cdef vec m = row_max(x, n)
-    cdef vec total = 1 + row_rest(x, y, n, m, splat(m, task.scale))
-    cdef vec inverse = 1 / total, last = at(y, n - width)[0]
+cdef inline void row_divide(vec *y, Py_ssize_t n, vec divisor) noexcept nogil:
+    """y /= divisor."""
+    cdef Py_ssize_t width = lanes(y), i
+    cdef vec last = at(y, n - width)[0], inverse = 1 / divisor
+    cdef vec lost = inverse_remainder(divisor, inverse)
     for i in range(n // width):
-        y[i] = divide(y[i], total, inverse)
-    at(y, n - width)[0] = divide(last, total, inverse)
+        y[i] = divide(y[i], divisor, inverse, lost)
+    at(y, n - width)[0] = divide(last, divisor, inverse, lost)
 
 
-cdef inline void log_softmax_row(vec *x, vec *y, Task *task) noexcept nogil:
-    cdef Py_ssize_t n = task.classes, width = lanes(x), i
-    cdef vec m = row_max(x, n)
-    cdef vec scale = splat(m, task.scale)
-    cdef vec log_sum = log1p_nonnegative(row_rest(x, <vec *>NULL, n, m, scale))
+cdef inline void softmax_rows(
+    vec *x, Py_ssize_t x_step, vec *y, Py_ssize_t y_step, Py_ssize_t count, Task *task,
+) noexcept nogil:
+    cdef Py_ssize_t n = task.classes, r
+    cdef vec[ROWS] m, rest
+    cdef vec scale = splat(x[0], task.scale)
+    for r in range(count):
+        m[r] = row_max(at(x, r * x_step), n)
+    for r in range(count):
+        rest[r] = row_rest(at(x, r * x_step), at(y, r * y_step), n, m[r], scale)
+    for r in range(count):
+        row_divide(at(y, r * y_step), n, 1 + rest[r])
+
+
+cdef inline void row_shift(vec *x, vec *y, Py_ssize_t n, vec m, vec scale, vec log_sum) noexcept nogil:
+    """y = (x - m) scale - log_sum."""
+    cdef Py_ssize_t width = lanes(x), i
     cdef vec last = at(x, n - width)[0]
     for i in range(n // width):
         y[i] = (x[i] - m) * scale - log_sum
     at(y, n - width)[0] = (last - m) * scale - log_sum
+
+
+cdef inline void log_softmax_rows(
+    vec *x, Py_ssize_t x_step, vec *y, Py_ssize_t y_step, Py_ssize_t count, Task *task,
+) noexcept nogil:
+    cdef Py_ssize_t n = task.classes, r
+    cdef vec[ROWS] m, rest
+    cdef vec scale = splat(x[0], task.scale)
+    for r in range(count):
+        m[r] = row_max(at(x, r * x_step), n)
+    for r in range(count):
+        rest[r] = row_rest(at(x, r * x_step), <vec *>NULL, n, m[r], scale)
+    for r in range(count):
+        rest[r] = log1p_nonnegative(rest[r])
+    for r in range(count):
+        row_shift(at(x, r * x_step), at(y, r * y_step), n, m[r], scale, rest[r])
 
 
 cdef inline double infinite_logsumexp(double m, vec *x, Py_ssize_t step, Py_ssize_t n) noexcept nogil:
@@ -139,16 +183,20 @@ cdef inline double infinite_logsumexp(double m, vec *x, Py_ssize_t step, Py_ssiz
     return m
 
 
-cdef inline void logsumexp_row(vec *x, Task *task, Py_ssize_t row) noexcept nogil:
-    cdef Py_ssize_t n = task.classes
-    cdef vec m = row_max(x, n)
-    cdef vec result = m + log1p_nonnegative(row_rest(x, <vec *>NULL, n, m, splat(m, 1.0)))
-    cdef double value = element(&m, 0)
-    if isinf(value):
-        value = infinite_logsumexp(value, x, 1, n)
-    else:
-        value = element(&result, 0)
-    set_element(<vec *>task.row_out, row, value)
+cdef inline void logsumexp_rows(vec *x, Py_ssize_t x_step, Py_ssize_t count, Task *task, Py_ssize_t row) noexcept nogil:
+    cdef Py_ssize_t n = task.classes, r
+    cdef vec[ROWS] m, result
+    cdef vec one = splat(x[0], 1.0)
+    for r in range(count):
+        m[r] = row_max(at(x, r * x_step), n)
+    for r in range(count):
+        result[r] = row_rest(at(x, r * x_step), <vec *>NULL, n, m[r], one)
+    for r in range(count):
+        result[r] = m[r] + log1p_nonnegative(result[r])
+    for r in range(count):
+        if isinf(element(&m[r], 0)):
+            set_element(&result[r], 0, infinite_logsumexp(element(&m[r], 0), at(x, r * x_step), 1, n))
+        set_element(<vec *>task.row_out, row + r, element(&result[r], 0))
 
 
 # ---- a tile: `count` rows, one in each lane ----
@@ -171,7 +219,7 @@ cdef inline vec tile_rest(
     """Sum of exp((x - m) scale) but for one maximum; the exponentials go to y unless it is NULL."""
     cdef Py_ssize_t j = 0, stop
     cdef vec zero = splat(m, 0.0), lowest = lowest_difference(m, scale)
-    cdef vec total = zero, lost = zero, tops = zero, tops_lost = zero, s, t, d, e
+    cdef vec total = zero, lost = zero, tops = zero, tops_lost = zero, s, t, d, e, top
     while j < n:
         s = zero
         t = zero
@@ -182,8 +230,9 @@ cdef inline vec tile_rest(
             e = exp_clamped(d)
             if y != NULL:
                 store(at(y, j * y_step), count, e)
-            s = s + select_less(d, zero, e, zero)
-            t = t + select_less(d, zero, zero, e)
+            top = is_top(d)
+            s = s + (e - top)
+            t = t + top
             j += 1
         accumulate(&total, &lost, s)
         accumulate(&tops, &tops_lost, t)
@@ -199,9 +248,10 @@ cdef inline void softmax_tile(
     cdef vec m = tile_max(x, x_step, n, count)
     cdef vec total = 1 + tile_rest(x, x_step, y, y_step, n, count, m, splat(m, task.scale))
     cdef vec inverse = 1 / total, e
+    cdef vec lost = inverse_remainder(total, inverse)
     for j in range(n):
         e = load(at(y, j * y_step), count)
-        store(at(y, j * y_step), count, divide(e, total, inverse))
+        store(at(y, j * y_step), count, divide(e, total, inverse, lost))
 
 
 cdef inline void log_softmax_tile(

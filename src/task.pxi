@@ -1,13 +1,13 @@
 # What a kernel is given, and the few helpers that all kernels share.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.math cimport INFINITY, isinf
 from libc.string cimport memcpy
 
 from simd cimport (
-    divide, element, exp_clamped, exp_lowest, exp_nonpositive, keep_last, lanes,
-    lanes_max, lanes_sum, load, log1p_nonnegative, maximum, product, select_equal, select_less, set_element,
-    splat, store, transpose, vd, vec, vf,
+    columns, divide, element, exp_clamped, exp_lowest, exp_nonpositive, inverse_remainder, keep_last, lanes,
+    lanes_max, lanes_sum, load, log1p_nonnegative, maximum, prefetch, product, select_equal, select_label, select_less,
+    set_element, set_label,    splat, store, transpose, vd, vec, vf,
 )
 
 # Rows of up to this many classes go to the tile kernels. Part of the result's definition (the families
@@ -23,10 +23,21 @@ cdef enum:
 cdef enum:
     GROUP = 4
 
+# Rows that a row kernel takes together, so that the processor works on one while the operations across the lanes of
+# another wait for each other: at most so many, of at most so many bytes together.
+cdef enum:
+    ROWS = 8
+    ROWS_BYTES = 4096
+
 # Additions in a row before the partial sum is put away, compensated: see `accumulate`. Few, as terms of about
 # one size are rounded the same way again and again.
 cdef enum:
     CHUNK = 8
+
+# Vectors from an element to the one that is fetched while it is worked on: a page, as processors fetch no further
+# by themselves.
+cdef enum:
+    AHEAD = 64
 
 cdef enum Operation:
     SOFTMAX
@@ -79,14 +90,13 @@ cdef inline vec *at(vec *p, Py_ssize_t index) noexcept nogil:
 
 
 cdef inline void accumulate(vec *total, vec *lost, vec part) noexcept nogil:
-    """Add `part`, and what was lost so far, to `total`; `lost` becomes the rounding error.
+    """Add `part`, and what was lost so far, to `total`; `lost` becomes what this addition lost.
 
-    W. Kahan, Further remarks on reducing truncation errors, CACM 8, 1965, with the error from D. E. Knuth, TAOCP 2,
-    4.2.2, theorem B, which holds for summands of any order. Once the total is infinite nothing is lost.
+    W. Kahan, Further remarks on reducing truncation errors, CACM 8, 1965: however many parts there are, the error is
+    two roundings of the sum of their magnitudes. Once the total is infinite nothing is lost.
     """
     cdef vec corrected = part + lost[0]
     cdef vec new = total[0] + corrected
-    cdef vec shown = new - total[0]
-    cdef vec error = (total[0] - (new - shown)) + (corrected - shown)
+    cdef vec error = corrected - (new - total[0])
     lost[0] = select_equal(error, error, error, splat(error, 0.0))
     total[0] = new

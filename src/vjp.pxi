@@ -43,24 +43,40 @@ cdef inline vec row_dot(vec *a, vec *b, Py_ssize_t n) noexcept nogil:
     return lanes_sum(total + lost)
 
 
-cdef inline void softmax_vjp_row(vec *y, vec *dy, vec *dz, Task *task) noexcept nogil:
-    cdef Py_ssize_t n = task.classes, width = lanes(y), i
-    cdef vec dot = row_dot(y, dy, n)
-    cdef vec scale = splat(dot, task.scale)
+cdef inline void row_softmax_vjp(vec *y, vec *dy, vec *dz, Py_ssize_t n, vec dot, vec scale) noexcept nogil:
+    """dz = y (dy - dot) scale."""
+    cdef Py_ssize_t width = lanes(y), i
     cdef vec last = at(y, n - width)[0] * (at(dy, n - width)[0] - dot) * scale
     for i in range(n // width):
         dz[i] = y[i] * (dy[i] - dot) * scale
     at(dz, n - width)[0] = last
 
 
-cdef inline void log_softmax_vjp_row(vec *log_y, vec *dy, vec *dz, Task *task) noexcept nogil:
-    cdef Py_ssize_t n = task.classes, width = lanes(dy), i
-    cdef vec total = row_dot(<vec *>NULL, dy, n)
-    cdef vec scale = splat(total, task.scale)
+cdef inline void row_log_softmax_vjp(
+    vec *log_y, vec *dy, vec *dz, Py_ssize_t n, vec total, vec scale,
+) noexcept nogil:
+    """dz = (dy - exp(log_y) total) scale."""
+    cdef Py_ssize_t width = lanes(dy), i
     cdef vec last = (at(dy, n - width)[0] - exp_nonpositive(at(log_y, n - width)[0]) * total) * scale
     for i in range(n // width):
         dz[i] = (dy[i] - exp_nonpositive(log_y[i]) * total) * scale
     at(dz, n - width)[0] = last
+
+
+cdef inline void vjp_rows(
+    vec *y, Py_ssize_t y_step, vec *dy, Py_ssize_t dy_step, vec *dz, Py_ssize_t dz_step, Py_ssize_t count,
+    Task *task, bint of_log,
+) noexcept nogil:
+    cdef Py_ssize_t n = task.classes, r
+    cdef vec[ROWS] dot
+    cdef vec scale = splat(y[0], task.scale)
+    for r in range(count):
+        dot[r] = row_dot(<vec *>NULL if of_log else at(y, r * y_step), at(dy, r * dy_step), n)
+    for r in range(count):
+        if of_log:
+            row_log_softmax_vjp(at(y, r * y_step), at(dy, r * dy_step), at(dz, r * dz_step), n, dot[r], scale)
+        else:
+            row_softmax_vjp(at(y, r * y_step), at(dy, r * dy_step), at(dz, r * dz_step), n, dot[r], scale)
 
 
 cdef inline vec tile_dot(
