@@ -21,7 +21,7 @@ cdef enum:
     LARGEST_SCRATCH = 1 << 20
 
 cdef struct Views:
-    Py_buffer[6] view              # at most: logits, targets, grad, losses, two weights
+    Py_buffer[8] view              # at most: all that layer_norm_vjp takes
     int count
 
 

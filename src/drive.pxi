@@ -97,7 +97,9 @@ cdef inline vec *aligned(vec *buffer) noexcept nogil:
     return <vec *>((<size_t>buffer + 63) // 64 * 64)
 
 
-cdef inline vec *packed(vec *like, Task *task, Operand *operand, Py_ssize_t row, Py_ssize_t count, vec *room) noexcept nogil:
+cdef inline vec *packed(
+    vec *like, Task *task, Operand *operand, Py_ssize_t row, Py_ssize_t count, vec *room,
+) noexcept nogil:
     """Where `count` rows are, if whole tiles can be read and written there; else `room` for a copy; NULL: no array."""
     cdef Py_ssize_t n = task.classes
     if operand.data == NULL:

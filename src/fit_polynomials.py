@@ -11,6 +11,9 @@ the relative error of the polynomial alone, before any rounding.
   ``exp(0)`` is exactly 1. All coefficients are doubled: see ``exp_nonpositive`` in ``simd_real.h``.
 * ``log(1+f) = f - s (f - R(s^2))`` with ``s = f/(2+f)`` and ``1+f`` in ``[sqrt(1/2), sqrt(2)]``, where
   ``R(z) = 2z/3 + 2z^2/5 + ...`` (the form of fdlibm's ``e_log.c``).
+* ``exp(t^2/2) Phi(-t) = P(k) / (1+t)`` with ``k = (t-a)/(t+a)``, up to where ``Phi(-t)`` is less than any
+  subnormal number. The map from t to k is that of M. M. Shepherd and J. G. Laframboise, Chebyshev
+  approximation of (1 + 2x) exp(x^2) erfc x, Math. Comp. 36, 1981.
 """
 
 import sys
@@ -73,12 +76,29 @@ def log_coefficients(degree):
     return r, relative_error(approximation, mp.log1p, 1 / mp.sqrt(2) - 1, mp.sqrt(2) - 1)
 
 
+def mills_coefficients(degree, center, largest):
+    """Return P and the error of ``P(k) / (1+t)``, for t from 0 to `largest`; a is `center`."""
+    center, largest = mp.mpf(center), mp.mpf(largest)
+
+    def exact(k):
+        t = center * (1 + k) / (1 - k)
+        return (1 + t) * mp.exp(t**2 / 2) * mp.ncdf(-t)
+
+    low, high = mp.mpf(-1), (largest - center) / (largest + center)
+    p = interpolate(exact, low, high, degree)
+    return p, relative_error(lambda k: mp.polyval(p[::-1], k), exact, low, high)
+
+
 def constants():
     """Yield each line of C."""
-    for suffix, kind, exp_degree, log_degree in (("F", np.float32, 4, 3), ("D", np.float64, 9, 6)):
+    for suffix, kind, exp_degree, log_degree, mills in (
+        ("F", np.float32, 4, 3, (10, 4, 15)),
+        ("D", np.float64, 9, 6, (22, 5, 39)),
+    ):
         for name, (coefficients, error), factor in (
             ("EXP", exp_coefficients(exp_degree), 2),
             ("LOG", log_coefficients(log_degree), 1),
+            ("MILLS", mills_coefficients(*mills), 1),
         ):
             numbers = ", ".join(f"{float(kind(float(c * factor)))!r}" for c in coefficients)
             yield f"/* relative error {mp.nstr(error, 2)} */"

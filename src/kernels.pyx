@@ -4,16 +4,18 @@
 
 From the bottom up:
 
-    simd.h, simd_real.h     two vector types and some twenty functions on them; all of the C but cpu.h
+    simd.h, simd_real.h     two vector types and some thirty functions on them; all of the C but cpu.h
     task.pxi                what a kernel is given
     softmax.pxi, vjp.pxi, cross_entropy.pxi
                             the kernels: for each operation one for long rows, whose lanes are classes, and one for
                             short rows and for axes other than the last, whose lanes are rows
     drive.pxi               chooses the family, brings rows into lanes, calls kernels
     arrays.pxi              the functions that Python calls, and arrays as the kernels see them
+    layers.pxi, activations.pxi, optimizers.pxi, batches.pxi
+                            the rest of a training step, kernels and functions: plain arrays, one pass each
     kernels.pyx             this file puts them together
 
-Kernels check, allocate, raise and thread nothing. The functions here accept NumPy arrays that the kernels
+Kernels check, allocate, raise and thread nothing. The functions of arrays.pxi accept NumPy arrays that the kernels
 can work on as they lie in memory (float32 or float64 of this machine, aligned, rows or columns contiguous)
 and decline all others by returning None or False, before anything is written: fastsm/_dispatch.py then makes
 copies that fit, or finds what is wrong and says so. They see arrays only through the buffer protocol.
@@ -25,6 +27,10 @@ include "vjp.pxi"
 include "cross_entropy.pxi"
 include "drive.pxi"
 include "arrays.pxi"
+include "layers.pxi"
+include "activations.pxi"
+include "optimizers.pxi"
+include "batches.pxi"
 
 cdef extern from "cpu.h":
     int cpu_has_avx2()

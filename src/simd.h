@@ -1,4 +1,4 @@
-/* SIMD for the kernels: two vector types and a dozen functions on them, without intrinsics.
+/* SIMD for the kernels: two vector types and some thirty functions on them, without intrinsics.
 
    `vf` and `vd` are vectors of float and double as wide as the registers of the instruction set that
    this file is compiled for; `+ - * /` on them are the compiler's own (GCC and Clang vector extensions).
@@ -42,10 +42,14 @@
 #define EXP_F {1.0, 0.33333155512809753, 0.08333311229944229, 0.01672634668648243, 0.0027852351777255535}
 /* relative error 1.7e-11 */
 #define LOG_F {0.6666666865348816, 0.4000012278556824, 0.2855082154273987, 0.2333046793937683}
+/* relative error 2.5e-9 */
+#define MILLS_F {0.472053200006485, -0.09670346975326538, 0.013999636285007, 0.02860003337264061, -0.03219781443476677, 0.017939450219273567, -0.005002140998840332, -0.0002999187563546002, 0.0006908448413014412, -6.673718598904088e-05, -7.437454769387841e-05}
 /* relative error 1.7e-17 */
 #define EXP_D {1.0000000000000002, 0.33333333333333337, 0.08333333333324833, 0.01666666666666013, 0.0027777777834393437, 0.0003968253972608109, 4.9603042644737384e-05, 5.511453696062005e-06, 5.524015175996673e-07, 5.020075166512247e-08}
 /* relative error 4.5e-18 */
 #define LOG_D {0.666666666666667, 0.39999999999899505, 0.28571428625975487, 0.2222221113479508, 0.18182889125261723, 0.15331721600556042, 0.14616449685043406}
+/* relative error 1.4e-17 */
+#define MILLS_D {0.46151582985003775, -0.0915522818340088, 0.03103036842596323, 0.01000235238520508, -0.026401042966294957, 0.024536963244459763, -0.015170415402485999, 0.006522000656244846, -0.0016760723488506491, 7.791691200143757e-06, 0.00018233420251531396, -5.360803814501582e-05, -9.89646889628134e-06, 9.061205795397122e-06, -6.89568345120625e-08, -1.3100089700228854e-06, 1.2471420099248941e-07, 1.9896232929933335e-07, -2.195811538892318e-08, -3.208575497095596e-08, 3.528157289739585e-10, 4.037645813495844e-09, 7.719462671584014e-10}
 
 #if defined(__GNUC__)
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -62,6 +66,7 @@
 #define NAME(name) PASTE(name, _f)
 #define REAL_LANES ((VECTOR_BYTES + 3) / 4 + !VECTOR_BYTES)
 #define MANTISSA_BITS 23
+#define SIGN_BIT INT32_MIN
 #define EXPONENT_BIAS 127
 #define ROUNDING 12582912.0f                 /* 1.5 * 2^23: adding it rounds to an integer */
 #define LOG2_E 1.4426950408889634f
@@ -73,6 +78,15 @@
 #define EXP_DEGREE 4
 #define LOG_COEFFICIENTS LOG_F
 #define LOG_DEGREE 3
+#define MILLS_COEFFICIENTS MILLS_F
+#define MILLS_DEGREE 10
+#define MILLS_CENTER 4
+#define MILLS_LARGEST 15.0f                  /* x Phi(-x) is nearer to 0 than to any other number from here on, */
+#define SCALED_LOWEST -110.0f                /* and so is x exp(x) below this */
+#define SCALE_EXPONENT 64
+#define UNSCALE 0x1p-64f
+#define HALF_OF_BITS 12
+#define SQUARE_ROOT sqrtf
 #include "simd_real.h"
 
 #define REAL double
@@ -81,6 +95,7 @@
 #define NAME(name) PASTE(name, _d)
 #define REAL_LANES ((VECTOR_BYTES + 7) / 8 + !VECTOR_BYTES)
 #define MANTISSA_BITS 52
+#define SIGN_BIT INT64_MIN
 #define EXPONENT_BIAS 1023
 #define ROUNDING 6755399441055744.0          /* 1.5 * 2^52 */
 #define LOG2_E 1.4426950408889634
@@ -92,7 +107,25 @@
 #define EXP_DEGREE 9
 #define LOG_COEFFICIENTS LOG_D
 #define LOG_DEGREE 6
+#define MILLS_COEFFICIENTS MILLS_D
+#define MILLS_DEGREE 22
+#define MILLS_CENTER 5
+#define MILLS_LARGEST 39.0
+#define SCALED_LOWEST -760.0
+#define SCALE_EXPONENT 512
+#define UNSCALE 0x1p-512
+#define HALF_OF_BITS 27
+#define SQUARE_ROOT sqrt
 #include "simd_real.h"
+
+/* As many elements at p as a vector of doubles has, as doubles. */
+#if VECTOR_BYTES
+typedef float half_vf __attribute__((vector_size(VECTOR_BYTES / 2), aligned(sizeof(float)), may_alias));
+static inline vd widen_f(const vf *p) { return __builtin_convertvector(*(const half_vf *)p, vd); }
+#else
+static inline vd widen_f(const vf *p) { return *p; }
+#endif
+static inline vd widen_d(const vd *p) { return *p; }
 
 #define CHOOSE(value, name) _Generic((value), vf: name##_f, vd: name##_d)
 #define CHOOSE_BY_POINTER(pointer, name) _Generic(&(pointer)[0], vf *: name##_f, vd *: name##_d)
@@ -110,6 +143,17 @@
 #define exp_lowest(like) CHOOSE(like, exp_lowest)()
 #define exp_nonpositive(d) CHOOSE(d, exp_nonpositive)(d)
 #define log1p_nonnegative(x) CHOOSE(x, log1p_nonnegative)(x)
+#define absolute(x) CHOOSE(x, absolute)(x)
+#define square_root(x) CHOOSE(x, square_root)(x)
+#define exp_scaled(d, more) CHOOSE(d, exp_scaled)(d, more)
+#define scaled_lowest(like) CHOOSE(like, scaled_lowest)()
+#define unscale(x) CHOOSE(x, unscale)(x)
+#define tanh_of(x) CHOOSE(x, tanh_of)(x)
+#define mills_ratio(t) CHOOSE(t, mills_ratio)(t)
+#define mills_largest(like) CHOOSE(like, mills_largest)()
+#define leading(x) CHOOSE(x, leading)(x)
+#define keep_first(v, count) CHOOSE(v, keep_first)(v, count)
+#define widen(pointer) CHOOSE_BY_POINTER(pointer, widen)(pointer)
 #define lanes_max(v) CHOOSE(v, lanes_max)(v)
 #define lanes_sum(v) CHOOSE(v, lanes_sum)(v)
 #define lanes(pointer) CHOOSE_BY_POINTER(pointer, lanes)()

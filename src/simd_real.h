@@ -93,6 +93,36 @@ static inline VEC NAME(keep_last)(VEC v, ptrdiff_t count, double fill)
     return SELECT(NAME(index)() >= (INTEGER)(LANES - count), v, NAME(splat)(fill));
 }
 
+/* The first `count` lanes of v, and zeros in those after. */
+static inline VEC NAME(keep_first)(VEC v, ptrdiff_t count)
+{
+    VEC zero = {0};
+    return SELECT(NAME(index)() < (INTEGER)count, v, zero);
+}
+
+/* |x| in each lane. */
+static inline VEC NAME(absolute)(VEC x) { return FROM_BITS(BITS(x) & ~(INTEGER)SIGN_BIT); }
+
+/* The compilers make one instruction of the loop. */
+static inline VEC NAME(square_root)(VEC x)
+{
+    VEC r;
+#pragma GCC unroll 1
+    for (int i = 0; i < LANES; i++)
+        LANE(r, i) = SQUARE_ROOT(LANE(x, i));
+    return r;
+}
+
+/* 2 (exp(r) - 1) for |r| <= ln2/2, relatively accurate however small r is. */
+static inline VEC NAME(exp_rest)(VEC r)
+{
+    static const REAL c[] = EXP_COEFFICIENTS;
+    VEC q = NAME(splat)(c[EXP_DEGREE]);
+    for (int i = EXP_DEGREE - 1; i >= 0; i--)
+        q = q * r + c[i];
+    return q * (r * r) + (r + r);          /* adds small to large: less rounding than Horner's last steps */
+}
+
 /* exp(d) for exp_lowest <= d <= 0. Error below 1 ULP; exp(0) = 1; NaN stays NaN; never subnormal: where the
    result would be below 2^-125.5 (double: 2^-1021.5), as it is at exp_lowest, it is exactly 0.
 
@@ -102,17 +132,12 @@ static inline VEC NAME(keep_last)(VEC v, ptrdiff_t count, double fill)
    field of 0, which is the factor 0, and no blend is needed. */
 static inline VEC NAME(exp_clamped)(VEC d)
 {
-    static const REAL c[] = EXP_COEFFICIENTS;
     const REAL magic = ROUNDING + (EXPONENT_BIAS - 1);
     VEC z = d * LOG2_E + magic;
     VEC n = z - magic;
     VEC r = d - n * LN2_HIGH;
     r = r - n * LN2_LOW;
-    VEC q = NAME(splat)(c[EXP_DEGREE]);
-    for (int i = EXP_DEGREE - 1; i >= 0; i--)
-        q = q * r + c[i];
-    VEC p = q * (r * r) + (r + r) + 2;     /* adds small to large: less rounding than Horner's last steps */
-    return p * FROM_BITS(BITS(z) << MANTISSA_BITS);
+    return (NAME(exp_rest)(r) + 2) * FROM_BITS(BITS(z) << MANTISSA_BITS);
 }
 
 static inline VEC NAME(exp_lowest)(void) { return NAME(splat)(EXP_LOWEST); }
@@ -121,6 +146,59 @@ static inline VEC NAME(exp_lowest)(void) { return NAME(splat)(EXP_LOWEST); }
 static inline VEC NAME(exp_nonpositive)(VEC d)
 {
     return NAME(exp_clamped)(NAME(maximum)(NAME(exp_lowest)(), d));
+}
+
+/* exp(d + more) times 2^SCALE_EXPONENT, for scaled_lowest <= d <= 0 and a far smaller `more`: never 0 nor subnormal, so
+   that a product with it keeps its last bits until `unscale` divides by that power again. */
+static inline VEC NAME(exp_scaled)(VEC d, VEC more)
+{
+    const REAL magic = ROUNDING + (EXPONENT_BIAS - 1);
+    VEC z = (d + more) * LOG2_E + magic;
+    VEC n = z - magic;
+    VEC r = d - n * LN2_HIGH;
+    r = (r - n * LN2_LOW) + more;
+    return (NAME(exp_rest)(r) + 2) * FROM_BITS((BITS(z) + SCALE_EXPONENT) << MANTISSA_BITS);
+}
+
+static inline VEC NAME(scaled_lowest)(void) { return NAME(splat)(SCALED_LOWEST); }
+static inline VEC NAME(unscale)(VEC x) { return x * UNSCALE; }
+
+/* tanh(x). Error below 3 ULP, relative to the result however small x is; -0 for -0.
+
+   tanh(|x|) = -e / (2 + e) with e = exp(-2 |x|) - 1 = 2^n (exp(r) - 1) + (2^n - 1): for small x n is 0, and nothing
+   cancels. `exp_clamped` says how n and r are found. */
+static inline VEC NAME(tanh_of)(VEC x)
+{
+    const REAL magic = ROUNDING + (EXPONENT_BIAS - 1);
+    VEC d = NAME(maximum)(NAME(splat)(EXP_LOWEST), NAME(absolute)(x) * -2);
+    VEC z = d * LOG2_E + magic;
+    VEC n = z - magic;
+    VEC r = d - n * LN2_HIGH;
+    r = r - n * LN2_LOW;
+    VEC half_power = FROM_BITS(BITS(z) << MANTISSA_BITS);
+    VEC e = half_power * NAME(exp_rest)(r) + (half_power + half_power - 1);
+    return FROM_BITS((BITS(x) & (INTEGER)SIGN_BIT) | BITS(NAME(absolute)(e / (e + 2))));
+}
+
+/* exp(t^2/2) Phi(-t) for 0 <= t <= mills_largest, with Phi the normal distribution function: half of erfcx(t/sqrt(2)),
+   and the ratio named after J. P. Mills but for a factor. Error below 2 ULP. fit_polynomials.py states the form. */
+static inline VEC NAME(mills_ratio)(VEC t)
+{
+    static const REAL c[] = MILLS_COEFFICIENTS;
+    VEC k = (t - MILLS_CENTER) / (t + MILLS_CENTER);
+    VEC p = NAME(splat)(c[MILLS_DEGREE]);
+    for (int i = MILLS_DEGREE - 1; i >= 0; i--)
+        p = p * k + c[i];
+    return p / (t + 1);
+}
+
+static inline VEC NAME(mills_largest)(void) { return NAME(splat)(MILLS_LARGEST); }
+
+/* x rounded to half as many bits, so that the square is exact. */
+static inline VEC NAME(leading)(VEC x)
+{
+    const INTEGER half = (INTEGER)1 << (HALF_OF_BITS - 1);
+    return FROM_BITS((BITS(x) + half) & ~(2 * half - 1));
 }
 
 /* log(1 + x) for 0 <= x < 2^31, NaN for NaN. Error below 2 ULP, relative to the result however small x is.
@@ -288,6 +366,7 @@ static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to
 #undef NAME
 #undef REAL_LANES
 #undef MANTISSA_BITS
+#undef SIGN_BIT
 #undef EXPONENT_BIAS
 #undef ROUNDING
 #undef LOG2_E
@@ -299,6 +378,15 @@ static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to
 #undef EXP_DEGREE
 #undef LOG_COEFFICIENTS
 #undef LOG_DEGREE
+#undef MILLS_COEFFICIENTS
+#undef MILLS_DEGREE
+#undef MILLS_CENTER
+#undef MILLS_LARGEST
+#undef SCALED_LOWEST
+#undef SCALE_EXPONENT
+#undef UNSCALE
+#undef HALF_OF_BITS
+#undef SQUARE_ROOT
 #undef MASK
 #undef LANES
 #undef LANE

@@ -1,13 +1,14 @@
 # What a kernel is given, and the few helpers that all kernels share.
 
-from libc.stdint cimport int64_t, uint64_t
-from libc.math cimport INFINITY, isinf
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.math cimport INFINITY, isinf, pow, sqrt
 from libc.string cimport memcpy
 
 from simd cimport (
-    columns, divide, element, exp_clamped, exp_lowest, exp_nonpositive, inverse_remainder, keep_last, lanes,
-    lanes_max, lanes_sum, load, log1p_nonnegative, maximum, prefetch, product, select_equal, select_label, select_less,
-    set_element, set_label,    splat, store, transpose, vd, vec, vf,
+    absolute, columns, divide, element, exp_clamped, exp_lowest, exp_nonpositive, exp_scaled, inverse_remainder,
+    keep_first, keep_last, lanes, lanes_max, lanes_sum, leading, load, log1p_nonnegative, maximum, mills_largest,
+    mills_ratio, prefetch, product, scaled_lowest, select_equal, select_label, select_less, set_element, set_label,
+    splat, square_root, store, tanh_of, transpose, unscale, vd, vec, vf, widen,
 )
 
 # Rows of up to this many classes go to the tile kernels. Part of the result's definition (the families

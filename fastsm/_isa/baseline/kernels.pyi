@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 def quick(
@@ -55,3 +56,75 @@ def check_labels(
 ) -> tuple[int, float]: ...
 def total(values: NDArray[Any]) -> float: ...
 def cpu_instruction_sets() -> tuple[str, ...]: ...
+
+RELU: int
+LEAKY_RELU: int
+TANH: int
+SIGMOID: int
+GELU: int
+SILU: int
+
+def add_bias(z: NDArray[Any], bias: NDArray[Any]) -> None: ...
+def column_sums(x: NDArray[Any], out: NDArray[Any]) -> None: ...
+def activate(kind: int, x: NDArray[Any], out: NDArray[Any], slope: float) -> None: ...
+def activate_vjp(
+    kind: int, saved: NDArray[Any], dy: NDArray[Any], out: NDArray[Any], slope: float
+) -> None: ...
+def dropout(x: NDArray[Any], out: NDArray[Any], probability: float, seed: int, first: int) -> None: ...
+def layer_norm(
+    x: NDArray[Any],
+    gain: NDArray[Any],
+    bias: NDArray[Any],
+    epsilon: float,
+    out: NDArray[Any],
+    mean: NDArray[Any],
+    inverse_deviation: NDArray[Any],
+) -> None: ...
+def layer_norm_vjp(
+    x: NDArray[Any],
+    gain: NDArray[Any],
+    mean: NDArray[Any],
+    inverse_deviation: NDArray[Any],
+    dy: NDArray[Any],
+    dx: NDArray[Any],
+    d_gain: NDArray[Any],
+    d_bias: NDArray[Any],
+) -> None: ...
+def sgd(
+    params: NDArray[Any],
+    grads: NDArray[Any],
+    velocity: NDArray[Any] | None,
+    learning_rate: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    scale: float,
+) -> None: ...
+def rmsprop(
+    params: NDArray[Any],
+    grads: NDArray[Any],
+    square: NDArray[Any],
+    velocity: NDArray[Any] | None,
+    learning_rate: float,
+    decay: float,
+    momentum: float,
+    epsilon: float,
+    weight_decay: float,
+    scale: float,
+) -> None: ...
+def adam(
+    params: NDArray[Any],
+    grads: NDArray[Any],
+    mean: NDArray[Any],
+    square: NDArray[Any],
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: float,
+    scale: float,
+) -> None: ...
+def sum_of_squares(x: NDArray[Any]) -> float: ...
+def gather(x: NDArray[Any], indices: NDArray[np.int64], out: NDArray[Any], scale: float) -> None: ...

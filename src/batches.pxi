@@ -1,0 +1,150 @@
+# What a training step does around the model: the rows of a batch, and the norm of the gradients.
+
+# Vectors whose squares are summed before the sum is put away, compensated.
+cdef enum:
+    SQUARES = 64
+
+# Rows from the one that is gathered to the one that is fetched meanwhile, as no processor can foresee it.
+cdef enum:
+    NEXT_ROW = 4
+
+ctypedef fused raw:
+    uint8_t
+    float
+    double
+
+
+cdef double squares(vec *x, Py_ssize_t n) noexcept nogil:
+    """Sum of squares, in double."""
+    cdef Py_ssize_t width = lanes(<vd *>NULL), full = n // width, i = 0, stop
+    cdef vd total = splat((<vd *>NULL)[0], 0.0), lost = total, s0, s1, s2, s3, v0, v1, v2, v3
+    cdef double result
+    while i < full:
+        s0 = splat(total, 0.0)
+        s1 = s0
+        s2 = s0
+        s3 = s0
+        stop = min(i + SQUARES, full)
+        while i + 4 <= stop:
+            v0 = widen(at(x, i * width))
+            v1 = widen(at(x, (i + 1) * width))
+            v2 = widen(at(x, (i + 2) * width))
+            v3 = widen(at(x, (i + 3) * width))
+            s0 = s0 + v0 * v0
+            s1 = s1 + v1 * v1
+            s2 = s2 + v2 * v2
+            s3 = s3 + v3 * v3
+            i += 4
+        while i < stop:
+            v0 = widen(at(x, i * width))
+            s0 = s0 + v0 * v0
+            i += 1
+        accumulate(&total, &lost, (s0 + s1) + (s2 + s3))
+    total = lanes_sum(total + lost)
+    result = element(&total, 0)
+    for i in range(full * width, n):
+        result += element(x, i) * element(x, i)
+    return result
+
+
+cdef Py_ssize_t gather_rows(
+    raw *x, Py_ssize_t rows, const volatile int64_t *indices, real *out, Py_ssize_t count, Py_ssize_t columns,
+    double scale,
+) noexcept nogil:
+    """out[i] = x[indices[i]] * scale. Returns the place of an index that was out of range when it was used, else -1."""
+    cdef Py_ssize_t i, j, k
+    cdef int64_t index
+    cdef raw *row
+    cdef real *to
+    cdef real factor = <real>scale
+    for i in range(count):
+        if i + NEXT_ROW < count:
+            index = indices[i + NEXT_ROW]
+            if 0 <= index < rows:
+                k = 0
+                while k < columns * <Py_ssize_t>sizeof(raw):
+                    prefetch(<char *>(x + index * columns) + k)
+                    k += 64
+        index = indices[i]
+        if not 0 <= index < rows:
+            return i
+        row = x + index * columns
+        to = out + i * columns
+        for j in range(columns):
+            to[j] = <real>row[j] * factor
+    return -1
+
+
+cdef inline Py_ssize_t gather_any(
+    raw *x, Py_ssize_t rows, const volatile int64_t *indices, Py_buffer *out, double scale,
+) noexcept nogil:
+    if out.format[0] == c"f":
+        return gather_rows(x, rows, indices, <float *>out.buf, out.shape[0], out.shape[1], scale)
+    return gather_rows(x, rows, indices, <double *>out.buf, out.shape[0], out.shape[1], scale)
+
+
+def sum_of_squares(x):
+    """The sum of the squares of all elements, in double."""
+    cdef Views views
+    cdef Py_buffer *v
+    cdef Py_ssize_t n
+    cdef double result
+    cdef PyThreadState *state
+    views.count = 0
+    try:
+        v = plain(&views, x, False)
+        n = v.len // v.itemsize
+        state = let_go(n)
+        if v.format[0] == c"f":
+            result = squares(<vf *>v.buf, n)
+        else:
+            result = squares(<vd *>v.buf, n)
+        take_back(state)
+        return result
+    finally:
+        release(&views)
+
+
+def gather(x, indices, out, double scale):
+    """out[i] = x[indices[i]] * scale, for rows of uint8, float32 or float64 and int64 indices."""
+    cdef Views views
+    cdef Py_buffer *from_x
+    cdef Py_buffer *chosen
+    cdef Py_buffer *to
+    cdef const volatile int64_t *index
+    cdef int64_t value
+    cdef Py_ssize_t rows, i, bad
+    cdef PyThreadState *state
+    views.count = 0
+    try:
+        contiguous(&views, x, False)
+        from_x = &views.view[0]
+        contiguous(&views, indices, False)
+        chosen = &views.view[1]
+        to = matrix(&views, out, True)
+        if from_x.format[0] != c"B" and from_x.format[0] != c"f" and from_x.format[0] != c"d":
+            raise TypeError("the kernel gathers from arrays of uint8, float32 or float64")
+        if not is_labels(chosen) or chosen.ndim != 1:
+            raise TypeError("the kernel takes indices in an int64 array of one axis")
+        if from_x.ndim != 2 or from_x.shape[1] != to.shape[1]:
+            raise ValueError(f"`x` must have 2 axes and {to.shape[1]} columns, as `out` has")
+        if to.shape[0] != chosen.shape[0]:
+            raise ValueError(f"`out` must have {chosen.shape[0]} rows, got {to.shape[0]}")
+        rows = from_x.shape[0]
+        index = <const volatile int64_t *>chosen.buf
+        for i in range(chosen.shape[0]):
+            value = index[i]
+            if not 0 <= value < rows:
+                raise IndexError(f"`indices` must be from 0 to {rows - 1}, got {value} at {i}")
+        state = let_go(to.shape[0] * to.shape[1])
+        if from_x.format[0] == c"B":
+            bad = gather_any(<uint8_t *>from_x.buf, rows, index, to, scale)
+        elif from_x.format[0] == c"f":
+            bad = gather_any(<float *>from_x.buf, rows, index, to, scale)
+        else:
+            bad = gather_any(<double *>from_x.buf, rows, index, to, scale)
+        take_back(state)
+        if bad >= 0:
+            raise ValueError("`indices` must not change during the call, got one out of range meanwhile")
+    finally:
+        release(&views)

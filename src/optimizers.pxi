@@ -1,0 +1,212 @@
+# One step of an optimizer in one pass over its arrays. The formulas are those of torch.optim, in its order.
+#
+# Kernels first, then the functions that Python calls; the arrays are flat, of one type and length.
+
+cdef inline vec regularised(vec p, vec g, vec scale, vec decay, bint decays) noexcept nogil:
+    """The gradient times scale, plus decay p."""
+    g = g * scale
+    if decays:
+        g = g + decay * p
+    return g
+
+
+cdef inline void sgd_vector(
+    vec *p, vec *g, vec *v, Py_ssize_t n, vec rate, vec momentum, bint nesterov, vec decay, bint decays, vec scale,
+) noexcept nogil:
+    cdef vec old = load(p, n), step = load(g, n), velocity
+    step = regularised(old, step, scale, decay, decays)
+    if v != NULL:
+        velocity = momentum * load(v, n) + step
+        store(v, n, velocity)
+        if nesterov:
+            step = step + momentum * velocity
+        else:
+            step = velocity
+    store(p, n, old - rate * step)
+
+
+cdef void sgd_all(
+    vec *p, vec *g, vec *v, Py_ssize_t n, double learning_rate, double momentum, bint nesterov, double weight_decay,
+    double scale,
+) noexcept nogil:
+    cdef Py_ssize_t width = lanes(p), full = n // width, i
+    cdef vec rate = splat(p[0], learning_rate), m = splat(p[0], momentum), d = splat(p[0], weight_decay)
+    cdef vec s = splat(p[0], scale)
+    cdef bint decays = weight_decay != 0.0
+    for i in range(full):
+        sgd_vector(&p[i], &g[i], NULL if v == NULL else &v[i], width, rate, m, nesterov, d, decays, s)
+    if n % width:
+        sgd_vector(
+            &p[full], &g[full], NULL if v == NULL else &v[full], n % width, rate, m, nesterov, d, decays, s,
+        )
+
+
+cdef inline void rmsprop_vector(
+    vec *p, vec *g, vec *square, vec *v, Py_ssize_t n, vec rate, vec keep, vec add, vec momentum, vec epsilon,
+    vec decay, bint decays, vec scale,
+) noexcept nogil:
+    cdef vec old = load(p, n), step = load(g, n), mean_square, root
+    step = regularised(old, step, scale, decay, decays)
+    mean_square = keep * load(square, n) + add * (step * step)
+    store(square, n, mean_square)
+    root = square_root(mean_square) + epsilon
+    step = step / root
+    if v != NULL:
+        step = momentum * load(v, n) + step
+        store(v, n, step)
+    store(p, n, old - rate * step)
+
+
+cdef void rmsprop_all(
+    vec *p, vec *g, vec *square, vec *v, Py_ssize_t n, double learning_rate, double decay, double momentum,
+    double epsilon, double weight_decay, double scale,
+) noexcept nogil:
+    cdef Py_ssize_t width = lanes(p), full = n // width, i
+    cdef vec rate = splat(p[0], learning_rate), keep = splat(p[0], decay), add = splat(p[0], 1.0 - decay)
+    cdef vec m = splat(p[0], momentum), e = splat(p[0], epsilon), d = splat(p[0], weight_decay), s = splat(p[0], scale)
+    cdef bint decays = weight_decay != 0.0
+    for i in range(full):
+        rmsprop_vector(
+            &p[i], &g[i], &square[i], NULL if v == NULL else &v[i], width, rate, keep, add, m, e, d, decays, s,
+        )
+    if n % width:
+        rmsprop_vector(
+            &p[full], &g[full], &square[full], NULL if v == NULL else &v[full], n % width, rate, keep, add, m, e, d,
+            decays, s,
+        )
+
+
+cdef inline void adam_vector(
+    vec *p, vec *g, vec *mean, vec *square, Py_ssize_t n, vec rate, vec add1, vec keep2, vec add2, vec correction,
+    vec epsilon, vec decay, bint decays, vec shrink, vec scale,
+) noexcept nogil:
+    cdef vec old = load(p, n), gradient = load(g, n), m = load(mean, n), s, root
+    gradient = regularised(old, gradient, scale, decay, decays)
+    m = m + add1 * (gradient - m)
+    s = keep2 * load(square, n) + add2 * (gradient * gradient)
+    store(mean, n, m)
+    store(square, n, s)
+    root = square_root(s) * correction + epsilon
+    store(p, n, old * shrink - rate * (m / root))
+
+
+cdef void adam_all(
+    vec *p, vec *g, vec *mean, vec *square, Py_ssize_t n, double learning_rate, double beta1, double beta2,
+    double epsilon, double weight_decay, bint decoupled, double step, double scale,
+) noexcept nogil:
+    cdef Py_ssize_t width = lanes(p), full = n // width, i
+    cdef vec rate = splat(p[0], learning_rate / (1.0 - pow(beta1, step))), add1 = splat(p[0], 1.0 - beta1)
+    cdef vec keep2 = splat(p[0], beta2), add2 = splat(p[0], 1.0 - beta2)
+    cdef vec correction = splat(p[0], 1.0 / sqrt(1.0 - pow(beta2, step))), e = splat(p[0], epsilon)
+    cdef vec d = splat(p[0], weight_decay), s = splat(p[0], scale)
+    cdef vec shrink = splat(p[0], 1.0 - learning_rate * weight_decay if decoupled else 1.0)
+    cdef bint decays = weight_decay != 0.0 and not decoupled
+    for i in range(full):
+        adam_vector(
+            &p[i], &g[i], &mean[i], &square[i], width, rate, add1, keep2, add2, correction, e, d, decays, shrink, s,
+        )
+    if n % width:
+        adam_vector(
+            &p[full], &g[full], &mean[full], &square[full], n % width, rate, add1, keep2, add2, correction, e, d,
+            decays, shrink, s,
+        )
+
+
+# ---- the functions that Python calls ----
+
+def sgd(
+    params, grads, velocity, double learning_rate, double momentum, bint nesterov, double weight_decay, double scale,
+):
+    """A step of stochastic gradient descent; without velocity there is no momentum."""
+    cdef Views views
+    cdef Py_buffer *p
+    cdef void *g
+    cdef void *v = NULL
+    cdef Py_ssize_t n
+    cdef PyThreadState *state
+    views.count = 0
+    try:
+        p = plain(&views, params, True)
+        n = p.len // p.itemsize
+        g = partner(&views, grads, False, n, "grads")
+        if velocity is not None:
+            v = partner(&views, velocity, True, n, "velocity")
+        state = let_go(n)
+        if p.format[0] == c"f":
+            sgd_all(<vf *>p.buf, <vf *>g, <vf *>v, n, learning_rate, momentum, nesterov, weight_decay, scale)
+        else:
+            sgd_all(<vd *>p.buf, <vd *>g, <vd *>v, n, learning_rate, momentum, nesterov, weight_decay, scale)
+        take_back(state)
+    finally:
+        release(&views)
+
+
+def rmsprop(
+    params, grads, square, velocity, double learning_rate, double decay, double momentum, double epsilon,
+    double weight_decay, double scale,
+):
+    """A step of RMSprop; without velocity there is no momentum."""
+    cdef Views views
+    cdef Py_buffer *p
+    cdef void *g
+    cdef void *s
+    cdef void *v = NULL
+    cdef Py_ssize_t n
+    cdef PyThreadState *state
+    views.count = 0
+    try:
+        p = plain(&views, params, True)
+        n = p.len // p.itemsize
+        g = partner(&views, grads, False, n, "grads")
+        s = partner(&views, square, True, n, "square")
+        if velocity is not None:
+            v = partner(&views, velocity, True, n, "velocity")
+        state = let_go(n)
+        if p.format[0] == c"f":
+            rmsprop_all(
+                <vf *>p.buf, <vf *>g, <vf *>s, <vf *>v, n, learning_rate, decay, momentum, epsilon, weight_decay,
+                scale,
+            )
+        else:
+            rmsprop_all(
+                <vd *>p.buf, <vd *>g, <vd *>s, <vd *>v, n, learning_rate, decay, momentum, epsilon, weight_decay,
+                scale,
+            )
+        take_back(state)
+    finally:
+        release(&views)
+
+
+def adam(
+    params, grads, mean, square, double learning_rate, double beta1, double beta2, double epsilon, double weight_decay,
+    bint decoupled, double step, double scale,
+):
+    """A step of Adam, or of AdamW if the weight decay is decoupled; the first is step 1."""
+    cdef Views views
+    cdef Py_buffer *p
+    cdef void *g
+    cdef void *m
+    cdef void *s
+    cdef Py_ssize_t n
+    cdef PyThreadState *state
+    views.count = 0
+    try:
+        p = plain(&views, params, True)
+        n = p.len // p.itemsize
+        g = partner(&views, grads, False, n, "grads")
+        m = partner(&views, mean, True, n, "mean")
+        s = partner(&views, square, True, n, "square")
+        state = let_go(n)
+        if p.format[0] == c"f":
+            adam_all(
+                <vf *>p.buf, <vf *>g, <vf *>m, <vf *>s, n, learning_rate, beta1, beta2, epsilon, weight_decay,
+                decoupled, step, scale,
+            )
+        else:
+            adam_all(
+                <vd *>p.buf, <vd *>g, <vd *>m, <vd *>s, n, learning_rate, beta1, beta2, epsilon, weight_decay,
+                decoupled, step, scale,
+            )
+        take_back(state)
+    finally:
+        release(&views)
