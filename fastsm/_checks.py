@@ -201,6 +201,8 @@ def ignore_index(value: object) -> int:
 def targets(value: ArrayLike, shape: tuple[int, ...], rows: tuple[int, ...]) -> Array:
     """Return integer labels, one a row, or floating probabilities at the shape of the logits."""
     result = plain("targets", value)
+    if result.shape == rows and result.size == 0 and not isinstance(value, np.ndarray):
+        result = result.astype(np.int64)  # an empty list has no dtype of its own
     if result.dtype.kind in "iu":
         return same_shape("targets", result, rows)
     if not is_floating(result.dtype):

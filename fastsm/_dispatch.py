@@ -224,8 +224,9 @@ def cross_entropy(
         return (np.zeros(rows, dtype)[()] if how == "none" else dtype.type(0)), gradient
 
     losses = np.empty(rows, work)
-    by_class = None if by_class is None else by_class.astype(work)
-    by_row = None if by_row is None else by_row.astype(work)
+    with np.errstate(over="ignore"):  # a weight too large for float32 is infinite
+        by_class = None if by_class is None else by_class.astype(work)
+        by_row = None if by_row is None else by_row.astype(work)
 
     def attempt(x: Array, y: Array, gradient: Array | None, first: int, last: int) -> int | None:
         return kernels.cross_entropy(

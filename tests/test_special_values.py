@@ -768,3 +768,17 @@ def test_no_floating_point_errors(isa, dtype):
             fastsm.log_softmax_vjp(z, z)
             fastsm.cross_entropy_with_grad(z, np.zeros(len(z), int), label_smoothing=0.1)
             fastsm.cross_entropy_with_grad(z, z, sample_weight=np.zeros(len(z)), reduction="sum")
+
+
+def test_weights_too_large_for_float32(isa):
+    """They count as infinite: no warning, and no wrong finite number."""
+    logits = np.zeros((2, 2), np.float32)
+    loss = fastsm.cross_entropy(logits, [0, 1], class_weight=[1e300, 1], reduction="sum")
+    assert loss == np.inf
+
+
+def test_empty_list_of_targets(isa):
+    """A list without elements has no dtype: it counts as labels."""
+    loss, gradient = fastsm.cross_entropy_with_grad(np.zeros((0, 3)), [])
+    assert loss == 0
+    assert gradient.shape == (0, 3)
