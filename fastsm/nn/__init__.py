@@ -1,0 +1,46 @@
+"""Networks: layers, models, initial weights and losses.
+
+>>> import numpy as np
+>>> from fastsm import nn
+>>> model = nn.MLP([4, 16, 3], rng=0)
+>>> model(np.ones((2, 4))).shape
+(2, 3)
+"""
+
+from fastsm.nn import _initializers as initializers
+from fastsm.nn._activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
+from fastsm.nn._dropout import Dropout
+from fastsm.nn._layer_norm import LayerNorm
+from fastsm.nn._linear import Linear
+from fastsm.nn._losses import BrierLoss, CrossEntropyLoss, FocalLoss, KLDivLoss, MAELoss, MSELoss, NLLLoss
+from fastsm.nn._mlp import MLP
+from fastsm.nn._models import Sequential
+from fastsm.nn._objective import value_and_grad
+from fastsm.nn._softmax import LogSoftmax, Softmax
+from fastsm.nn._user_loss import loss
+
+__all__ = [
+    "GELU",
+    "MLP",
+    "BrierLoss",
+    "CrossEntropyLoss",
+    "Dropout",
+    "FocalLoss",
+    "KLDivLoss",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "MAELoss",
+    "MSELoss",
+    "NLLLoss",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "initializers",
+    "loss",
+    "value_and_grad",
+]

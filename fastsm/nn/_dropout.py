@@ -1,0 +1,166 @@
+"""Dropout."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastsm import _checks
+from fastsm._checks import Array, integer
+from fastsm._isa import kernels
+from fastsm.nn._initializers import generator
+from fastsm.nn._layer import Layer
+
+__all__ = ["Dropout"]
+
+
+class Dropout(Layer):
+    r"""Set elements to 0 at random in training, and divide the others by ``1 - probability``.
+
+    Input and output have the same shape. Without ``training=True`` and in inference the output is the input.
+
+    Parameters
+    ----------
+    probability : float, default 0.5
+        Of an element to become 0; in [0, 1).
+    rng : None, int or numpy.random.Generator
+        Where the layer's seed comes from; by default from the `rng` of the model.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has a wrong type or value.
+
+    Notes
+    -----
+    ``y = x * keep / (1 - probability)`` and ``dx = dy * keep / (1 - probability)`` [1]_. Whether an element
+    is kept is a function of the seed and of how many elements came before it, so there is no mask in memory:
+    the backward pass, which needs neither input nor output, computes it again.
+
+    References
+    ----------
+    .. [1] N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever and R. Salakhutdinov, "Dropout: a simple way
+       to prevent neural networks from overfitting", JMLR 15, 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsm import nn
+    >>> layer = nn.Dropout(0.2, rng=0)
+    >>> x = np.ones((100, 100))
+    >>> y = layer.forward(x, training=True)
+    >>> sorted({float(value) for value in y.flat})
+    [0.0, 1.25]
+    >>> bool((layer.backward(x) == y).all())
+    True
+    >>> bool((layer(x) == x).all())
+    True
+    """
+
+    def __init__(self, probability: float = 0.5, *, rng: int | np.random.Generator | None = None) -> None:
+        super().__init__()
+        self.probability = _checks.number("probability", probability)
+        if not 0 <= self.probability < 1:
+            raise ValueError(f"`probability` must be in [0, 1), got {probability!r}")
+        self._seed = None if rng is None else _seed(generator(rng))
+        #: How many elements have passed in training, and how many had when the last batch came; None if
+        #: nothing was dropped from that.
+        self._count = 0
+        self._first: int | None = None
+
+    def initialize(self, rng: np.random.Generator, dtype: np.dtype[Any]) -> None:
+        """Draw the seed, unless the layer has one.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Where it comes from.
+        dtype : numpy.dtype
+            Of no importance here.
+        """
+        if self._seed is None:
+            self._seed = _seed(rng)
+
+    def forward(self, x: ArrayLike, training: bool = False) -> Array:
+        """Return the layer's output and keep what `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like
+            Any shape, one row a sample.
+        training : bool, default False
+            Whether to drop anything.
+
+        Returns
+        -------
+        ndarray
+            A buffer of the layer, valid until the next call.
+        """
+        return self._forward(self._enter(x), training, False)
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that make such a layer, in the types of JSON; `state` has the seed."""
+        return {"probability": self.probability}
+
+    def state(self) -> dict[str, int]:
+        """Return what determines the elements that will be dropped, in the types of JSON.
+
+        Returns
+        -------
+        dict
+            ``"seed"``, and ``"count"``: how many elements have passed in training.
+        """
+        if self._seed is None:
+            self._seed = _seed(np.random.default_rng())
+        return {"seed": self._seed, "count": self._count}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Go on from there: the same elements will be dropped as from when `state` was called.
+
+        Parameters
+        ----------
+        state : dict
+            What `state` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is something else.
+        """
+        numbers = [integer(state.get(name)) for name in ("seed", "count")]
+        if set(state) != {"seed", "count"} or not all(n is not None and 0 <= n < 2**64 for n in numbers):
+            raise ValueError(f"`state` must have a seed and a count in [0, 2**64), got {state!r}")
+        self._seed, self._count = state["seed"], state["count"]
+
+    def _forward(self, x: Array, training: bool, reuse: bool) -> Array:
+        y = x if reuse else self._output.like(x)
+        self._saved = y
+        if training and self.probability > 0:
+            if self._seed is None:
+                self._seed = _seed(np.random.default_rng())
+            self._first = self._count
+            self._count += x.size
+            kernels.dropout(x, y, self.probability, self._seed, self._first)
+        else:
+            self._first = None
+            if not reuse:
+                y[...] = x
+        return y
+
+    def _backward(self, dy: Array, input_grad: bool, reuse: bool) -> Array | None:
+        # The same diagonal matrix as in the forward pass: it does not depend on x.
+        if not input_grad:
+            return None
+        dx = dy if reuse else self._input_gradient.like(dy)
+        if self._first is not None:
+            kernels.dropout(dy, dx, self.probability, self._seed or 0, self._first)
+        elif not reuse:
+            dx[...] = dy
+        return dx
+
+    def _infer(self, x: Array, reuse: bool) -> Array:
+        return x if reuse else x.copy()
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**64, dtype=np.uint64))

@@ -1,0 +1,190 @@
+"""What the layers of this package share.
+
+To a model each of them offers three methods that check nothing but the number of features, as the model has
+checked the rest once. The caller says with `reuse` that nobody needs the argument afterwards, so that the
+layer may put its result there:
+
+    _forward(x, training, reuse) -> y      keeps what `_backward` needs
+    _backward(dy, input_grad, reuse) -> dx (None unless `input_grad`); fills `grads`
+    _infer(x, reuse) -> y                  keeps nothing; y is a new array, or x if `reuse`
+
+The public methods check their arguments and never write to them.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastsm import _checks
+from fastsm._checks import Array, integer
+from fastsm.nn._buffers import Buffer, fitting
+
+__all__: list[str] = []
+
+
+class Layer:
+    """A layer with buffers of its own; this one does nothing to its input."""
+
+    #: What the numbers that come out are: "output", "probs" or "log_probs".
+    emits = "output"
+    #: Whether `_backward` reads what `_forward` returned, so that nobody may overwrite it.
+    keeps_output = False
+    #: Numbers of features, where the layer determines them.
+    n_in: int | None = None
+    n_out: int | None = None
+
+    def __init__(self) -> None:
+        self._output = Buffer()
+        self._input_gradient = Buffer()
+        #: What `_backward` needs, or anything of the right length; None before the first `_forward`.
+        self._saved: Any = None
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Return the layer's output and keep what `backward` needs.
+
+        Parameters
+        ----------
+        x : array_like
+            Shape (N, features), one row a sample.
+
+        Returns
+        -------
+        ndarray
+            A buffer of the layer, valid until the next call.
+        """
+        return self._forward(self._enter(x), False, False)
+
+    def backward(self, dy: ArrayLike, input_grad: bool = True) -> Array | None:
+        """Return the gradient over the last input and write those over the parameters to `grads`.
+
+        Parameters
+        ----------
+        dy : array_like
+            Gradient of the loss over the output of the last `forward`, with its shape.
+        input_grad : bool, default True
+            Whether the gradient over the input is needed.
+
+        Returns
+        -------
+        ndarray or None
+            A buffer of the layer, valid until the next call; None if not `input_grad`.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward` before.
+        ValueError
+            If `dy` has a wrong shape.
+        """
+        if self._saved is None:
+            raise RuntimeError(f"`backward` of {self!r} needs a call of `forward` before it")
+        gradient = fitting("dy", dy, self._saved.dtype)
+        _checks.same_shape("dy", gradient, self._output_shape())
+        return self._backward(gradient, input_grad, False)
+
+    def __call__(self, x: ArrayLike) -> Array:
+        """Return the layer's output as a new array and leave what `backward` needs alone.
+
+        Parameters
+        ----------
+        x : array_like
+            Shape (N, features).
+
+        Returns
+        -------
+        ndarray
+            The output.
+        """
+        return self._infer(self._enter(x), False)
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that make such a layer, in the types of JSON."""
+        return {}
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
+        return f"{type(self).__name__}({arguments})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_saved": None}
+
+    def _enter(self, x: ArrayLike) -> Array:
+        """Return the argument of a layer that is used outside a model."""
+        array = _checks.array("x", x)
+        if array.ndim == 0:
+            raise ValueError("`x` must have at least one axis, got shape ()")
+        array = fitting("x", array, self._dtype_for(array))
+        # Its own last output would be overwritten while it is read.
+        return array.copy() if self._output.holds(array) else array
+
+    def _dtype_for(self, x: Array) -> np.dtype[Any]:
+        return _checks.compute_dtype(_checks.result_dtype(x))
+
+    def _output_shape(self) -> tuple[int, ...]:
+        """Return the shape of the last output."""
+        return tuple(self._saved.shape)
+
+    def _forward(self, x: Array, training: bool, reuse: bool) -> Array:
+        raise NotImplementedError
+
+    def _backward(self, dy: Array, input_grad: bool, reuse: bool) -> Array | None:
+        raise NotImplementedError
+
+    def _infer(self, x: Array, reuse: bool) -> Array:
+        raise NotImplementedError
+
+
+class ParameterLayer(Layer):
+    """A layer with parameters, which are made when the model or the first input says of which dtype."""
+
+    #: Parameters that weight decay may leave out.
+    undecayed: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.params: dict[str, Array] = {}
+        self.grads: dict[str, Array] = {}
+
+    def initialize(self, rng: np.random.Generator, dtype: np.dtype[Any]) -> None:
+        """Make the parameters, unless the layer has them already.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Where random numbers come from, if the layer was not given one of its own.
+        dtype : numpy.dtype
+            float32 or float64.
+        """
+        if not self.params:
+            self.params = self._initial(rng, dtype)
+            self.grads = {name: np.zeros_like(value) for name, value in self.params.items()}
+
+    def _initial(self, rng: np.random.Generator, dtype: np.dtype[Any]) -> dict[str, Array]:
+        raise NotImplementedError
+
+    def _dtype_for(self, x: Array) -> np.dtype[Any]:
+        if not self.params:
+            self.initialize(np.random.default_rng(), super()._dtype_for(x))
+        return next(iter(self.params.values())).dtype
+
+
+def feature_count(name: str, value: object) -> int:
+    """Return a number of features."""
+    result = None if isinstance(value, (bool, np.bool_)) else integer(value)
+    if result is None:
+        raise TypeError(f"`{name}` must be an integer of at least 1, got {value!r}")
+    if result < 1:
+        raise ValueError(f"`{name}` must be an integer of at least 1, got {value!r}")
+    return result
+
+
+def wrong_shape(x: Array, features: int | None, where: str) -> ValueError:
+    """Return the error for an input that is not (N, features), with advice if it can be made so."""
+    advice = ""
+    if x.ndim > 2 and features in (None, int(np.prod(x.shape[1:]))):
+        advice = ": reshape it with x.reshape(len(x), -1)"
+    elif x.ndim == 1 and features in (None, x.size):
+        advice = ": a single sample is x[np.newaxis]"
+    expected = "(N, features)" if features is None else f"(N, {features})"
+    return ValueError(f"`x` must have shape {expected} for {where}, got {x.shape}{advice}")

@@ -1,0 +1,120 @@
+"""Multilayer perceptrons."""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastsm.nn._activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
+from fastsm.nn._dropout import Dropout
+from fastsm.nn._initializers import Initializer
+from fastsm.nn._layer import feature_count
+from fastsm.nn._layer_norm import LayerNorm
+from fastsm.nn._linear import Linear
+from fastsm.nn._models import Sequential
+from fastsm.nn._softmax import LogSoftmax, Softmax
+
+__all__ = ["MLP"]
+
+_ACTIVATIONS: dict[str, Callable[[], Any]] = {
+    "relu": ReLU,
+    "leaky_relu": LeakyReLU,
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
+    "gelu": GELU,
+    "silu": SiLU,
+}
+_HEADS: dict[str, Callable[[], Any]] = {"softmax": Softmax, "log_softmax": LogSoftmax}
+
+
+class MLP(Sequential):
+    """Multilayer perceptron: linear layers with activations between them, ending in logits.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Numbers of features: of the input, of each hidden layer, of the output.
+    activation : str or callable, default "relu"
+        After each hidden layer: "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", or a class of layers
+        (anything that returns a new layer when called without arguments).
+    dropout : float, default 0.0
+        Probability to drop the elements of each hidden layer, after its activation.
+    layer_norm : bool, default False
+        Whether to normalize each hidden layer before its activation.
+    head : {None, "softmax", "log_softmax"}
+        What comes after the last linear layer; by default nothing, which leaves logits.
+    init : str or callable, optional
+        Initial weights, see `Linear`. By default "glorot_uniform" before tanh, sigmoid and at the end, and
+        "he_normal" before other activations.
+    dtype : {"float32", "float64"}
+        Of parameters, gradients and everything between.
+    rng : None, int or numpy.random.Generator
+        Where initial weights and the seeds of dropout come from.
+
+    Attributes
+    ----------
+    layers, params, grads, decayed, dtype, emits
+        As of `Sequential`.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If an argument has a wrong value.
+
+    References
+    ----------
+    .. [1] D. E. Rumelhart, G. E. Hinton and R. J. Williams, "Learning representations by back-propagating
+       errors", Nature 323, 1986.
+
+    Examples
+    --------
+    >>> from fastsm import nn
+    >>> nn.MLP([2, 500, 2], activation="tanh", head="softmax")
+    MLP(Linear(2, 500), Tanh(), Linear(500, 2), Softmax(temperature=1.0))
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        activation: str | Callable[[], Any] = "relu",
+        dropout: float = 0.0,
+        layer_norm: bool = False,
+        head: str | None = None,
+        init: str | Initializer | None = None,
+        dtype: DTypeLike = "float32",
+        rng: int | np.random.Generator | None = None,
+    ) -> None:
+        if not isinstance(sizes, Iterable):
+            raise TypeError(f"`sizes` must be a sequence of integers, got {sizes!r}")
+        counts = [feature_count(f"sizes[{i}]", size) for i, size in enumerate(sizes)]
+        if len(counts) < 2:
+            raise ValueError(f"`sizes` must have at least two numbers, input and output, got {sizes!r}")
+        make = _choice("activation", activation, _ACTIVATIONS)
+        before_activation = init or ("glorot_uniform" if make in (Tanh, Sigmoid) else "he_normal")
+        layers: list[Any] = []
+        for n_in, n_out in pairwise(counts[:-1]):
+            layers.append(Linear(n_in, n_out, init=before_activation))
+            if layer_norm:
+                layers.append(LayerNorm(n_out))
+            layers.append(make())
+            if dropout != 0:
+                layers.append(Dropout(dropout))
+        layers.append(Linear(counts[-2], counts[-1], init=init or "glorot_uniform"))
+        if head is not None:
+            layers.append(_choice("head", head, _HEADS)())
+        super().__init__(*layers, dtype=dtype, rng=rng)
+
+
+def _choice(name: str, value: object, choices: dict[str, Callable[[], Any]]) -> Callable[[], Any]:
+    """Return what a name stands for, or the class or function itself."""
+    if callable(value):
+        return value
+    if isinstance(value, str) and value in choices:
+        return choices[value]
+    kind = ValueError if isinstance(value, str) else TypeError
+    raise kind(f"`{name}` must be one of {', '.join(choices)}, or a class of layers, got {value!r}")

@@ -1,0 +1,197 @@
+"""Where a model and a loss meet: whether they fit, and which way the gradients go.
+
+A loss on probabilities after `Softmax` has two ways back to the logits. The general one is the gradient over
+the probabilities through the softmax's vector-Jacobian product. For cross-entropy and its relatives that
+gradient is ``-y / p``, infinite where p is 0: there the loss is taken over the logits, together with the
+softmax, and the product collapses to ``p - y`` on paper instead of in floating point.
+"""
+
+from typing import Any, Literal, overload
+from weakref import WeakKeyDictionary
+
+from numpy.typing import ArrayLike
+
+from fastsm._checks import Array
+from fastsm.nn._buffers import Buffer
+from fastsm.nn._row_loss import DOMAINS
+from fastsm.nn._softmax import Softmax
+
+__all__ = ["Objective", "check_domains", "value_and_grad"]
+
+
+class Objective:
+    """A loss at the end of a model: what training minimises.
+
+    Attributes
+    ----------
+    model, loss
+        What it was made from.
+    """
+
+    def __init__(self, model: Any, loss: Any, buffer: Buffer | None = None) -> None:
+        check_domains(model, loss)
+        self.model, self.loss = model, loss
+        self._buffer = Buffer() if buffer is None else buffer
+        # What the metrics of a training are computed from: the outputs of `layers[:_stop]`, on which the loss
+        # `_over` is. Without a fused route that is all layers, and the loss as it is.
+        self._last: Array | None = None
+        self._stop: int | None = None
+        self._over = loss
+        head = _head(model)
+        if isinstance(head, Softmax) and hasattr(loss, "_over_logits") and loss.on == "probs":
+            self._stop = len(model.layers) - 1
+            self._over = loss._over_logits(head.temperature)
+
+    def value_and_grad(
+        self, x: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, input_grad: bool = False
+    ) -> tuple[float, Array | None]:
+        """Return the loss of a batch and, if asked for, its gradient over `x`; fill the model's `grads`."""
+        model, stop = self.model, self._stop
+        outputs = model.forward(x, training=True) if stop is None else model._forward(x, True, stop)
+        self._last = outputs
+        # Not in place: layers may need their outputs on the way back.
+        out = self._buffer.like(outputs)
+        value, gradient = self._over.value_and_grad(outputs, y, sample_weight=sample_weight, out=out)
+        if stop is None:
+            dx = model.backward(gradient, input_grad=input_grad)
+        else:
+            dx = model._backward(gradient, input_grad, stop)
+        return value, dx
+
+
+def check_domains(model: Any, loss: Any) -> None:
+    """Check that the loss takes what the model gives: logits, log-probabilities or probabilities.
+
+    Models and losses that do not say what they give or take are accepted.
+
+    Parameters
+    ----------
+    model : Sequential
+        Its `emits` says what it gives.
+    loss : loss
+        Its `on` says what it takes.
+
+    Raises
+    ------
+    TypeError
+        If `loss` is no loss.
+    ValueError
+        If the two do not fit, softmax applied twice among them.
+    """
+    if isinstance(loss, type):
+        raise TypeError(f"`loss` must be a loss, got the class {loss.__name__}: write {loss.__name__}()")
+    if not hasattr(loss, "value_and_grad"):
+        advice = ": make a loss of it with @nn.loss(on=...)" if callable(loss) else ""
+        raise TypeError(f"`loss` must be a loss, got {type(loss).__name__}{advice}")
+    on, emits = getattr(loss, "on", None), getattr(model, "emits", None)
+    if on not in DOMAINS or emits is None or on in ("output", emits):
+        if on == "probs" and hasattr(loss, "_over_logits") and emits == "probs":
+            _check_distribution(model, loss)
+        return
+    name, head = type(loss).__name__, type(_head(model)).__name__
+    if on == "logits" and emits in ("probs", "log_probs"):
+        instead = 'the loss with on="probs"' if emits == "probs" else "nn.NLLLoss() as the loss"
+        reason = "softmax would be applied twice" if "Softmax" in head else "the loss applies softmax itself"
+        drop = f"drop nn.{head}() at the end of the model" + (
+            f", or take {instead}" if "Softmax" in head else ""
+        )
+        raise ValueError(f"`loss` must not be on logits after nn.{head}, got {name}: {reason}; {drop}")
+    if on == "logits":
+        return
+    wanted = "Softmax" if on == "probs" else "LogSoftmax"
+    raise ValueError(
+        f"`model` must end in nn.{wanted}() for a loss on {on.replace('_', '-')}, got {name} after nn.{head}"
+    )
+
+
+@overload
+def value_and_grad(
+    model: Any, loss: Any, x: ArrayLike, y: ArrayLike, *,
+    sample_weight: ArrayLike | None = None, input_grad: Literal[False] = False,
+) -> float: ...  # fmt: skip
+@overload
+def value_and_grad(
+    model: Any, loss: Any, x: ArrayLike, y: ArrayLike, *,
+    sample_weight: ArrayLike | None = None, input_grad: Literal[True],
+) -> tuple[float, Array]: ...  # fmt: skip
+def value_and_grad(
+    model: Any,
+    loss: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    input_grad: bool = False,
+) -> float | tuple[float, Array]:
+    """Return the loss of a model on a batch, and leave the gradient over its parameters in ``model.grads``.
+
+    Parameters
+    ----------
+    model : Sequential
+        Run forward for training (with dropout), then backward.
+    loss : loss
+        One of this package's losses, or the user's own by `fastsm.nn.loss`.
+    x : array_like
+        The batch, shape (N, features).
+    y : array_like
+        What the loss takes as targets: labels, shape (N,), or numbers, shape (N, C).
+    sample_weight : array_like, optional
+        A factor for each row, shape (N,).
+    input_grad : bool, default False
+        Return the gradient over `x` too.
+
+    Returns
+    -------
+    value : float
+        The weighted mean over the rows.
+    dx : ndarray
+        Only with `input_grad`: the gradient over `x`, a buffer that the next call overwrites.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If a shape or value is wrong, or if the loss does not take what the model gives.
+
+    Notes
+    -----
+    `Softmax` and a loss on probabilities: `CrossEntropyLoss`, `FocalLoss` and `KLDivLoss` are taken over the
+    logits together with the softmax and its temperature; any other loss goes through `fastsm.softmax_vjp`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsm import nn
+    >>> model = nn.Sequential(nn.Linear(2, 3, init="zeros"), nn.Softmax())
+    >>> round(nn.value_and_grad(model, nn.CrossEntropyLoss(on="probs"), [[1.0, 2.0]], [0]), 4)
+    1.0986
+    >>> model.layers[0].grads["bias"].round(4)
+    array([-0.6667,  0.3333,  0.3333], dtype=float32)
+    """
+    buffer = _buffers.get(model)
+    if buffer is None:
+        buffer = _buffers[model] = Buffer()
+    objective = Objective(model, loss, buffer)
+    value, dx = objective.value_and_grad(x, y, sample_weight=sample_weight, input_grad=input_grad)
+    return (value, dx) if input_grad else value  # type: ignore[return-value]
+
+
+# The memory for the gradient over each model's outputs.
+_buffers: WeakKeyDictionary[Any, Buffer] = WeakKeyDictionary()
+
+
+def _head(model: Any) -> Any:
+    """Return the last layer of the model, or the model."""
+    layers = getattr(model, "layers", None)
+    return layers[-1] if layers else model
+
+
+def _check_distribution(model: Any, loss: Any) -> None:
+    """Check that the probabilities of a row sum to 1: those of Sigmoid need not."""
+    head = type(_head(model)).__name__
+    if head == "Sigmoid":
+        raise ValueError(
+            f"`model` must end in nn.Softmax() for {type(loss).__name__}, got nn.Sigmoid: its"
+            " probabilities do not sum to 1"
+        )

@@ -1,0 +1,140 @@
+"""Softmax and its logarithm as layers."""
+
+from typing import Any
+
+import numpy as np
+
+from fastsm import _checks, functional
+from fastsm._checks import Array
+from fastsm.nn._layer import Layer
+
+__all__ = ["LogSoftmax", "Softmax"]
+
+
+class _Normalized(Layer):
+    """What the two have in common: a temperature, and a derivative that is written in the output."""
+
+    keeps_output = True
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = _checks.temperature(temperature)
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that make such a layer, in the types of JSON."""
+        return {"temperature": self.temperature}
+
+
+class Softmax(_Normalized):
+    r"""Softmax over the last axis: ``y = exp(x / T) / sum(exp(x / T))``, row by row.
+
+    Input and output have the same shape, (N, C). As the last layer it emits probabilities: combine it with
+    any loss ``on="probs"``. With a cross-entropy on probabilities the two are computed together, from the
+    logits.
+
+    Parameters
+    ----------
+    temperature : float, default 1.0
+        T. From 1e-30 to 1e30.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `temperature` is no such number.
+
+    Notes
+    -----
+    The elements of a row depend on each other, so the backward pass is no product of ``dy`` with a
+    derivative element by element, but with the transposed Jacobian: ``dx = y * (dy - sum(y * dy)) / T``, from
+    the *output* [1]_; see `fastsm.softmax_vjp`.
+
+    References
+    ----------
+    .. [1] J. S. Bridle, "Training stochastic model recognition algorithms as networks can lead to maximum
+       mutual information estimation of parameters", NIPS 2, 1989.
+
+    Examples
+    --------
+    The gradient of ``sum((y - target)**2)`` over the logits:
+
+    >>> from fastsm import nn
+    >>> layer = nn.Softmax()
+    >>> y = layer.forward([[1.0, 2.0, 3.0]])
+    >>> y.round(4)
+    array([[0.09  , 0.2447, 0.6652]])
+    >>> layer.backward(2 * (y - [[0.0, 1.0, 0.0]])).round(4)
+    array([[-0.0317, -0.4998,  0.5314]])
+    """
+
+    emits = "probs"
+
+    def _forward(self, x: Array, training: bool, reuse: bool) -> Array:
+        y = x if reuse else self._output.like(x)
+        self._saved = functional.softmax(x, temperature=self.temperature, out=y)
+        return y
+
+    def _infer(self, x: Array, reuse: bool) -> Array:
+        y = x if reuse else np.empty_like(x)
+        functional.softmax(x, temperature=self.temperature, out=y)
+        return y
+
+    def _backward(self, dy: Array, input_grad: bool, reuse: bool) -> Array | None:
+        # dy_i/dx_j = y_i ([i = j] - y_j) / T is symmetric: dL/dx_j = y_j (dL/dy_j - sum_i y_i dL/dy_i) / T
+        if not input_grad:
+            return None
+        dx = dy if reuse else self._input_gradient.like(dy)
+        functional.softmax_vjp(self._saved, dy, temperature=self.temperature, out=dx)
+        return dx
+
+
+class LogSoftmax(_Normalized):
+    r"""Logarithm of softmax over the last axis: ``y = x / T - logsumexp(x / T)``, row by row.
+
+    Input and output have the same shape, (N, C). As the last layer it emits log-probabilities, accurate also
+    where softmax would round to 0 or 1: combine it with `NLLLoss`.
+
+    Parameters
+    ----------
+    temperature : float, default 1.0
+        T. From 1e-30 to 1e30.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `temperature` is no such number.
+
+    Notes
+    -----
+    ``dx = (dy - exp(y) * sum(dy)) / T``, from the *output*; see `fastsm.log_softmax_vjp`.
+
+    Examples
+    --------
+    The negative log-likelihood of class 1 gives ``p - y``:
+
+    >>> from fastsm import nn
+    >>> layer = nn.LogSoftmax()
+    >>> layer.forward([[1.0, 2.0, 3.0]]).round(4)
+    array([[-2.4076, -1.4076, -0.4076]])
+    >>> layer.backward([[0.0, -1.0, 0.0]]).round(4)
+    array([[ 0.09  , -0.7553,  0.6652]])
+    """
+
+    emits = "log_probs"
+
+    def _forward(self, x: Array, training: bool, reuse: bool) -> Array:
+        y = x if reuse else self._output.like(x)
+        self._saved = functional.log_softmax(x, temperature=self.temperature, out=y)
+        return y
+
+    def _infer(self, x: Array, reuse: bool) -> Array:
+        y = x if reuse else np.empty_like(x)
+        functional.log_softmax(x, temperature=self.temperature, out=y)
+        return y
+
+    def _backward(self, dy: Array, input_grad: bool, reuse: bool) -> Array | None:
+        # dy_i/dx_j = ([i = j] - exp(y_j)) / T, so dL/dx_j = (dL/dy_j - exp(y_j) sum_i dL/dy_i) / T
+        if not input_grad:
+            return None
+        dx = dy if reuse else self._input_gradient.like(dy)
+        functional.log_softmax_vjp(self._saved, dy, temperature=self.temperature, out=dx)
+        return dx

@@ -1,0 +1,88 @@
+"""What can be said of a list of layers before it runs: whether it makes a model, and its table."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastsm.nn._layer import Layer
+from fastsm.nn._user_layer import UserLayer
+
+__all__: list[str] = []
+
+
+def is_ours(layer: object) -> bool:
+    """Whether the layer's class is one of this package's: a subclass may have a `forward` of its own."""
+    return isinstance(layer, Layer) and type(layer).__module__.startswith("fastsm.nn.")
+
+
+def name_of(layer: object) -> str:
+    """Return a layer with its arguments, or its class if it is the user's."""
+    return repr(layer) if is_ours(layer) else type(layer).__name__
+
+
+def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return the dtype of a model."""
+    result = np.dtype(dtype)
+    if result not in (np.float32, np.float64) or not result.isnative:
+        raise TypeError(f"`dtype` must be float32 or float64, got {result}")
+    return result
+
+
+def check_layers(layers: tuple[Any, ...]) -> None:
+    """Check that each is a layer, that none comes twice, and that sizes fit."""
+    if not layers:
+        raise ValueError("`layers` must have at least one layer, got none")
+    for i, layer in enumerate(layers):
+        if isinstance(layer, (list, tuple)):
+            raise TypeError("layers must be passed one by one, as in Sequential(*layers), got a list of them")
+        if isinstance(layer, type):
+            raise TypeError(f"layer {i} must be an object, got the class {layer.__name__}: add parentheses")
+        if hasattr(layer, "layers"):
+            raise TypeError(
+                f"layer {i} must not be a model itself, got {type(layer).__name__}: pass its layers"
+            )
+        if not (callable(getattr(layer, "forward", None)) and callable(getattr(layer, "backward", None))):
+            raise TypeError(f"layer {i} must have `forward` and `backward`, got {type(layer).__name__}")
+        first = next(k for k, other in enumerate(layers) if other is layer)
+        if first < i:
+            raise ValueError(
+                f"layers {first} and {i} must be two objects, got the same {name_of(layer)} twice"
+            )
+    shapes = [(), *output_shapes(layers)]
+    for i, (layer, shape) in enumerate(zip(layers, shapes, strict=False)):
+        if shape and is_ours(layer) and layer.n_in not in (None, shape[-1]):
+            raise ValueError(
+                f"layer {i}, {name_of(layer)}, must take the {shape[-1]} features that layer {i - 1} gives"
+            )
+
+
+def output_shapes(steps: tuple[Any, ...]) -> list[tuple[int, ...]]:
+    """Return the shape of each layer's output without the samples' axis; () where that is unknown."""
+    shapes: list[tuple[int, ...]] = []
+    shape: tuple[int, ...] = ()
+    for step in steps:
+        if isinstance(step, UserLayer):
+            shape = step.features or ()
+        elif not is_ours(step):
+            shape = ()
+        elif step.n_out is not None:
+            shape = (step.n_out,)
+        shapes.append(shape)
+    return shapes
+
+
+def table(layers: tuple[Any, ...], steps: tuple[Any, ...]) -> str:
+    """Return the table of a model: layers, shapes of their outputs, numbers of parameters."""
+    rows = [("layer", "output shape", "parameters")]
+    total = 0
+    for i, (layer, shape) in enumerate(zip(layers, output_shapes(steps), strict=True)):
+        count = sum(value.size for value in (getattr(layer, "params", None) or {}).values())
+        total += count
+        shape_text = f"(N, {', '.join(map(str, shape))})" if shape else "?"
+        rows.append((f"{i} {name_of(layer)}", shape_text, f"{count:,}"))
+    rows.append(("total", "", f"{total:,}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
+    rule = "-" * len(lines[0])
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])

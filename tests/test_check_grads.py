@@ -1,0 +1,381 @@
+"""check_grads: what is right passes, and each of the usual mistakes is found and named."""
+
+import numpy as np
+import pytest
+
+import fastsm
+from fastsm import nn
+from fastsm.testing import GradientError, check_grads
+
+MODES = pytest.mark.parametrize("mode", ["directional", "full"])
+rng = np.random.default_rng(0)
+Z = rng.standard_normal((6, 4))
+Y = fastsm.softmax(rng.standard_normal((6, 4)))
+LABELS = rng.integers(0, 4, 6)
+WEIGHT = np.array([1.0, 2.0, 3.0, 4.0])
+
+
+# ---- functions ----
+
+
+def squared_error(z, factor=1.0):
+    p = fastsm.softmax(z)
+    return np.mean(np.sum((p - Y) ** 2, axis=1)), factor * fastsm.softmax_vjp(p, 2 * (p - Y) / len(z))
+
+
+def shortcut(z):
+    """The Jacobian left out: p - y for the squared error."""
+    p = fastsm.softmax(z)
+    return np.mean(np.sum((p - Y) ** 2, axis=1)), (p - Y) / len(z)
+
+
+def straight_through(z):
+    """The Jacobian left out: the gradient over p taken for that over z."""
+    p = fastsm.softmax(z)
+    return np.mean(np.sum((p - Y) ** 2, axis=1)), 2 * (p - Y) / len(z)
+
+
+def cross_entropy(z, factor=1.0, temperature=1.0, weight=None):
+    loss, grad = fastsm.cross_entropy_with_grad(z, LABELS, temperature=temperature, class_weight=weight)
+    return loss, factor * grad
+
+
+def weights_on_columns(z):
+    """Class weights times the columns of p - y, where each row has the weight of its class."""
+    loss = fastsm.cross_entropy(z, LABELS, class_weight=WEIGHT)
+    return loss, (fastsm.softmax(z) - np.eye(4)[LABELS]) * WEIGHT / WEIGHT[LABELS].sum()
+
+
+@MODES
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_right_functions(mode, dtype):
+    z = Z.astype(dtype)
+    for f in (squared_error, cross_entropy, lambda z: cross_entropy(z, weight=WEIGHT, temperature=0.5)):
+        report = check_grads(f, z, mode=mode)
+        assert report.ok
+        assert report.worst.error < 1e-8
+        assert str(report).startswith(f"gradients agree with finite differences ({mode}, ")
+
+
+@MODES
+@pytest.mark.parametrize("f", [shortcut, straight_through, weights_on_columns])
+def test_wrong_functions(mode, f):
+    with pytest.raises(GradientError, match=r"wrong gradient over z .*\n  z \(6, 4\): 24 entries, \d+ wrong"):
+        check_grads(f, Z, mode=mode)
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("f", "hint"),
+    [
+        (lambda z: squared_error(z, 6.0), r"is 6 times the true one: a missing 1/N\? \(N = 6\)"),
+        (lambda z: squared_error(z, 1 / 6), r"1/N too much\? \(N = 6\)"),
+        (lambda z: squared_error(z, -1.0), "the wrong sign"),
+        (lambda z: squared_error(z, 0.0), "0 everywhere"),
+        (lambda z: cross_entropy(z, 2.5, 2.5), "2.5 times the true one: a missing constant, such as 1/T"),
+    ],
+)
+def test_a_factor_that_explains_all(mode, f, hint):
+    with pytest.raises(GradientError, match=hint):
+        check_grads(f, Z, mode=mode)
+
+
+def test_the_worst_entry_is_named():
+    def f(z):
+        grad = 2 * z
+        grad[1, 2] += 0.5
+        grad[3, 0] -= 0.1
+        return np.sum(z**2), grad
+
+    with pytest.raises(AssertionError) as caught:
+        check_grads(f, Z)
+    report = caught.value.report
+    assert not report.ok
+    assert report.worst.name == "z"
+    assert report.worst.index == (1, 2)
+    assert report.worst.wrong == 2
+    assert report.worst.analytic == pytest.approx(2 * Z[1, 2] + 0.5)
+    assert report.worst.numeric == pytest.approx(2 * Z[1, 2], abs=1e-7)
+    assert "the worst is [1, 2]: given" in str(caught.value)
+
+
+def test_several_arrays_and_labels():
+    def affine(x, labels, w, b):
+        loss, dz = fastsm.cross_entropy_with_grad(x @ w + b, labels)
+        return loss, (dz @ w.T, None, x.T @ dz, dz.sum(axis=0))
+
+    w, b = rng.standard_normal((4, 3)), rng.standard_normal(3)
+    labels = LABELS % 3
+    report = check_grads(affine, Z, labels, w, b)
+    assert [array.name for array in report.arrays] == ["x", "w", "b"]
+
+    def transposed(x, labels, w, b):
+        loss, (dx, none, dw, db) = affine(x, labels, w, b)
+        return loss, (dx, none, dw.T, db)
+
+    with pytest.raises(GradientError, match=r"over w must have shape \(4, 3\), got \(3, 4\): transposed\?"):
+        check_grads(transposed, Z, labels, w, b)
+
+
+@MODES
+def test_forward_and_vjp(mode):
+    for temperature in (1.0, 2.0):
+
+        def forward(z, temperature=temperature):
+            return fastsm.softmax(z, temperature=temperature)
+
+        def right(p, dp, temperature=temperature):
+            return fastsm.softmax_vjp(p, dp, temperature=temperature)
+
+        assert check_grads(forward, Z, vjp=right, mode=mode).ok
+    with pytest.raises(GradientError, match="2 times the true one"):
+        check_grads(forward, Z, vjp=fastsm.softmax_vjp, mode=mode)  # 1/T left out
+    with pytest.raises(GradientError):
+        check_grads(fastsm.softmax, Z, vjp=lambda p, dp: p * (1 - p) * dp, mode=mode)  # elementwise
+
+
+def test_a_wrong_entry_among_many_is_found():
+    x = rng.standard_normal(5000)
+
+    def f(x):
+        grad = np.cos(x)
+        grad[4321] = -grad[4321] + 1
+        return np.sin(x).sum(), grad
+
+    with pytest.raises(GradientError, match=r"wrong gradient over x"):
+        check_grads(f, x)
+
+
+# ---- kinks and domains ----
+
+
+def test_kinks():
+    def absolute(x):
+        return np.abs(x).sum(), np.sign(x)
+
+    x = np.array([0.0, 1e-7, -3e-9, 2.0, -1.0])
+    for mode in ("directional", "full"):
+        assert check_grads(absolute, x, mode=mode, directions=2).ok
+    # At 0 any slope between those of the two sides; elsewhere only its own.
+    assert check_grads(lambda x: (np.abs(x).sum(), np.where(x < 0, -1, 1)), x, mode="full").ok
+    with pytest.raises(GradientError, match=r"the worst is \[0\]"):
+        check_grads(lambda x: (np.abs(x).sum(), np.where(x == 0, 2, np.sign(x))), x, mode="full")
+    with pytest.raises(GradientError, match=r"the worst is \[3\]"):
+        check_grads(lambda x: (np.abs(x).sum(), np.where(x == 2, 0.5, np.sign(x))), x, mode="full")
+
+
+def test_small_probabilities_near_the_end_of_the_domain():
+    p = np.array([[1e-6, 1 - 1e-6], [1e-4, 1 - 1e-4]])
+    assert check_grads(nn.CrossEntropyLoss(on="probs"), p, [0, 0], mode="full").ok
+
+
+def test_a_gradient_that_is_nan_is_wrong():
+    with pytest.raises(GradientError, match="given nan"):
+        check_grads(lambda x: (np.sum(x), np.full_like(x, np.nan)), Z, mode="full")
+
+
+# ---- losses ----
+
+
+class Broken(nn.CrossEntropyLoss):
+    """Cross-entropy with something wrong in its gradient."""
+
+    def __init__(self, factor=1.0, shift=0.0, **options):
+        super().__init__(**options)
+        self.factor, self.shift = factor, shift
+
+    def value_and_grad(self, outputs, targets, **options):
+        value, grad = super().value_and_grad(outputs, targets, **options)
+        return value + self.shift, self.factor * grad
+
+
+@MODES
+def test_losses(mode):
+    assert check_grads(nn.CrossEntropyLoss(temperature=2.0), Z, LABELS, mode=mode).ok
+    with pytest.raises(GradientError, match=r"a missing 1/T\? \(T = 2.5\)"):
+        check_grads(Broken(2.5, temperature=2.5), Z, LABELS, mode=mode)
+    with pytest.raises(GradientError, match=r"a missing 1/N\? \(N = 6\)"):
+        check_grads(Broken(6.0), Z, LABELS, mode=mode)
+    with pytest.raises(GradientError, match="`value_and_grad` returns the loss"):
+        check_grads(Broken(shift=1.0), Z, LABELS, mode=mode)
+
+
+@MODES
+def test_a_loss_of_ones_own(mode):
+    @nn.loss(on="probs")
+    def right(p, y):
+        return np.sum((p - y) ** 2, axis=1), 2 * (p - y)
+
+    @nn.loss(on="probs")
+    def wrong(p, y):
+        return np.sum((p - y) ** 2, axis=1), p - y
+
+    p = fastsm.softmax(Z)
+    assert check_grads(right, p, Y, mode=mode).ok
+    with pytest.raises(GradientError, match=r"is 0\.5 times the true one"):
+        check_grads(wrong, p, Y, mode=mode)
+
+
+# ---- layers ----
+
+
+class Affine:
+    """A layer of the user's, with a slip to choose."""
+
+    def __init__(self, n_in, n_out, slip=None, dtype=np.float32):
+        self.slip = slip
+        draw = np.random.default_rng(1).standard_normal
+        self.params = {"weight": draw((n_in, n_out)).astype(dtype), "bias": draw(n_out).astype(dtype)}
+        self.grads = {name: np.zeros_like(value) for name, value in self.params.items()}
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.params["weight"] + self.params["bias"]
+
+    def backward(self, dy):
+        d_weight, d_bias, weight = self.x.T @ dy, dy.sum(axis=0), self.params["weight"]
+        if self.slip == "dx":
+            return dy @ weight
+        if self.slip == "transposed":
+            d_weight = d_weight.T
+        if self.slip == "mean":
+            d_bias = d_bias / len(dy)
+        if self.slip == "added":
+            self.grads["weight"] += d_weight
+        else:
+            self.grads["weight"][...] = d_weight
+        self.grads["bias"] = d_bias
+        return dy @ weight.T
+
+
+@MODES
+def test_a_layer_of_ones_own(mode):
+    layer = Affine(4, 4)
+    weight = layer.params["weight"]
+    report = check_grads(layer, Z, mode=mode)
+    assert [array.name for array in report.arrays] == ["x", "weight", "bias"]
+    assert layer.params["weight"] is weight
+    assert weight.dtype == np.float32
+    assert not layer.grads["weight"].any()
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("slip", "message"),
+    [
+        ("dx", "wrong gradient over x"),
+        ("transposed", "weight .*\n.*is the transpose of the true one"),
+        ("mean", r"wrong gradient over bias .*\n.*\n.*\n.*bias \(4,\).*\n.* 1/N too much\? \(N = 6\)"),
+        ("added", "weight .* given nan"),
+    ],
+)
+def test_a_layer_with_a_slip(mode, slip, message):
+    with pytest.raises(GradientError, match=message):
+        check_grads(Affine(4, 4, slip), Z, mode=mode)
+
+
+@MODES
+@pytest.mark.parametrize(
+    "layer",
+    [
+        *[nn.Linear(4, 3), nn.Linear(4, 3, bias=False), nn.LayerNorm(4), nn.Dropout(0.5, rng=0)],
+        *[nn.ReLU(), nn.LeakyReLU(0.1), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.SiLU()],
+        *[nn.Softmax(2.0), nn.LogSoftmax(0.5)],
+    ],
+    ids=repr,
+)
+def test_layers_of_this_package(mode, layer):
+    assert check_grads(layer, Z, mode=mode).ok
+
+
+class Scale:
+    """A layer whose gradients appear with the first backward pass."""
+
+    def initialize(self, rng, dtype):
+        self.params = {"gain": np.full(4, 2, dtype)}
+
+    def forward(self, x, training=False):
+        assert training
+        self.x = x
+        return x * self.params["gain"]
+
+    def backward(self, dy, input_grad=True):
+        self.grads["gain"][...] = (dy * self.x).sum(axis=0)
+        return dy * self.params["gain"]
+
+
+def test_a_layer_that_is_initialised_by_its_model():
+    report = check_grads(Scale(), Z)
+    assert [array.name for array in report.arrays] == ["x", "gain"]
+
+
+# ---- models ----
+
+
+@MODES
+@pytest.mark.parametrize("loss", [None, nn.CrossEntropyLoss(on="probs"), nn.MSELoss()])
+def test_models(mode, loss):
+    model = nn.Sequential(
+        nn.Linear(4, 5), nn.GELU(), nn.Dropout(0.3), nn.Linear(5, 4), nn.Softmax(2.0), rng=0
+    )
+    before = model.params.copy()
+    report = check_grads(model, Z, *([] if loss is None else [Y]), loss=loss, mode=mode)
+    assert [array.name for array in report.arrays] == ["x", "0.weight", "0.bias", "3.weight", "3.bias"]
+    np.testing.assert_array_equal(model.params, before)
+    assert model.dtype == np.float32
+
+
+def test_a_model_with_a_wrong_layer_names_it():
+    model = nn.Sequential(nn.Linear(4, 4), Affine(4, 4, "transposed"), nn.Softmax(), rng=0)
+    with pytest.raises(GradientError, match=r"wrong gradient over 1.weight"):
+        check_grads(model, Z, Y, loss=nn.MSELoss())
+
+
+def test_a_model_with_a_wrong_loss():
+    model = nn.Sequential(nn.Linear(4, 4), rng=0)
+    with pytest.raises(GradientError, match=r"over x, 0.weight, 0.bias"):
+        check_grads(model, Z, LABELS, loss=Broken(2.0))
+
+
+# ---- errors ----
+
+
+class Noise:
+    """A layer that cannot hold its random numbers fixed."""
+
+    def forward(self, x):
+        return x + np.random.default_rng().standard_normal(x.shape)
+
+    def backward(self, dy):
+        return dy
+
+
+def single(x):
+    return np.float32(np.sum(x)), np.ones_like(x)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: check_grads(Noise(), Z), ValueError, "must give the same result twice"),
+        (lambda: check_grads(single, Z), TypeError, "must compute in float64 .* got float32"),
+        (lambda: check_grads(3, Z), TypeError, "must be a function, a loss, a layer or a model, got int"),
+        (lambda: check_grads(nn.ReLU, Z), TypeError, "got the class ReLU"),
+        (lambda: check_grads(squared_error, Z, mode="all"), ValueError, "`mode` must be"),
+        (lambda: check_grads(squared_error, Z, directions=0), ValueError, "`directions` must be"),
+        (lambda: check_grads(squared_error, Z, directions=1.5), TypeError, "`directions` must be"),
+        (lambda: check_grads(squared_error, Z, tolerance=0), ValueError, "`tolerance` must be"),
+        (lambda: check_grads(squared_error, Z, sample_weight=[1]), TypeError, "`sample_weight` must be None"),
+        (lambda: check_grads(squared_error, Z, Y, loss=nn.MSELoss()), TypeError, "`f` must be a model"),
+        (lambda: check_grads(lambda x: x.sum(), Z), TypeError, r"must return \(value, gradient\)"),
+        (lambda: check_grads(lambda x: (x, x), Z), ValueError, "must return one number as value"),
+        (lambda: check_grads(lambda x: (x.sum(), (x, x)), Z), ValueError, "at most one gradient"),
+        (lambda: check_grads(lambda x: (x.sum(), None), Z), ValueError, "at least one gradient"),
+        (lambda: check_grads(lambda y: (0.0, y), LABELS), TypeError, "y must be a floating array"),
+        (lambda: check_grads(nn.MSELoss(), Z), TypeError, "its outputs and its targets, got 1"),
+        (lambda: check_grads(nn.ReLU(), Z, Z), TypeError, "one array, its input, got 2"),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
