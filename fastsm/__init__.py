@@ -7,6 +7,9 @@
 >>> d_logits = fastsm.softmax_vjp(probs, probs - 0.1)  # the gradient of any loss over probs
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from fastsm._info import show_versions
 from fastsm._threads import get_num_threads, set_num_threads
 from fastsm._version import __version__
@@ -21,17 +24,62 @@ from fastsm.functional import (
     softmax_vjp,
 )
 
+if TYPE_CHECKING:
+    from fastsm import data, nn, optim, testing
+    from fastsm._files import load, save
+    from fastsm.training import History, TrainingDiverged, callbacks, fit
+
 __all__ = [
+    "History",
+    "TrainingDiverged",
     "__version__",
+    "callbacks",
     "cross_entropy",
     "cross_entropy_with_grad",
+    "data",
+    "fit",
     "get_num_threads",
+    "load",
     "log_softmax",
     "log_softmax_vjp",
     "logsumexp",
+    "nn",
+    "optim",
+    "save",
     "set_num_threads",
     "show_versions",
     "softmax",
     "softmax_jacobian",
     "softmax_vjp",
+    "testing",
 ]
+
+# Imported when they are first asked for: `import fastsm` alone takes a few milliseconds.
+_MODULES = {
+    "callbacks": "fastsm.training.callbacks",
+    "data": "fastsm.data",
+    "nn": "fastsm.nn",
+    "optim": "fastsm.optim",
+    "testing": "fastsm.testing",
+}
+_PLACES = {
+    "History": "fastsm.training",
+    "TrainingDiverged": "fastsm.training",
+    "fit": "fastsm.training",
+    "load": "fastsm._files",
+    "save": "fastsm._files",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what belongs to networks and training when it is first used."""
+    if name in _MODULES:
+        return import_module(_MODULES[name])
+    if name in _PLACES:
+        value = globals()[name] = getattr(import_module(_PLACES[name]), name)
+        return value
+    raise AttributeError(f"module 'fastsm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -34,6 +34,19 @@ SIGNATURES = {
     "get_num_threads": "()",
     "show_versions": "()",
 }
+# Imported when they are first used.
+TRAINING = (
+    "History",
+    "TrainingDiverged",
+    "callbacks",
+    "data",
+    "fit",
+    "load",
+    "nn",
+    "optim",
+    "save",
+    "testing",
+)
 
 
 def run_python(code, **environment):
@@ -54,9 +67,28 @@ def run_python(code, **environment):
 
 def test_public_names():
     """The names are the promised ones, no more and no fewer."""
-    assert sorted(fastsm.__all__) == sorted([*SIGNATURES, "__version__"])
+    assert sorted(fastsm.__all__) == sorted([*SIGNATURES, *TRAINING, "__version__"])
     assert all(hasattr(fastsm, name) for name in fastsm.__all__)
+    assert set(fastsm.__all__) <= set(dir(fastsm))
     assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc|\.dev)\d+)?", fastsm.__version__)
+
+
+def test_training_is_imported_when_it_is_used():
+    """Importing fastsm alone loads none of it; each name is there all the same."""
+    code, output, errors = run_python(
+        "import sys, fastsm\n"
+        "names = ('nn', 'optim', 'training', 'testing', 'data', '_files')\n"
+        "print({f'fastsm.{name}' for name in names} & set(sys.modules))\n"
+        f"from fastsm import {', '.join(TRAINING)}\n"
+        "print(fit is fastsm.fit, fastsm.nn is nn)"
+    )
+    assert (code, output, errors) == (0, "set()\nTrue True\n", "")
+
+
+def test_a_name_that_is_not_there():
+    """It is the AttributeError that modules give."""
+    with pytest.raises(AttributeError, match="module 'fastsm' has no attribute 'softmin'"):
+        fastsm.softmin  # noqa: B018
 
 
 @pytest.mark.parametrize("name", SIGNATURES)

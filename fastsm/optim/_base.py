@@ -1,0 +1,170 @@
+"""What the optimizers share: checks, the learning rate, steps, and flat arrays of state."""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastsm import _checks
+
+__all__ = ["Array", "LearningRate", "Optimizer", "above_0", "at_least_0", "below_1", "flag"]
+
+Array: TypeAlias = NDArray[Any]
+LearningRate: TypeAlias = float | Callable[[int], float]
+
+
+def at_least_0(name: str, value: object) -> float:
+    result = _checks.number(name, value)
+    if not 0 <= result < math.inf:
+        raise ValueError(f"`{name}` must be finite and at least 0, got {value!r}")
+    return result
+
+
+def below_1(name: str, value: object) -> float:
+    result = _checks.number(name, value)
+    if not 0 <= result < 1:
+        raise ValueError(f"`{name}` must be at least 0 and below 1, got {value!r}")
+    return result
+
+
+def above_0(name: str, value: object) -> float:
+    result = _checks.number(name, value)
+    if not 0 < result < math.inf:
+        raise ValueError(f"`{name}` must be finite and above 0, got {value!r}")
+    return result
+
+
+def flag(name: str, value: object) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+    return bool(value)
+
+
+class Optimizer:
+    """What the optimizers share: the learning rate, the steps done, and flat arrays of state.
+
+    Not made directly: see `SGD`, `RMSprop`, `Adam` and `AdamW`. One of your own is a subclass with
+    ``state_names`` and ``update``.
+
+    Attributes
+    ----------
+    lr : float or callable
+        The learning rate, or a schedule: ``lr(step)``, `step` counted from 0. May be set at any time.
+    steps : int
+        How many steps have been done.
+    state : dict of str to ndarray
+        What is remembered from step to step, one value for each parameter; made in the first step.
+    """
+
+    # The arguments of the constructor, which are attributes too.
+    _options: ClassVar[tuple[str, ...]] = ("lr", "weight_decay", "decay_biases")
+
+    def __init__(self, lr: LearningRate, weight_decay: float, decay_biases: bool) -> None:
+        self.lr = lr
+        self.weight_decay = at_least_0("weight_decay", weight_decay)
+        self.decay_biases = flag("decay_biases", decay_biases)
+        self.steps = 0
+        self.state: dict[str, Array] = {}
+        # The arrays that were found to fit; the check is not repeated for them.
+        self._params: Array | None = None
+        self._grads: Array | None = None
+
+    def __repr__(self) -> str:
+        """Return the call that makes this optimizer."""
+        options = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._options)
+        return f"{type(self).__name__}({options})"
+
+    @property
+    def lr(self) -> LearningRate:
+        """The learning rate, or its schedule."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: LearningRate) -> None:
+        self._lr = value if callable(value) else at_least_0("lr", value)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        rate = self._lr
+        return at_least_0("lr", rate(self.steps)) if callable(rate) else rate
+
+    def step(self, params: Array, grads: Array, *, decayed: int | None = None, scale: float = 1.0) -> None:
+        """Update the parameters in place.
+
+        Parameters
+        ----------
+        params, grads : ndarray
+            Parameters and their gradient: flat, contiguous, both float32 or both float64. Always of the same
+            length and dtype.
+        decayed : int, optional
+            How many of the first parameters decay, if ``decay_biases=False``; a model's is `model.decayed`.
+        scale : float, default 1.0
+            What the gradient is multiplied by first, as for clipping.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the arrays do not fit, or the schedule gives no usable learning rate.
+        """
+        if params is not self._params or grads is not self._grads:
+            self._accept(params, grads)
+        rate, decay, arrays = self.learning_rate, self.weight_decay, self.state.values()
+        if decay == 0 or self.decay_biases:
+            self.update(params, grads, *arrays, rate=rate, decay=decay, scale=scale)
+        elif decayed is None:
+            raise ValueError("`decayed` must be given with decay_biases=False: pass model.decayed")
+        else:
+            for part, its_decay in ((slice(decayed), decay), (slice(decayed, None), 0.0)):
+                parts = [a[part] for a in (params, grads, *arrays)]
+                self.update(*parts, rate=rate, decay=its_decay, scale=scale)
+        self.steps += 1
+
+    def restore(self, steps: int, state: dict[str, Array]) -> None:
+        """Continue from the `steps` and the `state` of another optimizer of this class, which are copied.
+
+        Parameters
+        ----------
+        steps : int
+            The number of steps done.
+        state : dict of str to ndarray
+            Empty if no step has been done.
+
+        Raises
+        ------
+        ValueError
+            If the names of the arrays are not those of this optimizer.
+        """
+        if state and set(state) != set(self.state_names()):
+            raise ValueError(f"`state` must hold {self.state_names()}, got {tuple(state)}")
+        self.steps = steps
+        self.state = {name: state[name].copy() for name in self.state_names()} if state else {}
+        self._params = self._grads = None
+
+    def _accept(self, params: Array, grads: Array) -> None:
+        """Check the arrays, and make the state in the first step."""
+        for name, array in (("params", params), ("grads", grads)):
+            if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+                raise TypeError(f"`{name}` must be an array of float32 or float64")
+            if array.ndim != 1 or not array.flags.c_contiguous:
+                raise ValueError(f"`{name}` must be flat and contiguous, got shape {array.shape}")
+        if grads.shape != params.shape or grads.dtype != params.dtype:
+            expected, got = f"{params.dtype}{params.shape}", f"{grads.dtype}{grads.shape}"
+            raise ValueError(f"`grads` must be like `params`, {expected}, got {got}")
+        if not self.state:
+            self.state = {name: np.zeros_like(params) for name in self.state_names()}
+        for array in self.state.values():
+            if array.shape != params.shape or array.dtype != params.dtype:
+                expected, got = f"{array.dtype}{array.shape}", f"{params.dtype}{params.shape}"
+                raise ValueError(f"`params` must be like those of the steps before, {expected}, got {got}")
+        self._params, self._grads = params, grads
+
+    def state_names(self) -> tuple[str, ...]:
+        """Return the names of the arrays of state, in the order that `update` takes them."""
+        raise NotImplementedError
+
+    def update(self, *arrays: Array, rate: float, decay: float, scale: float) -> None:
+        """Do a step on some parameters, their gradient, and the arrays of state that belong to them."""
+        raise NotImplementedError

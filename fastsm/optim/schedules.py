@@ -1,0 +1,247 @@
+"""Learning rates that change: small objects that are called with the number of steps done so far.
+
+Any callable will do: an optimizer calls ``lr(step)``, `step` counted from 0, before each of its steps. A
+step is one mini-batch, and an epoch has ``ceil(N / batch_size)`` of them. Past its last step a schedule stays
+where it ended.
+"""
+
+import math
+from dataclasses import dataclass
+
+from fastsm import _checks
+
+__all__ = ["constant", "cosine", "one_cycle", "step", "warmup_cosine"]
+
+
+def _rate(name: str, value: object) -> None:
+    if not 0 <= _checks.number(name, value) < math.inf:
+        raise ValueError(f"`{name}` must be finite and at least 0, got {value!r}")
+
+
+def _steps(name: str, value: object, least: int = 1) -> None:
+    result = None if isinstance(value, bool) else _checks.integer(value)
+    if result is None:
+        raise TypeError(f"`{name}` must be an integer of at least {least}, got {value!r}")
+    if result < least:
+        raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}")
+
+
+def _half_cosine(start: float, end: float, fraction: float) -> float:
+    """Go from `start` to `end` along half a wave of a cosine, as `fraction` goes from 0 to 1."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
+
+
+@dataclass(frozen=True)
+class constant:
+    """The same learning rate at every step.
+
+    Parameters
+    ----------
+    lr : float
+        The learning rate, at least 0.
+
+    Examples
+    --------
+    >>> from fastsm.optim import schedules
+    >>> schedules.constant(0.1)(1000)
+    0.1
+    """
+
+    lr: float
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        _rate("lr", self.lr)
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of this step."""
+        return self.lr
+
+
+@dataclass(frozen=True)
+class step:
+    r"""Multiplied by a factor every so many steps: :math:`\text{lr} \cdot f^{\lfloor t / n \rfloor}`.
+
+    Parameters
+    ----------
+    lr : float
+        The learning rate at the start.
+    every : int
+        Steps between two changes, at least 1.
+    factor : float, default 0.1
+        What the learning rate is multiplied by, at least 0.
+
+    Examples
+    --------
+    >>> from fastsm.optim import schedules
+    >>> rate = schedules.step(0.5, every=100, factor=0.5)
+    >>> rate(99), rate(100), rate(200)
+    (0.5, 0.25, 0.125)
+    """
+
+    lr: float
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        _rate("lr", self.lr)
+        _steps("every", self.every)
+        _rate("factor", self.factor)
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of this step."""
+        return self.lr * self.factor ** (step // self.every)
+
+
+@dataclass(frozen=True)
+class cosine:
+    r"""Down half a wave of a cosine: :math:`e + (\text{lr} - e)(1 + \cos(\pi t / n)) / 2`.
+
+    Parameters
+    ----------
+    lr : float
+        The learning rate at step 0.
+    steps : int
+        The number of steps :math:`n` that it takes, at least 1.
+    final : float, default 0.0
+        The learning rate :math:`e` from there on.
+
+    References
+    ----------
+    I. Loshchilov and F. Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017, equation 5
+    (without the restarts).
+
+    Examples
+    --------
+    >>> from fastsm.optim import schedules
+    >>> rate = schedules.cosine(1.0, 100)
+    >>> rate(0), rate(50), rate(100)
+    (1.0, 0.5, 0.0)
+    """
+
+    lr: float
+    steps: int
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        _rate("lr", self.lr)
+        _steps("steps", self.steps)
+        _rate("final", self.final)
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of this step."""
+        return _half_cosine(self.lr, self.final, step / self.steps)
+
+
+@dataclass(frozen=True)
+class warmup_cosine:
+    r"""Up in a straight line, then down half a wave of a cosine.
+
+    Step :math:`t` of the first :math:`w` has the learning rate :math:`\text{lr} (t + 1) / w`; the others have
+    that of `cosine` over the steps that remain.
+
+    Parameters
+    ----------
+    lr : float
+        The highest learning rate.
+    steps : int
+        The number of steps in all.
+    warmup : int
+        How many of them, :math:`w`, lead up; less than `steps`.
+    final : float, default 0.0
+        The learning rate at the end.
+
+    References
+    ----------
+    P. Goyal et al., "Accurate, large minibatch SGD: Training ImageNet in 1 hour", 2017, section 2.2, for the
+    way up; Loshchilov and Hutter as in `cosine` for the way down.
+
+    Examples
+    --------
+    >>> from fastsm.optim import schedules
+    >>> rate = schedules.warmup_cosine(1.0, 110, warmup=10)
+    >>> rate(0), rate(9), rate(60), rate(110)
+    (0.1, 1.0, 0.5, 0.0)
+    """
+
+    lr: float
+    steps: int
+    warmup: int
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        _rate("lr", self.lr)
+        _steps("steps", self.steps)
+        _steps("warmup", self.warmup, 0)
+        _rate("final", self.final)
+        if self.warmup >= self.steps:
+            raise ValueError(f"`warmup` must be less than `steps`, {self.steps}, got {self.warmup}")
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of this step."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        return _half_cosine(self.lr, self.final, (step - self.warmup) / (self.steps - self.warmup))
+
+
+@dataclass(frozen=True)
+class one_cycle:
+    r"""Up to a peak, then down to almost nothing, both along half a wave of a cosine.
+
+    It starts at ``lr / start_factor``, reaches `lr` after the part `warmup` of the steps, and ends, in the
+    last step, at ``lr / start_factor / final_factor``. Momentum stays as it is.
+
+    Parameters
+    ----------
+    lr : float
+        The learning rate at the peak.
+    steps : int
+        The number of steps in all, at least 2.
+    warmup : float, default 0.3
+        The part of the steps that leads up, above 0 and below 1.
+    start_factor : float, default 25.0
+        The peak over the start, at least 1.
+    final_factor : float, default 1e4
+        The start over the end, at least 1.
+
+    References
+    ----------
+    L. N. Smith and N. Topin, "Super-convergence: Very fast training of neural networks using large learning
+    rates", 2018, section 3. The waves and the defaults are those of ``torch.optim.lr_scheduler.OneCycleLR``.
+
+    Examples
+    --------
+    >>> from fastsm.optim import schedules
+    >>> rate = schedules.one_cycle(1.0, 101, warmup=0.5)
+    >>> [round(rate(t), 4) for t in (0, 50, 100)]
+    [0.04, 0.9998, 0.0]
+    """
+
+    lr: float
+    steps: int
+    warmup: float = 0.3
+    start_factor: float = 25.0
+    final_factor: float = 1e4
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        _rate("lr", self.lr)
+        _steps("steps", self.steps, 2)
+        if not 0 < _checks.number("warmup", self.warmup) < 1:
+            raise ValueError(f"`warmup` must be above 0 and below 1, got {self.warmup!r}")
+        for name in ("start_factor", "final_factor"):
+            value = getattr(self, name)
+            if not 1 <= _checks.number(name, value) < math.inf:
+                raise ValueError(f"`{name}` must be finite and at least 1, got {value!r}")
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of this step."""
+        start = self.lr / self.start_factor
+        peak, last = self.warmup * self.steps - 1, self.steps - 1
+        if step < peak:
+            return _half_cosine(start, self.lr, step / peak)
+        # With few steps the peak may lie before the first one.
+        return _half_cosine(self.lr, start / self.final_factor, (step - peak) / (last - peak))

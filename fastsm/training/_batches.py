@@ -1,0 +1,116 @@
+"""Rows of a data set, gathered into buffers that are used again for each mini-batch.
+
+Images stay as they are, bytes: a kernel scales them to [0, 1] while it gathers. What the kernel cannot read
+is converted once, at the start.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastsm import _checks
+from fastsm._checks import Array
+from fastsm._isa import kernels
+
+__all__ = ["Batch", "Rows"]
+
+_GATHERED = (np.uint8, np.float32, np.float64)
+
+
+class Batch(NamedTuple):
+    """Some rows, in buffers that the next batch overwrites."""
+
+    x: Array
+    y: Array
+    weight: Array | None
+
+
+class Rows:
+    """Inputs, targets and sample weights, checked.
+
+    Parameters
+    ----------
+    x, y, sample_weight : array_like
+        As `fit` takes them.
+    dtype : dtype
+        That of the model: the inputs come out in it.
+    names : tuple of three str
+        What messages call the arguments.
+    """
+
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        dtype: np.dtype[Any],
+        names: tuple[str, str, str] = ("X", "y", "sample_weight"),
+    ) -> None:
+        self.dtype = dtype
+        self.x = _inputs(names[0], x, dtype)
+        self.y = _targets(names[1], y, len(self.x), dtype)
+        self.weight = None
+        if sample_weight is not None:
+            self.weight = _checks.weights(names[2], sample_weight, (len(self.x),))
+            if not (self.weight >= 0).all() or not np.isfinite(self.weight).all():
+                raise ValueError(f"`{names[2]}` must be finite and at least 0 everywhere")
+        self.scale = 1 / 255 if self.x.dtype == np.uint8 else 1.0
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.x)
+
+    def batches(self, size: int, order: Array) -> Iterator[Batch]:
+        """Yield the rows in this order, `size` at a time; the last batch may be smaller."""
+        source, targets, weight, scale = self.x, self.y, self.weight, self.scale
+        gather, take, count = kernels.gather, targets.take, len(order)
+        size = min(size, count)
+        batch = self._buffers(size)
+        for first in range(0, count, size or 1):
+            rows = order[first : first + size]
+            if len(rows) < size:
+                batch = Batch(*(None if b is None else b[: len(rows)] for b in batch))  # type: ignore[arg-type]
+            x, y, w = batch
+            gather(source, rows, x, scale)
+            # The order is a permutation: "clip" only spares NumPy a buffer of its own.
+            take(rows, 0, y, "clip")
+            if w is not None and weight is not None:
+                weight.take(rows, 0, w, "clip")
+            yield batch
+
+    def _buffers(self, size: int) -> Batch:
+        x = np.empty((size, self.x.shape[1]), self.dtype)
+        y = np.empty((size, *self.y.shape[1:]), self.y.dtype)
+        return Batch(x, y, None if self.weight is None else np.empty(size))
+
+
+def _inputs(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
+    """Return inputs as the kernel gathers them: as they are if possible."""
+    x = _checks.array(name, value)
+    if x.ndim != 2:
+        advice = f": reshape it with {name}.reshape(len({name}), -1)" if x.ndim > 2 else ""
+        raise ValueError(f"`{name}` must have shape (N, features), got {x.shape}{advice}")
+    kept = x.dtype if x.dtype in _GATHERED else dtype
+    return np.require(x, kept.newbyteorder("="), ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def _targets(name: str, value: ArrayLike, rows: int, dtype: np.dtype[Any]) -> Array:
+    """Return labels in int64, or values in the dtype of the model."""
+    y = _checks.plain(name, value)
+    if y.dtype.kind in "iu":
+        if y.shape != (rows,):
+            advice = ": one-hot rows must be floating" if y.ndim == 2 else ""
+            raise ValueError(f"`{name}` must have shape ({rows},) for labels, got {y.shape}{advice}")
+        if y.dtype == np.uint64 and y.size and y.max() >= 1 << 63:
+            raise ValueError(f"`{name}` must lie below 2**63, got {y.max()}")
+        return np.require(y, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
+    if not _checks.is_floating(y.dtype):
+        raise TypeError(
+            f"`{name}` must have an integer dtype (labels) or a floating one (values), got {y.dtype}"
+        )
+    if y.ndim != 2 or len(y) != rows:
+        advice = f": reshape it with {name}.reshape(-1, 1)" if y.shape == (rows,) else ""
+        raise ValueError(f"`{name}` must have shape ({rows}, outputs) for values, got {y.shape}{advice}")
+    return np.require(y, dtype, ["C_CONTIGUOUS", "ALIGNED"])

@@ -1,0 +1,84 @@
+"""Trainings in files, such that they go on from the end of an epoch bit for bit.
+
+What an epoch does depends on the parameters, the states of the optimizer, the layers and the callbacks, and
+on the seed and number of the epoch, which make the order of the rows: this is what a checkpoint holds.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from fastsm import _saved
+from fastsm.nn._structure import is_ours
+from fastsm.training._history import History
+from fastsm.training._run import Run
+
+__all__ = ["resume", "write"]
+
+
+def write(path: str | os.PathLike[str], run: Run) -> None:
+    """Write a checkpoint at the end of an epoch."""
+    callbacks = [
+        {"class": type(c).__name__, "state": c.state()} for c in run.callbacks if hasattr(c, "state")
+    ]
+    training = {"epoch": run.epoch, "seed": run.seed, "callbacks": callbacks}
+    _saved.write(path, run.model, run.optimizer, run.history, training)
+
+
+def resume(path: str | os.PathLike[str], run: Run) -> None:
+    """Let a training that has not begun continue from a checkpoint; if that fails nothing is changed."""
+    own = [type(layer) for layer in run.model.layers if not is_ours(layer)]
+    saved = _saved.read(path, own)
+    name, training, model = os.fspath(path), saved.training, run.model
+    if training is None:
+        raise ValueError(f"`resume_from` must be a checkpoint, got {name!r}, which holds only a model")
+    if _kinds(saved.model) != _kinds(model):
+        raise ValueError(f"`model` must be like the one in {name!r}, {saved.model!r}, got {model!r}")
+    saved.check_optimizer(run.optimizer)
+    epoch, seed, states = (training.get(key) for key in ("epoch", "seed", "callbacks"))
+    if not (type(epoch) is int and 0 <= epoch < 1 << 62 and type(seed) is int and 0 <= seed < 1 << 64):
+        raise ValueError(f"`resume_from` must be a checkpoint with an epoch and a seed, got {name!r}")
+    restored = _matching(states, run.callbacks, name)
+    for _, state in restored:
+        best = state.get("params")  # of the best epoch, as EarlyStopping has them
+        if best is not None and (np.shape(best) != model.params.shape or best.dtype != model.dtype):
+            raise ValueError(f"`resume_from` must hold the best parameters of this model, got {name!r}")
+
+    for callback, state in restored:
+        callback.set_state(state)
+    saved.restore_optimizer(run.optimizer)
+    model.params[...] = saved.model.params
+    for mine, its in zip(model.layers, saved.model.layers, strict=True):
+        if hasattr(mine, "set_state"):
+            mine.set_state(its.state())
+    run.history = History(saved.history or {})
+    run.epoch, run.seed = epoch, seed
+
+
+def _kinds(model: Any) -> list[Any]:
+    """Return what makes two models the same: dtype, layers and their arguments, shapes of parameters."""
+    layers = []
+    for layer in model.layers:
+        config = dict(layer.config()) if hasattr(layer, "config") else {}
+        config.pop("init", None)  # a function has no place in the file, and the weights are there anyway
+        layers.append((type(layer), config))
+    return [model.dtype, layers, [[name, array.shape] for name, array in model.named_parameters()]]
+
+
+def _matching(states: Any, callbacks: list[Any], name: str) -> list[tuple[Any, dict[str, Any]]]:
+    """Return the callbacks that have a state in the file, each with its own; others start anew."""
+    well_formed = isinstance(states, list) and all(
+        isinstance(s, dict) and isinstance(s.get("class"), str) and isinstance(s.get("state"), dict)
+        for s in states
+    )
+    if not well_formed:
+        raise ValueError(f"`resume_from` must be a checkpoint with states of callbacks, got {name!r}")
+    result = []
+    left = [c for c in callbacks if hasattr(c, "set_state")]
+    for state in states:
+        callback = next((c for c in left if type(c).__name__ == state["class"]), None)
+        if callback is not None:
+            left.remove(callback)
+            result.append((callback, state["state"]))
+    return result

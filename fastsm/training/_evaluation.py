@@ -1,0 +1,93 @@
+"""Loss and metrics of a model: over data, and running over the batches of a training."""
+
+import numpy as np
+
+from fastsm._checks import Array
+from fastsm.nn._objective import Objective
+from fastsm.training._batches import Rows
+from fastsm.training._metric import Metric, Running
+
+__all__ = ["Evaluation", "Recorder"]
+
+# Rows that go through the model together where no gradient is needed, and that metrics are computed of.
+_BLOCK = 1024
+
+
+class Evaluation:
+    """What the metrics of a model with a loss are computed from."""
+
+    def __init__(self, objective: Objective, metrics: list[Metric]) -> None:
+        self.objective, self.metrics = objective, metrics
+        model, loss = objective.model, objective.loss
+        self.ignored: int | None = getattr(loss, "ignore_index", None)
+        emits = model.emits
+        if objective._stop is not None:  # a softmax that is taken together with the loss
+            self.on, self.temperature = "logits", float(model.layers[-1].temperature)
+        elif emits in ("probs", "log_probs"):
+            self.on, self.temperature = emits, 1.0
+        else:
+            self.on = getattr(loss, "on", "output")
+            self.temperature = float(getattr(loss, "temperature", 1.0))
+
+    def __call__(self, rows: Rows, batch_size: int) -> dict[str, float]:
+        """Return the loss and the metrics over data, without dropout."""
+        objective, running = self.objective, self.running()
+        total = weights = 0.0
+        for x, y, weight in rows.batches(max(batch_size, _BLOCK), np.arange(len(rows))):
+            outputs = objective.model._forward(x, False, objective._stop)
+            block_weight = objective._over.total_weight(y, weight)
+            total += objective._over(outputs, y, sample_weight=weight) * block_weight
+            weights += block_weight
+            self.update(running, outputs, y, weight)
+        return {"loss": total / weights if weights else 0.0, **running.results()}
+
+    def running(self) -> Running:
+        """Return means to which `update` adds."""
+        return Running(self.metrics, self.on, self.temperature)
+
+    def update(self, running: Running, outputs: Array, targets: Array, weight: Array | None) -> None:
+        """Add the rows that count."""
+        if self.ignored is not None and targets.ndim == 1:
+            kept = targets != self.ignored
+            outputs, targets = outputs[kept], targets[kept]
+            weight = None if weight is None else weight[kept]
+        running.update(outputs, targets, weight)
+
+
+class Recorder:
+    """Keeps the outputs of many small batches, so that metrics are computed for a thousand rows at once."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self.evaluation = evaluation
+        self._running = evaluation.running()
+        self._outputs: Array | None = None
+        self._targets = self._weight = np.empty(0)
+        self._count = 0
+
+    def add(self, outputs: Array, targets: Array, weight: Array | None) -> None:
+        """Copy the outputs and targets of a batch."""
+        start, end = self._count, self._count + len(targets)
+        if self._outputs is None or end > len(self._outputs):
+            self._flush()
+            start, end = 0, len(targets)
+            if self._outputs is None or end > len(self._outputs):
+                size = max(_BLOCK, end)
+                self._outputs = np.empty((size, *outputs.shape[1:]), outputs.dtype)
+                self._targets = np.empty((size, *targets.shape[1:]), targets.dtype)
+                self._weight = np.ones(size)
+        self._outputs[start:end] = outputs
+        self._targets[start:end] = targets
+        if weight is not None:
+            self._weight[start:end] = weight
+        self._count = end
+
+    def results(self) -> dict[str, float]:
+        """Return the metrics over all that was added, and start again."""
+        self._flush()
+        return self._running.results()
+
+    def _flush(self) -> None:
+        n = self._count
+        if n and self._outputs is not None:
+            self.evaluation.update(self._running, self._outputs[:n], self._targets[:n], self._weight[:n])
+        self._count = 0

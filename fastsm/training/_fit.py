@@ -1,0 +1,258 @@
+"""`fit`: from a model and data to a trained model."""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastsm import _checks, nn
+from fastsm.nn._initializers import generator
+from fastsm.nn._objective import Objective
+from fastsm.optim import Adam, Optimizer
+from fastsm.training import _checkpoint, _threads
+from fastsm.training._batches import Rows
+from fastsm.training._evaluation import Evaluation
+from fastsm.training._history import History
+from fastsm.training._metric import Metric
+from fastsm.training._monitors import Checkpoint
+from fastsm.training._run import HOOKS, Run
+from fastsm.training.metrics import resolve
+
+__all__ = ["evaluate", "fit"]
+
+
+def fit(
+    model: nn.Sequential,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    loss: Any = None,
+    optimizer: Optimizer | None = None,
+    epochs: int = 10,
+    batch_size: int = 128,
+    sample_weight: ArrayLike | None = None,
+    validation_data: tuple[ArrayLike, ...] | None = None,
+    metrics: Sequence[str | Metric | Callable[..., ArrayLike]] = ("accuracy",),
+    callbacks: Sequence[Any] = (),
+    clip_norm: float | None = None,
+    rng: int | np.random.Generator | None = None,
+    num_threads: int | None = None,
+    resume_from: str | os.PathLike[str] | None = None,
+    shuffle: bool = True,
+) -> History:
+    r"""Train a model on mini-batches.
+
+    Parameters
+    ----------
+    model : Sequential
+        Trained in place.
+    X : array_like
+        Inputs, shape (N, features). Images may stay uint8: they are gathered as ``X / 255``, and take a
+        quarter of the memory of float32. **To use the model afterwards, divide by 255 yourself.** float32
+        and float64 are read as they are, other dtypes are converted once.
+    y : array_like
+        Integer labels, shape (N,), or floating values or probabilities, shape (N, outputs).
+    loss : loss, optional
+        What is minimised. By default cross-entropy, on what the model ends in: logits, `Softmax` or
+        `LogSoftmax`; for labels only.
+    optimizer : Optimizer, optional
+        By default ``Adam(1e-3)``. It goes on from the steps it has done.
+    epochs : int, default 10
+        How often to go through the data; with `resume_from`, the epochs before included.
+    batch_size : int, default 128
+        Rows of a mini-batch; the last one of an epoch has the rows that are left.
+    sample_weight : array_like, optional
+        A factor for each row, shape (N,), at least 0: in the loss and in the metrics.
+    validation_data : tuple, optional
+        ``(X, y)`` or ``(X, y, sample_weight)``: evaluated after each epoch, without dropout.
+    metrics : sequence, default ("accuracy",)
+        Names, objects or functions: see `fastsm.training.metrics`. Those of the training data are means over
+        the epoch's batches as they were when they came, while the model changed (and with dropout).
+    callbacks : sequence, default ()
+        Objects with any of the methods ``on_train_begin(run)``, ``on_epoch_begin(run)``,
+        ``on_batch_end(run)``, ``on_epoch_end(run)`` and ``on_train_end(run)``: see `fastsm.callbacks`. They
+        are called in this order, but checkpoints last.
+    clip_norm : float, optional
+        The largest norm of the whole gradient; a longer one is shortened to it.
+    rng : None, int or numpy.random.Generator
+        Where the order of the rows comes from. With one seed for it and one for the model, and with as many
+        threads, a training gives the same bits.
+    num_threads : int, optional
+        For matrix products and large arrays. By default BLAS gets one thread, unless products are large
+        enough to gain from more. Limiting BLAS needs the package threadpoolctl.
+    resume_from : path, optional
+        What the callback `Checkpoint` wrote: the training goes on from there, with the same bits as if it had
+        never stopped. The other arguments are given again, `epochs` possibly larger; model, optimizer,
+        callbacks, history and the order of the rows take up what is in the file.
+    shuffle : bool, default True
+        Whether each epoch takes the rows in a new random order.
+
+    Returns
+    -------
+    History
+        Loss, metrics, learning rate and seconds of each epoch. After an interruption from the keyboard, the
+        history so far.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, or the loss does not take what the model gives.
+    TrainingDiverged
+        If the loss, the gradient or the parameters become NaN or infinite.
+
+    Notes
+    -----
+    The loss of an epoch is the sum of the batches' losses, each times the weight of its rows, over the sum of
+    these weights: exact for a smaller last batch, too. Clipping multiplies the gradient :math:`g` by
+    :math:`\min(1, c / |g|)` [1]_.
+
+    References
+    ----------
+    .. [1] R. Pascanu, T. Mikolov and Y. Bengio, "On the difficulty of training recurrent neural networks",
+       ICML 2013, algorithm 1.
+
+    Examples
+    --------
+    >>> import fastsm
+    >>> from fastsm import data, nn, optim
+    >>> X, y = data.load_digits()
+    >>> model = nn.MLP([64, 32, 10], rng=0)
+    >>> history = fastsm.fit(model, X[:1500], y[:1500], optimizer=optim.Adam(0.01), epochs=5, rng=0,
+    ...                      validation_data=(X[1500:], y[1500:]))
+    >>> history["val_accuracy"][-1] > 0.85
+    True
+    """
+    if not isinstance(model, nn.Sequential):
+        raise TypeError(f"`model` must be a Sequential, got {type(model).__name__}")
+    rows = Rows(X, y, sample_weight, model.dtype)
+    if len(rows) == 0:
+        raise ValueError("`X` must have at least one row, got none")
+    loss = _default_loss(model, rows) if loss is None else loss
+    optimizer = Adam() if optimizer is None else optimizer
+    if not isinstance(optimizer, Optimizer):
+        got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
+        raise TypeError(f"`optimizer` must be an optimizer, as optim.Adam(1e-3), got {got}")
+    batch_size = min(_checks.num_threads(batch_size, "batch_size"), len(rows))
+    run = Run(
+        model,
+        Objective(model, loss),
+        optimizer,
+        resolve(metrics),
+        rows,
+        _validation(validation_data, model, rows),
+        _callbacks(callbacks),
+        epochs=_checks.num_threads(epochs, "epochs"),
+        batch_size=batch_size,
+        clip_norm=math.inf if clip_norm is None else _positive("clip_norm", clip_norm),
+        shuffle=bool(shuffle),
+        seed=int(generator(rng).integers(1 << 63)),
+    )
+    threads = None if num_threads is None else _checks.num_threads(num_threads)
+    if resume_from is not None:
+        _checkpoint.resume(resume_from, run)
+    with _threads.limited(threads, _threads.largest_product(model, batch_size)):
+        run.train()
+    return run.history
+
+
+def evaluate(
+    model: nn.Sequential,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    loss: Any = None,
+    metrics: Sequence[str | Metric | Callable[..., ArrayLike]] = ("accuracy",),
+    sample_weight: ArrayLike | None = None,
+    batch_size: int = 1024,
+) -> dict[str, float]:
+    """Return the loss and metrics of a model on data, as `fit` does for its validation data.
+
+    Parameters
+    ----------
+    model : Sequential
+        Run without dropout.
+    X, y, sample_weight, loss, metrics
+        As for `fit`; uint8 is divided by 255 here too.
+    batch_size : int, default 1024
+        Rows that go through the model together.
+
+    Returns
+    -------
+    dict
+        ``"loss"`` and the metrics by name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, or the loss does not take what the model gives.
+
+    Examples
+    --------
+    >>> from fastsm import data, nn, training
+    >>> X, y = data.load_digits()
+    >>> results = training.evaluate(nn.MLP([64, 10], init="zeros"), X, y)
+    >>> results  # log(10), and the part of zeros
+    {'loss': 2.302585..., 'accuracy': 0.0990...}
+    """
+    if not isinstance(model, nn.Sequential):
+        raise TypeError(f"`model` must be a Sequential, got {type(model).__name__}")
+    rows = Rows(X, y, sample_weight, model.dtype)
+    loss = _default_loss(model, rows) if loss is None else loss
+    evaluation = Evaluation(Objective(model, loss), resolve(metrics))
+    return evaluation(rows, _checks.num_threads(batch_size, "batch_size"))
+
+
+def _default_loss(model: nn.Sequential, rows: Rows) -> Any:
+    if rows.y.ndim != 1:
+        raise ValueError(
+            "`loss` must be given if the targets are no labels, as loss=nn.MSELoss() or nn.CrossEntropyLoss()"
+        )
+    if model.emits == "log_probs":
+        return nn.NLLLoss()
+    return nn.CrossEntropyLoss(on="probs" if model.emits == "probs" else "logits")
+
+
+def _validation(data: object, model: nn.Sequential, rows: Rows) -> Rows | None:
+    if data is None:
+        return None
+    if not isinstance(data, (tuple, list)):
+        raise TypeError(
+            f"`validation_data` must be (X, y) or (X, y, sample_weight), got {type(data).__name__}"
+        )
+    if len(data) not in (2, 3):
+        raise ValueError(
+            f"`validation_data` must be (X, y) or (X, y, sample_weight), got {len(data)} entries"
+        )
+    names = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
+    result = Rows(data[0], data[1], data[2] if len(data) == 3 else None, model.dtype, names)
+    if result.x.shape[1] != rows.x.shape[1]:
+        raise ValueError(f"`{names[0]}` must have {rows.x.shape[1]} features as `X`, got {result.x.shape[1]}")
+    if (result.x.dtype == np.uint8) != (rows.x.dtype == np.uint8):
+        raise TypeError(
+            f"`{names[0]}` must be uint8 if `X` is, and only then, as uint8 is divided by 255, got"
+            f" {result.x.dtype} with {rows.x.dtype}"
+        )
+    return result
+
+
+def _callbacks(callbacks: object) -> list[Any]:
+    """Return the callbacks, checkpoints last: they save what the others remember."""
+    if not isinstance(callbacks, (list, tuple)):
+        raise TypeError(f"`callbacks` must be a list of objects, got {type(callbacks).__name__}")
+    for callback in callbacks:
+        if isinstance(callback, type):
+            name = callback.__name__
+            raise TypeError(f"`callbacks` must hold objects, got the class {name}: add parentheses")
+        if not any(callable(getattr(callback, hook, None)) for hook in HOOKS):
+            raise TypeError(f"`callbacks` must have methods as on_epoch_end(run), got {callback!r}")
+    return sorted(callbacks, key=lambda c: c.order if isinstance(c, Checkpoint) else 0)
+
+
+def _positive(name: str, value: object) -> float:
+    result = _checks.number(name, value)
+    if not 0 < result < math.inf:
+        raise ValueError(f"`{name}` must be finite and above 0, got {value!r}")
+    return result

@@ -1,0 +1,101 @@
+"""What a training did, epoch by epoch."""
+
+import importlib
+import os
+from typing import Any
+
+__all__ = ["History"]
+
+
+class History(dict[str, list[float]]):
+    """A dict of columns, one value for each epoch: ``history["loss"]``, ``history["val_accuracy"]``.
+
+    `fit` returns it. The columns are ``"loss"`` and the metrics, the same over the validation data as
+    ``"val_loss"`` and so on, ``"learning_rate"`` (of the last step) and ``"seconds"``. Others may be added.
+
+    Attributes
+    ----------
+    stopped : str
+        Why the training ended: ``"epochs"`` (all are done), ``"early stop"`` (a callback asked for it) or
+        ``"interrupted"`` (from the keyboard); ``""`` as long as it goes on.
+
+    Examples
+    --------
+    >>> import fastsm
+    >>> history = fastsm.History({"loss": [0.7, 0.4], "val_loss": [0.6, 0.5]})
+    >>> history.epochs, history.best("val_loss")
+    (2, 2)
+    """
+
+    stopped: str = ""
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were completed."""
+        return len(self.get("loss", ()))
+
+    def best(self, name: str, mode: str = "min") -> int:
+        """Return the epoch, counted from 1, with the best value.
+
+        Parameters
+        ----------
+        name : str
+            A column.
+        mode : {"min", "max"}, default "min"
+            Whether small or large is good.
+        """
+        if mode not in ("min", "max"):
+            raise ValueError(f"`mode` must be 'min' or 'max', got {mode!r}")
+        if not self.get(name):
+            raise ValueError(f"`name` must be one of {', '.join(self) or '(nothing yet)'}, got {name!r}")
+        sign = 1 if mode == "min" else -1
+        known = [(sign * value, epoch) for epoch, value in enumerate(self[name], 1) if value == value]
+        if not known:
+            raise ValueError(f"`name` must be a column with numbers in it, got {name!r}, all of it NaN")
+        return min(known)[1]
+
+    def record(self, logs: dict[str, float]) -> None:
+        """Add the values of an epoch."""
+        for name, value in logs.items():
+            self.setdefault(name, []).append(value)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Draw each quantity over the epochs, that of the validation data beside it. Needs matplotlib.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where to save the picture; its ending says the format.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The figure, closed if it was saved.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If there is nothing to draw.
+        """
+        try:
+            pyplot = importlib.import_module("matplotlib.pyplot")
+        except ImportError:
+            raise ImportError("`plot` needs matplotlib: pip install matplotlib") from None
+        names = [n for n in self if not n.startswith("val_") and n not in ("seconds", "learning_rate")]
+        if not names:
+            raise ValueError("`plot` needs at least one completed epoch")
+        figure, axes = pyplot.subplots(1, len(names), figsize=(4 * len(names), 3), squeeze=False)
+        for axis, name in zip(axes[0], names, strict=True):
+            for column, label in ((name, "training"), (f"val_{name}", "validation")):
+                if column in self:
+                    axis.plot(range(1, len(self[column]) + 1), self[column], label=label)
+            axis.set_xlabel("epoch")
+            axis.set_title(name)
+            axis.legend()
+        figure.tight_layout()
+        if path is not None:
+            figure.savefig(path)
+            pyplot.close(figure)
+        return figure

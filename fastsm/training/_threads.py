@@ -1,0 +1,60 @@
+"""How many threads the matrix products of a training get.
+
+A product too small to be shared loses more to waking threads up than it gains, so BLAS is limited to one
+thread unless the largest product of a step has `LARGE_PRODUCT` multiply-adds. The limits are those of the
+process; they are put back when the training ends.
+"""
+
+import contextlib
+import functools
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+from fastsm import _threads
+
+__all__ = ["LARGE_PRODUCT", "largest_product", "limited"]
+
+# 784-512-512-10 in batches of 128 is above it and gains from a second thread; 784-128-10 is below and loses.
+LARGE_PRODUCT = 1 << 25
+
+
+def largest_product(model: Any, batch_size: int) -> int:
+    """Return the multiply-adds of the largest matrix product of a step."""
+    sizes = (
+        array.size
+        for layer in getattr(model, "layers", ())
+        for array in getattr(layer, "params", {}).values()
+        if array.ndim == 2
+    )
+    return batch_size * max(sizes, default=0)
+
+
+@contextlib.contextmanager
+def limited(num_threads: int | None, largest: int) -> Iterator[None]:
+    """Limit BLAS, and fastsm's own threads if a number was asked for, as long as this lasts."""
+    before = _threads.get_num_threads()
+    blas = num_threads
+    if num_threads is not None:
+        _threads.set_num_threads(num_threads)
+    elif largest < LARGE_PRODUCT:
+        blas = 1
+    try:
+        controller = _controller()
+        if blas is None or controller is None:
+            yield
+        else:
+            with controller.limit(limits=blas, user_api="blas"):
+                yield
+    finally:
+        _threads.set_num_threads(before)
+
+
+@functools.cache
+def _controller() -> Any:
+    """Return what finds and limits the libraries, None if threadpoolctl is not installed."""
+    try:
+        threadpoolctl = importlib.import_module("threadpoolctl")
+    except ImportError:
+        return None
+    return threadpoolctl.ThreadpoolController()
