@@ -3,6 +3,7 @@
 import gzip
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +47,17 @@ NETWORKS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Data:
-    """Rows as they come (uint8 images or float32 points), the same in float32, and labels."""
+    """Rows as they come (uint8 images or float32 points), and labels."""
 
     raw: np.ndarray
-    scaled: np.ndarray
     labels: np.ndarray
+
+    @cached_property
+    def scaled(self) -> np.ndarray:
+        """The rows in float32, images from 0 to 1."""
+        return self.raw.astype(np.float32) / np.float32(255) if self.raw.dtype == np.uint8 else self.raw
 
 
 def data_for(network: Network, rows: int | None) -> tuple[Data, str]:
@@ -77,8 +82,7 @@ def _images(rows: int | None) -> tuple[Data, str]:
         images = rng.integers(0, 256, (60_000, 784), dtype=np.uint8)
         labels = rng.integers(0, 10, 60_000)
         source = "random images (Fashion-MNIST is not there: set FASTSM_DATA_DIR)"
-    images, labels = images[:rows], labels[:rows]
-    return Data(images, images.astype(np.float32) / np.float32(255), labels), source
+    return Data(images[:rows], labels[:rows]), source
 
 
 def _spiral(rows: int) -> Data:
@@ -88,4 +92,4 @@ def _spiral(rows: int) -> Data:
     turned = angle + np.pi * labels
     points = np.stack([angle * np.cos(turned), angle * np.sin(turned)], axis=1) / 10
     points = (points + 0.02 * rng.standard_normal(points.shape)).astype(np.float32)
-    return Data(points, points, labels)
+    return Data(points, labels)

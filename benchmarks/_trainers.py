@@ -47,7 +47,7 @@ class FastSM:
         import fastsm
         from fastsm import nn, optim
 
-        self.fastsm, self.data, self.threads, self.batch = fastsm, data, threads, network.batch_size
+        self.fastsm, self.data, self.batch = fastsm, data, network.batch_size
         self.model = nn.MLP(network.sizes, activation=network.activation, rng=0)
         linear = [layer for layer in self.model.layers if isinstance(layer, nn.Linear)]
         for layer, (w, b) in zip(linear, network.weights(), strict=True):
@@ -61,7 +61,7 @@ class FastSM:
         in_order = order[0] == 0 and order[-1] == len(order) - 1
         self.fastsm.fit(
             self.model, self.data.raw, self.data.labels, loss=self.loss, optimizer=self.optimizer, epochs=1,
-            batch_size=self.batch, metrics=(), shuffle=not in_order, rng=0, num_threads=self.threads,
+            batch_size=self.batch, metrics=(), shuffle=not in_order, rng=0,
         )  # fmt: skip
 
     def weights(self) -> Weights:

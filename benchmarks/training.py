@@ -33,9 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--networks", help="numbers of the networks, such as 0,2 (default: all)")
     parser.add_argument("--candidates", help="such as fastsm,numpy (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers to FILE")
+    parser.add_argument("--memory", action="store_true", help="instead: the peak memory of fastsm's training")
     options = parser.parse_args(arguments)
     _machine.limit_threads(options.threads)
-    run(options)
+    (memory if options.memory else run)(options)
     return 0
 
 
@@ -63,6 +64,25 @@ def run(options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
+def memory(options: argparse.Namespace) -> None:
+    """Print by how much training raises the peak of resident memory over Python with NumPy."""
+    import resource
+
+    import _networks
+    import _trainers
+
+    def peak() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+    before = peak()
+    network = _networks.NETWORKS[int(options.networks or 0)]
+    data, source = _networks.data_for(network, options.rows)
+    with_data = peak()
+    _trainers.FastSM(network, data, options.threads).epoch(data.labels)
+    print(f"{network.name}; {source}; megabytes over Python with NumPy")
+    print(f"  the data {with_data - before:.0f}, at the peak of training {peak() - before:.0f} (at most 120)")
+
+
 def _make(names: list[str], network: Any, data: Any, threads: int) -> tuple[dict[str, Any], dict[str, str]]:
     """Return a trainer for each library that is there, and why the others are not."""
     import _trainers
@@ -84,7 +104,7 @@ def _check_agreement(trainers: dict[str, Any], network: Any, data: Any, threads:
     import _networks
 
     rows = min(len(data.labels), 40 * network.batch_size) // network.batch_size * network.batch_size
-    small = _networks.Data(data.raw[:rows], data.scaled[:rows], data.labels[:rows])
+    small = _networks.Data(data.raw[:rows], data.labels[:rows])
     expected = None
     for name, trainer in trainers.items():
         fresh = type(trainer)(network, small, threads)

@@ -12,7 +12,7 @@ __all__ = ["load_digits"]
 def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return 1,797 images of handwritten digits, and what they show.
 
-    The digits of 13 people, of the 43 of *Optical Recognition of Handwritten Digits* [1]_ (CC BY 4.0), also in
+    Digits by 13 of the 43 people of *Optical Recognition of Handwritten Digits* [1]_ (CC BY 4.0), also in
     scikit-learn under this name; part of the package, so nothing is downloaded.
 
     Returns
