@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fastsm import nn
+from fastsm._isa import kernels
 
 
 def data(rows=6, columns=5, dtype=np.float64, seed=0):
@@ -418,11 +419,22 @@ def test_inputs_are_converted():
     model = nn.MLP([5, 4, 3], rng=0)
     integers = np.arange(30).reshape(6, 5)
     expected = model(integers.astype(np.float32))
-    for x in (integers, integers.astype(np.uint8), integers.tolist(), np.asfortranarray(integers, ">f8")):
+    for x in (integers, integers.astype(np.int8), integers.tolist(), np.asfortranarray(integers, ">f8")):
         np.testing.assert_array_equal(model(x), expected)
         np.testing.assert_array_equal(model.forward(x, training=True), expected)
     assert model.backward(np.ones((6, 3), int)).dtype == np.float32
     np.testing.assert_array_equal(model(integers > 3), model((integers > 3).astype(np.float32)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bytes_are_images(dtype):
+    """A model scales uint8 as `fit` gathers it, to the same bits."""
+    model = nn.MLP([5, 4, 3], rng=0, dtype=dtype)
+    images = np.arange(0, 250, 25, dtype=np.uint8).reshape(2, 5)
+    gathered = np.empty((2, 5), dtype)
+    kernels.gather(images, np.arange(2), gathered, 1 / 255)
+    np.testing.assert_array_equal(model(images), model(gathered))
+    np.testing.assert_array_equal(model.forward(images, training=True), model(gathered))
 
 
 def test_empty_batch(make):

@@ -115,6 +115,8 @@ class Chain:
         return gradient if input_grad else None
 
     def _enter(self, x: ArrayLike) -> Array:
+        if type(x) is np.ndarray and x.dtype == np.uint8:
+            x = np.multiply(x, self._dtype.type(1 / 255), dtype=self._dtype)  # as `fit` gathers images
         array = fitting("x", x, self._dtype)
         if array.ndim < 2:
             first = self.layers[0]

@@ -118,7 +118,8 @@ class Sequential(Chain):
         Parameters
         ----------
         x : array_like
-            Shape (N, features), one row a sample; converted to the model's dtype if it has another.
+            Shape (N, features), one row a sample; converted to the model's dtype if it has another. Arrays of
+            uint8 are images, here and in `fastsm.fit`: divided by 255.
         training : bool, default False
             Whether dropout drops anything. (For inference there is ``model(x)``, which keeps nothing.)
 
@@ -166,7 +167,7 @@ class Sequential(Chain):
         Parameters
         ----------
         x : array_like
-            Shape (N, features); converted to the model's dtype if it has another.
+            Shape (N, features); converted to the model's dtype if it has another, uint8 divided by 255.
 
         Returns
         -------

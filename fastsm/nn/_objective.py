@@ -26,32 +26,36 @@ class Objective:
     ----------
     model, loss
         What it was made from.
+    stop : int or None
+        Only ``layers[:stop]`` of the model are run where the last one is taken together with the loss.
+    over
+        The loss on the outputs of these layers.
+    last : ndarray or None
+        These outputs in the last step.
     """
 
     def __init__(self, model: Any, loss: Any, buffer: Buffer | None = None) -> None:
         check_domains(model, loss)
         self.model, self.loss = model, loss
         self._buffer = Buffer() if buffer is None else buffer
-        # What the metrics of a training are computed from: the outputs of `layers[:_stop]`, on which the loss
-        # `_over` is. Without a fused route that is all layers, and the loss as it is.
-        self._last: Array | None = None
-        self._stop: int | None = None
-        self._over = loss
+        self.last: Array | None = None
+        self.stop: int | None = None
+        self.over = loss
         head = _head(model)
         if isinstance(head, Softmax) and hasattr(loss, "_over_logits") and loss.on == "probs":
-            self._stop = len(model.layers) - 1
-            self._over = loss._over_logits(head.temperature)
+            self.stop = len(model.layers) - 1
+            self.over = loss._over_logits(head.temperature)
 
     def value_and_grad(
         self, x: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, input_grad: bool = False
     ) -> tuple[float, Array | None]:
         """Return the loss of a batch and, if asked for, its gradient over `x`; fill the model's `grads`."""
-        model, stop = self.model, self._stop
+        model, stop = self.model, self.stop
         outputs = model.forward(x, training=True) if stop is None else model._forward(x, True, stop)
-        self._last = outputs
+        self.last = outputs
         # Not in place: layers may need their outputs on the way back.
         out = self._buffer.like(outputs)
-        value, gradient = self._over.value_and_grad(outputs, y, sample_weight=sample_weight, out=out)
+        value, gradient = self.over.value_and_grad(outputs, y, sample_weight=sample_weight, out=out)
         if stop is None:
             dx = model.backward(gradient, input_grad=input_grad)
         else:

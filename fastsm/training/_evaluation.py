@@ -21,7 +21,7 @@ class Evaluation:
         model, loss = objective.model, objective.loss
         self.ignored: int | None = getattr(loss, "ignore_index", None)
         emits = model.emits
-        if objective._stop is not None:  # a softmax that is taken together with the loss
+        if objective.stop is not None:  # a softmax that is taken together with the loss
             self.on, self.temperature = "logits", float(model.layers[-1].temperature)
         elif emits in ("probs", "log_probs"):
             self.on, self.temperature = emits, 1.0
@@ -34,9 +34,9 @@ class Evaluation:
         objective, running = self.objective, self.running()
         total = weights = 0.0
         for x, y, weight in rows.batches(max(batch_size, _BLOCK), np.arange(len(rows))):
-            outputs = objective.model._forward(x, False, objective._stop)
-            block_weight = objective._over.total_weight(y, weight)
-            total += objective._over(outputs, y, sample_weight=weight) * block_weight
+            outputs = objective.model._infer(x, objective.stop)
+            block_weight = objective.over.total_weight(y, weight)
+            total += objective.over(outputs, y, sample_weight=weight) * block_weight
             weights += block_weight
             self.update(running, outputs, y, weight)
         return {"loss": total / weights if weights else 0.0, **running.results()}

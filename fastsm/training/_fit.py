@@ -50,9 +50,9 @@ def fit(
     model : Sequential
         Trained in place.
     X : array_like
-        Inputs, shape (N, features). Images may stay uint8: they are gathered as ``X / 255``, and take a
-        quarter of the memory of float32. **To use the model afterwards, divide by 255 yourself.** float32
-        and float64 are read as they are, other dtypes are converted once.
+        Inputs, shape (N, features). Images may stay uint8: they are gathered as ``X / 255``, as a model that
+        is called does with uint8 too, and take a quarter of the memory of float32. float32 and float64 are
+        read as they are, other dtypes are converted once.
     y : array_like
         Integer labels, shape (N,), or floating values or probabilities, shape (N, outputs).
     loss : loss, optional

@@ -167,7 +167,7 @@ class Run:
             total += value * batch_weight
             weights += batch_weight
             if recorder is not None:
-                recorder.add(objective._last, y, weight)  # type: ignore[arg-type]
+                recorder.add(objective.last, y, weight)  # type: ignore[arg-type]
             if on_batch_end:
                 self.logs = {"loss": value}
                 self.call("on_batch_end")
