@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import tracemalloc
 from itertools import chain
 from pathlib import Path
@@ -694,7 +695,7 @@ WRONG = [
     ({"clip_norm": "1"}, TypeError, "`clip_norm` must be a number, got '1'"),
     ({"rng": "x"}, TypeError, None),
     ({"num_threads": 0}, ValueError, f"`num_threads` {AT_LEAST_1} 0"),
-    ({"y": np.array([0, 1, 2, 0])}, ValueError, "`targets` must lie in [0, 2), got 2 at position 2"),
+    ({"y": np.array([0, 1, 2, 0])}, ValueError, "`y` must lie in [0, 2), got 2 at position 2"),
 ]
 
 
@@ -844,3 +845,19 @@ def test_fashion_mnist(name):
         validation_data=(X_test, y_test),
     )  # fmt: skip
     assert history["val_accuracy"][-1] > 0.86
+
+
+@pytest.mark.parametrize("name", ["y", "validation_data[1]"])
+def test_a_wrong_label_is_found_before_anything_is_trained(name):
+    """The message has its position in the data, not in a shuffled batch; the model is as it was."""
+    model = nn.MLP([4, 3], rng=0)
+    before = model.params.copy()
+    X, y = np.zeros((50, 4), np.float32), np.arange(50) % 3
+    wrong = y.copy()
+    wrong[37] = 3
+    data = (wrong, (X, y)) if name == "y" else (y, (X, wrong))
+    message = rf"`{re.escape(name)}` must lie in \[0, 3\), got 3 at position 37"
+    with pytest.raises(ValueError, match=message):
+        fastsm.fit(model, X, data[0], validation_data=data[1], batch_size=8, rng=0)
+    np.testing.assert_array_equal(model.params, before)
+    fastsm.fit(model, X, wrong, loss=nn.CrossEntropyLoss(ignore_index=3), epochs=1, rng=0)

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _checks, nn
+from fastsm._isa import kernels
 from fastsm.nn._initializers import generator
 from fastsm.nn._objective import Objective
+from fastsm.nn._structure import output_shapes
 from fastsm.optim import Adam, Optimizer
 from fastsm.training import _checkpoint, _threads
 from fastsm.training._batches import Rows
@@ -22,6 +24,9 @@ from fastsm.training._run import HOOKS, Run
 from fastsm.training.metrics import resolve
 
 __all__ = ["evaluate", "fit"]
+
+# Losses whose integer targets are the numbers of classes.
+_ON_LABELS = (nn.BrierLoss, nn.CrossEntropyLoss, nn.FocalLoss, nn.KLDivLoss, nn.NLLLoss)
 
 
 def fit(
@@ -136,13 +141,18 @@ def fit(
         got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
         raise TypeError(f"`optimizer` must be an optimizer, as optim.Adam(1e-3), got {got}")
     batch_size = min(_checks.num_threads(batch_size, "batch_size"), len(rows))
+    objective = Objective(model, loss)
+    validation = _validation(validation_data, model, rows)
+    _check_labels("y", rows, model, loss)
+    if validation is not None:
+        _check_labels("validation_data[1]", validation, model, loss)
     run = Run(
         model,
-        Objective(model, loss),
+        objective,
         optimizer,
         resolve(metrics),
         rows,
-        _validation(validation_data, model, rows),
+        validation,
         _callbacks(callbacks),
         epochs=_checks.num_threads(epochs, "epochs"),
         batch_size=batch_size,
@@ -236,6 +246,17 @@ def _validation(data: object, model: nn.Sequential, rows: Rows) -> Rows | None:
             f" {result.x.dtype} with {rows.x.dtype}"
         )
     return result
+
+
+def _check_labels(name: str, rows: Rows, model: nn.Sequential, loss: Any) -> None:
+    """Check labels where the number of classes is known: a position in a batch would say nothing."""
+    shape = output_shapes(model.layers)[-1]
+    if rows.y.ndim != 1 or not shape or not isinstance(loss, _ON_LABELS):
+        return
+    labels, ignored = _checks.labels(rows.y, shape[0], getattr(loss, "ignore_index", None))
+    bad, _ = kernels.check_labels(labels, shape[0], ignored, None, None)
+    if bad >= 0:
+        raise ValueError(f"`{name}` must lie in [0, {shape[0]}), got {rows.y[bad]} at position {bad}")
 
 
 def _callbacks(callbacks: object) -> list[Any]:
