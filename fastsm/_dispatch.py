@@ -188,6 +188,8 @@ def cross_entropy(
     how = _checks.reduction(reduction)
     threads = None if num_threads is None else _checks.num_threads(num_threads)
     classes, rows = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
+    if classes >= 1 << 31:  # a label is an int32 in the lanes of float kernels
+        raise ValueError(f"`logits` must have fewer than 2**31 classes, got {classes}")
     dtype = _checks.result_dtype(x)
     work = _checks.compute_dtype(dtype)
 

@@ -287,6 +287,8 @@ def quick_cross_entropy(
         if k < 0:
             return None
         place(vx, k, &task, &task.x, True)
+        if task.classes >= <Py_ssize_t>1 << 31:
+            return None
         rows = task.outer * task.inner
         if is_labels(vt) and without_axis(vx, k, vt):
             task.labels = <const volatile int64_t *>vt.buf
