@@ -198,14 +198,6 @@ TABLE = [
     [(name, *row) for names, *row in TABLE for name in names],
     ids=lambda value: value[:50] if isinstance(value, str) else "",
 )
-def test_too_many_classes():
-    """More classes than the kernels can number are an error before memory is taken for them."""
-    logits = np.broadcast_to(np.float32(0), (1 << 31, 2))
-    message = r"`logits` must have fewer than 2\*\*31 classes, got 2147483648"
-    with pytest.raises(ValueError, match=message):
-        fastsm.cross_entropy(logits, [0, 1], axis=0)
-
-
 def test_message(name, changed, error, message):
     """Each wrong argument of each function gives its message."""
     check(error, message, name, **changed)
@@ -491,3 +483,11 @@ def test_labels_changed_after_the_check(isa, monkeypatch, options, shape, thread
     logits = np.zeros(shape)
     changed = {"logits": logits, "targets": labels, "out": logits, "num_threads": threads}
     check(ValueError, CHANGED, "cross_entropy_with_grad", **changed, **options)
+
+
+def test_too_many_classes():
+    """More classes than the kernels can number are an error before memory is taken for them."""
+    logits = np.broadcast_to(np.float32(0), (1 << 31, 2))
+    message = r"`logits` must have fewer than 2\*\*31 classes, got 2147483648"
+    with pytest.raises(ValueError, match=message):
+        fastsm.cross_entropy(logits, [0, 1], axis=0)
