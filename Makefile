@@ -35,6 +35,7 @@ bench: .venv-bench/.installed  ## measure overheads and memory, and the speed be
 	.venv-bench/bin/python benchmarks/overhead.py
 	.venv-bench/bin/python benchmarks/memory.py
 	.venv-bench/bin/python benchmarks/kernels.py
+	.venv-bench/bin/python benchmarks/training.py
 
 clean:  ## remove all that was built, virtual environments too
 	rm -rf build dist *.egg-info .venv .venv-build .venv-test .venv-lint .venv-bench
