@@ -130,7 +130,11 @@ static inline vd widen_d(const vd *p) { return *p; }
 #define CHOOSE(value, name) _Generic((value), vf: name##_f, vd: name##_d)
 #define CHOOSE_BY_POINTER(pointer, name) _Generic(&(pointer)[0], vf *: name##_f, vd *: name##_d)
 
+#if defined(__GNUC__) || defined(__clang__)
 #define prefetch(p) __builtin_prefetch(p)
+#else
+#define prefetch(p) ((void)(p))
+#endif
 #define splat(like, value) CHOOSE(like, splat)(value)
 #define maximum(a, b) CHOOSE(a, maximum)(a, b)
 #define select_less(a, b, x, y) CHOOSE(x, select_less)(a, b, x, y)
