@@ -152,8 +152,11 @@ cdef void run_transposed(vec *like, Task *task, Py_ssize_t first, Py_ssize_t las
 cdef inline void to_tiles(vec *rows, Py_ssize_t step, vec *tiles, Py_ssize_t n, Py_ssize_t count) noexcept nogil:
     """Copy `count` rows that lie side by side into tiles of n vectors each."""
     cdef Py_ssize_t width = lanes(rows), j, k
+    cdef bint far = n * step * <Py_ssize_t>sizeof(vec) // width > IN_CACHE
     for j in range(n):
         for k in range(count // width):
+            if far:
+                prefetch(at(rows, (j + CLASSES_AHEAD) * step) + k)
             tiles[k * n + j] = at(rows, j * step)[k]
         if count % width:
             tiles[count // width * n + j] = load(at(rows, j * step + count // width * width), count % width)
@@ -162,8 +165,11 @@ cdef inline void to_tiles(vec *rows, Py_ssize_t step, vec *tiles, Py_ssize_t n, 
 cdef inline void from_tiles(vec *tiles, vec *rows, Py_ssize_t step, Py_ssize_t n, Py_ssize_t count) noexcept nogil:
     """The way back."""
     cdef Py_ssize_t width = lanes(rows), j, k
+    cdef bint far = n * step * <Py_ssize_t>sizeof(vec) // width > IN_CACHE
     for j in range(n):
         for k in range(count // width):
+            if far:
+                prefetch(at(rows, (j + CLASSES_AHEAD) * step) + k)
             at(rows, j * step)[k] = tiles[k * n + j]
         if count % width:
             store(at(rows, j * step + count // width * width), count % width, tiles[count // width * n + j])

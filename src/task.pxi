@@ -40,6 +40,12 @@ cdef enum:
 cdef enum:
     AHEAD = 64
 
+# The same where classes lie far apart, in classes: no processor foresees a large stride. Only in arrays of more bytes
+# than a core's own caches hold.
+cdef enum:
+    CLASSES_AHEAD = 8
+    IN_CACHE = 1 << 20
+
 cdef enum Operation:
     SOFTMAX
     LOG_SOFTMAX
