@@ -1,0 +1,51 @@
+"""A folder with the four files of MNIST and of the sets made after it."""
+
+import os
+from collections.abc import Iterator
+
+from fastsm.data._dataset import DataError, Dataset, splits
+from fastsm.data._idx import load_idx
+
+__all__ = ["FILES", "files_in", "read_folder"]
+
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """Yield what the file is called in the wild."""
+    for stem in (name, name.replace("-idx", ".idx")):
+        yield stem
+        yield f"{stem}.gz"
+
+
+def files_in(folder: str) -> list[str]:
+    """Return the paths of the four files; empty if there is none of them.
+
+    Raises DataError where there are some only.
+    """
+    found = [
+        next((path for s in _spellings(name) if os.path.isfile(path := os.path.join(folder, s))), None)
+        for name in FILES
+    ]
+    paths = [path for path in found if path is not None]
+    if paths and len(paths) < len(FILES):
+        missing = ", ".join(name for name, path in zip(FILES, found, strict=True) if path is None)
+        raise DataError(f"{folder!r} lacks {missing} (plain or .gz): put it there too")
+    return paths
+
+
+def read_folder(folder: str, classes: tuple[str, ...] | None = None) -> tuple[Dataset, Dataset]:
+    """Return the parts for training and for testing."""
+    paths = files_in(folder)
+    if not paths:
+        raise DataError(
+            f"{folder!r} must have the four files {', '.join(FILES)} (plain or .gz), got none of them"
+        )
+    images, labels, test_images, test_labels = map(load_idx, paths)
+    train, test = splits(repr(folder), (images, labels), (test_images, test_labels), classes=classes)
+    return train, test

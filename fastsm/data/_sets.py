@@ -1,0 +1,140 @@
+"""`load`: data sets by name or path."""
+
+import os
+
+from fastsm.data._dataset import DataError, Dataset, Splits, split, splits
+from fastsm.data._digits import load_digits
+from fastsm.data._download import cached, pooch_or_none
+from fastsm.data._download import download as fetch
+from fastsm.data._folder import FILES, files_in, read_folder
+from fastsm.data._tables import read_csv, read_npz, stem
+
+__all__ = ["load"]
+
+_DIGITS = tuple("0123456789")
+_CLASSES = {
+    "fashion-mnist": (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+        "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    ),
+    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    "mnist": _DIGITS,
+}  # fmt: skip
+# Where Debian puts the package dataset-fashion-mnist.
+_SYSTEM = "/usr/share/datasets"
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = True,
+    label: str = "label",
+) -> Splits:
+    """Return a data set, by its name or from a file or folder, in a part to train on and one to test on.
+
+    Where there is no part to test on, a fifth of the rows is split off: of each class about a fifth, and
+    always the same rows.
+
+    Parameters
+    ----------
+    name : str or path-like
+        - ``"digits"``: the 1,797 images of `load_digits`, 360 of them to test on;
+        - ``"fashion-mnist"`` [1]_, ``"kmnist"`` [2]_ or ``"mnist"`` [3]_: 60,000 and 10,000 images of bytes;
+        - a folder with four files in the format of MNIST, plain or compressed by gzip:
+          ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
+          ``t10k-labels-idx1-ubyte``;
+        - a file ``.npz`` with arrays ``X`` and ``y``, or ``x_train``, ``y_train``, ``x_test`` and ``y_test``;
+        - a file ``.csv`` or ``.csv.gz`` with a header, a column of labels (numbers or texts), and numbers in
+          the others. At least 100 columns, a square number of them, of whole numbers from 0 to 255 with some
+          above 1 are images of bytes.
+
+        A name goes before a path: write ``"./mnist"`` for a folder ``mnist``.
+    data_dir : path-like, optional
+        Where to look for a named set first: in the folder of that name in it, then in it. Next come the
+        folder that the environment variable ``FASTSM_DATA_DIR`` names, ``/usr/share/datasets`` and the cache
+        of pooch.
+    download : bool, default True
+        Whether to download a named set that is not found, by pooch (``pip install fastsm[data]``) into its
+        cache, checked by SHA-256.
+    label : str, default "label"
+        The column with the labels, of a CSV file; where there is none of the name ``"label"``, the last one.
+
+    Returns
+    -------
+    Splits
+        With `train` and `test`, each a `Dataset`.
+
+    Raises
+    ------
+    DataError
+        If there is no such data set, or something is wrong with it: the message says what to do.
+
+    References
+    ----------
+    .. [1] H. Xiao, K. Rasul and R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
+       Learning Algorithms", 2017, https://arxiv.org/abs/1708.07747.
+    .. [2] T. Clanuwat et al., "Deep Learning for Classical Japanese Literature", 2018,
+       https://arxiv.org/abs/1812.01718.
+    .. [3] Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits", 1998.
+
+    Examples
+    --------
+    >>> from fastsm import data
+    >>> digits = data.load("digits")
+    >>> digits.train
+    Dataset(1437 x 64 float32, 10 classes, images of 8 x 8)
+    >>> digits.test.y[:5].tolist(), digits.test.classes[:3]
+    ([2, 3, 1, 3, 5], ('0', '1', '2'))
+    """
+    text = os.fspath(name)
+    if text == "digits":
+        images, labels = load_digits()
+        return Splits(text, *split(Dataset(images, labels, _DIGITS, (8, 8))), "bundled with fastsm")
+    if text in _CLASSES:
+        folder = _find(text, data_dir, download)
+        return Splits(text, *read_folder(folder, _CLASSES[text]), folder)
+    if os.path.isdir(text):
+        return Splits(os.path.basename(os.path.realpath(text)), *read_folder(text), text)
+    if not os.path.exists(text):
+        raise DataError(
+            f"{text!r} is no data set and no path: give digits, {', '.join(_CLASSES)}, or a file or folder"
+        )
+    if text.lower().endswith(".npz"):
+        parts = splits(repr(text), *read_npz(text))
+    elif text.lower().endswith((".csv", ".csv.gz")):
+        parts = splits(repr(text), read_csv(text, label))
+    else:
+        raise DataError(f"{text!r} must be a folder or end in .npz, .csv or .csv.gz")
+    train, test = parts if len(parts) == 2 else split(parts[0])
+    if not len(test):
+        raise DataError(f"{text!r} must have two rows of a class at least, so that one can be tested on")
+    return Splits(stem(text), train, test, text)
+
+
+def _find(name: str, data_dir: str | os.PathLike[str] | None, allowed: bool) -> str:
+    """Return the folder with the four files of a named set."""
+    for folder in (data_dir, os.environ.get("FASTSM_DATA_DIR")):
+        if folder:
+            if not os.path.isdir(folder):
+                raise DataError(
+                    f"{os.fspath(folder)!r} must be a folder with data sets, as `data_dir` names it"
+                )
+            for place in (os.path.join(folder, name), os.fspath(folder)):
+                if files_in(place):
+                    return place
+    system = os.path.join(_SYSTEM, name)
+    if files_in(system):
+        return system
+    pooch = pooch_or_none()
+    if pooch is not None:
+        cache = cached(pooch, name)
+        if cache is None and allowed:
+            cache = fetch(pooch, name)
+        if cache is not None:
+            return cache
+    advice = "allow the download" if pooch else "`pip install fastsm[data]` to have it downloaded"
+    raise DataError(
+        f"{name} is not on this computer: {advice}, or put {', '.join(FILES)} (plain or .gz) into a folder"
+        " and give it as `data_dir` or in FASTSM_DATA_DIR"
+    )

@@ -1,0 +1,166 @@
+"""IDX files: what they hold is read exactly, and what is wrong with one is said in a sentence."""
+
+import gzip
+import os
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fastsm import data
+
+TYPES = {"u1": 0x08, "i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
+
+
+def idx(array, dtype="u1"):
+    """Return the bytes of an IDX file."""
+    array = np.asarray(array)
+    sizes = struct.pack(f">{array.ndim}I", *array.shape)
+    return bytes([0, 0, TYPES[dtype], array.ndim]) + sizes + array.astype(dtype).tobytes()
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes bytes to a file and returns its path."""
+
+    def write(content, name="file"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("shape", [(5,), (2, 3), (3, 2, 4), (2, 1, 2, 3), (0,), (0, 28, 28)])
+def test_every_type_and_shape_comes_back(write, dtype, compress, shape):
+    """Values, shape and a native dtype."""
+    array = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
+    content = idx(array, dtype)
+    result = data.load_idx(write(gzip.compress(content) if compress else content))
+    assert result.shape == shape
+    assert result.dtype == np.dtype(dtype).newbyteorder("=")
+    assert result.dtype.isnative
+    assert result.flags.c_contiguous
+    assert result.flags.writeable
+    np.testing.assert_array_equal(result, array)
+
+
+def test_extreme_values_and_several_members_of_gzip(write):
+    """The ends of a type; a file of gzip may have more than one part."""
+    array = np.array([-(2**31), 2**31 - 1, -1])
+    content = idx(array, ">i4")
+    parts = gzip.compress(content[:7]) + gzip.compress(content[7:])
+    assert data.load_idx(write(parts)).tolist() == array.tolist()
+
+
+GOOD = idx(np.arange(12).reshape(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "ends within its header"),
+        (GOOD[:3], "ends within its header"),
+        (GOOD[:9], "ends within its header"),
+        (b"\1" + GOOD[1:], "must be an IDX file.*got 01 00 08 02"),
+        (GOOD[:2] + b"\x0a" + GOOD[3:], "must be an IDX file"),
+        (GOOD[:3] + b"\0" + GOOD[4:], "must be an IDX file"),
+        (GOOD[:3] + b"\xff" + GOOD[4:] + bytes(2000), "must be an IDX file"),
+        (GOOD[:-1], "cut off"),
+        (GOOD + b"\0", "promises an array of shape"),
+        (GOOD[:4] + b"\xff" * 8 + GOOD[12:], "more than the limit"),
+        (GOOD[:3] + b"\3\0\0\0\0" + b"\xff" * 8, "more than the limit"),
+        (GOOD[:3] + b"\x40" + b"\xff" * 256, "more than the limit"),
+        (GOOD[:4] + struct.pack(">2I", 1 << 14, 1 << 14), "cut off or not an IDX file"),
+        (gzip.compress(GOOD[:-1]), "cut off"),
+        (gzip.compress(GOOD + b"\0"), "more than the 12 bytes"),
+        (gzip.compress(GOOD)[:-9], "damaged or cut off"),
+        (gzip.compress(GOOD) + b"trailing", "damaged or cut off"),
+        (gzip.compress(GOOD)[:-8] + bytes(8), "damaged or cut off"),
+        (gzip.compress(GOOD)[:10], "damaged or cut off"),
+        (b"\x1f\x8b", "damaged or cut off"),
+        (b"\x1f\x8b\x08\0" + bytes(100), "file"),
+        (gzip.compress(GOOD[:4] + struct.pack(">2I", 1 << 14, 1 << 14)), "got at most"),
+    ],
+)
+def test_hostile_files(write, content, message):
+    """One sentence, which names the file."""
+    path = write(content)
+    with pytest.raises(data.DataError, match=message) as caught:
+        data.load_idx(path)
+    assert repr(os.fspath(path)) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_memory_is_taken_for_what_is_not_there(write):
+    """Neither for a large promise nor for a bomb that follows a small one."""
+    bomb = gzip.compress(GOOD + bytes(50_000_000))
+    liar = gzip.compress(GOOD[:4] + struct.pack(">2I", 1 << 20, 4000) + bytes(10_000_000))
+    for content in (bomb, liar):
+        path = write(content)
+        tracemalloc.start()
+        try:
+            with pytest.raises(data.DataError):
+                data.load_idx(path)
+            assert tracemalloc.get_traced_memory()[1] < 2_000_000
+        finally:
+            tracemalloc.stop()
+
+
+def test_the_limit(write):
+    """It holds for the elements: as many as it says are read."""
+    path = write(GOOD)
+    assert data.load_idx(path, limit=12).shape == (3, 4)
+    with pytest.raises(data.DataError, match="promises 12 bytes, more than the limit of 11"):
+        data.load_idx(path, limit=11)
+
+
+def test_what_is_no_file(tmp_path):
+    """Nothing there, a folder, a pipe: no waiting, one sentence."""
+    with pytest.raises(data.DataError, match="cannot be read: No such file"):
+        data.load_idx(tmp_path / "absent")
+    with pytest.raises(data.DataError, match="must be a regular file"):
+        data.load_idx(tmp_path)
+    with pytest.raises(TypeError):
+        data.load_idx(None)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe(tmp_path):
+    """Reading one might never end."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(data.DataError, match="must be a regular file"):
+        data.load_idx(tmp_path / "pipe")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    edits=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 255)), max_size=4),
+    cut=st.none() | st.integers(0, 60),
+    more=st.binary(max_size=3),
+    compress=st.booleans(),
+    late=st.booleans(),
+)
+def test_changed_files_are_read_or_refused(write, edits, cut, more, compress, late):
+    """Whatever is changed, before or after the compression: an array of the promised shape, or DataError."""
+    content = bytearray(idx(np.arange(24).reshape(2, 3, 4)))
+    if compress and late:
+        content = bytearray(gzip.compress(content, mtime=0))
+    for place, value in edits:
+        content[place % len(content)] = value
+    content = bytes(content[:cut]) + more
+    if compress and not late:
+        content = gzip.compress(content, mtime=0)
+    try:
+        result = data.load_idx(write(content), limit=1 << 16)
+    except data.DataError:
+        return
+    plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    shape = struct.unpack(f">{plain[3]}I", plain[4 : 4 + 4 * plain[3]])
+    assert result.shape == shape
+    assert len(plain) == 4 + 4 * plain[3] + result.nbytes
