@@ -11,8 +11,9 @@ BUILD := .venv-build/bin
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-train: .venv/.installed  ## install the package in .venv and run the demonstration
-	.venv/bin/python -P -m fastsm
+train: .venv/.installed  ## install the package in .venv and train on its handwritten digits
+	.venv/bin/fastsm train
+	@echo "The same on Fashion-MNIST, 26 MB to download: .venv/bin/fastsm train --data fashion-mnist"
 
 # With PYTHONSAFEPATH the processes that tests start do not find the source tree either.
 test: .venv-test/.installed  ## test the built wheel: all tests, then the quick ones without AVX
@@ -45,7 +46,7 @@ clean:  ## remove all that was built, virtual environments too
 
 .venv/.installed: $(SOURCES)
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet .
+	.venv/bin/pip install --quiet ".[train,data]"
 	touch $@
 
 # The wheel with one of its extras: test, lint or bench.

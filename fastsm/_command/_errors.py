@@ -1,0 +1,20 @@
+"""How a command ends: exit codes, and errors that are told in one line."""
+
+__all__ = ["DATA", "DIVERGED", "FAILURE", "INTERRUPTED", "OK", "USAGE", "CommandError", "UsageError"]
+
+OK, FAILURE, USAGE, DATA, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+class CommandError(Exception):
+    """What ends a command with one line on the standard error, and with this exit code."""
+
+    def __init__(self, message: str, code: int = FAILURE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class UsageError(CommandError):
+    """The command was called in a wrong way."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, USAGE)

@@ -1,0 +1,63 @@
+"""Data for models: in what form they get it, and whether it fits."""
+
+import zlib
+from typing import Any
+
+import numpy as np
+
+from fastsm import data
+from fastsm._checks import Array
+from fastsm._command._errors import DATA, CommandError
+
+__all__ = ["as_trained_on", "check_features", "fingerprint", "load_splits", "split_off"]
+
+
+def load_splits(settings: dict[str, Any]) -> Any:
+    """Return training and test data."""
+    try:
+        return data.load(
+            settings["data"],
+            data_dir=settings["data_dir"],
+            download=settings["download"],
+            label=settings["label"],
+        )
+    except (data.DataError, OSError) as error:
+        raise CommandError(str(error), DATA) from error
+
+
+def split_off(labels: Array, part: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return the rows that are left and those that are set aside: the same part of each class."""
+    aside = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        aside[rows[: round(part * len(rows))]] = True
+    return np.flatnonzero(~aside), np.flatnonzero(aside)
+
+
+def fingerprint(x: Array, y: Array) -> int:
+    """Return a number that other data most likely do not have."""
+    return zlib.crc32(y.tobytes(), zlib.crc32(x.data if x.size else b""))
+
+
+def check_features(x: Array, features: int, source: str) -> None:
+    """Check that rows have as many values as the model takes."""
+    if x.shape[1] != features:
+        raise CommandError(
+            f"the rows of {source} have {x.shape[1]} values, and the model takes {features}", DATA
+        )
+
+
+def as_trained_on(x: Array, kind: str | None) -> Array:
+    """Return inputs on the scale that the model was trained on.
+
+    A model that was trained on bytes has seen them divided by 255, as happens to bytes everywhere here:
+    whole numbers from 0 to 255 with at least one above 1 are taken for bytes. A model that was trained on
+    other numbers gets bytes as the numbers that they are.
+    """
+    if kind == "uint8" and x.dtype != np.uint8 and x.size:
+        low, high = x.min(), x.max()
+        if low >= 0 and 1 < high <= 255 and bool((x == np.floor(x)).all()):
+            return x.astype(np.uint8)
+    if kind is not None and kind != "uint8" and x.dtype == np.uint8:
+        return x.astype(np.float32)
+    return x

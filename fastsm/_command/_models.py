@@ -1,0 +1,59 @@
+"""Trained models, as the commands that use one need them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fastsm
+from fastsm import nn
+from fastsm._command import _runs
+from fastsm._command._errors import DATA, CommandError
+
+__all__ = ["Trained", "load_trained"]
+
+
+@dataclass
+class Trained:
+    """A model, its history, and what its folder says about it."""
+
+    path: Path
+    model: nn.Sequential
+    history: fastsm.History
+    features: int
+    classes: list[str]
+    shape: tuple[int, ...] | None
+    dtype: str | None  # of the data that it was trained on
+    settings: dict[str, Any]
+
+
+def load_trained(name: str) -> Trained:
+    """Return a model; one that `fastsm.save` wrote elsewhere has classes that are called 0, 1, ..."""
+    path, description = _runs.find_model(name)
+    history = fastsm.History()
+    try:
+        model = fastsm.load(path, history=history)
+    except ValueError as error:
+        raise CommandError(str(error), DATA) from error
+    matrices = [array.shape for _, array in model.named_parameters() if array.ndim == 2]
+    if not matrices:
+        raise CommandError(f"{path} must hold a network with linear layers, got {model!r}", DATA)
+    features, count = matrices[0][0], matrices[-1][1]
+    about = description.get("data", {})
+    settings = description.get("settings", {})
+    if not isinstance(about, dict) or not isinstance(settings, dict):
+        raise CommandError(f"{path.parent / _runs.CONFIG} must be the description of a run", DATA)
+    classes, shape, dtype = about.get("classes"), about.get("shape"), about.get("dtype")
+    if not (isinstance(classes, list) and len(classes) == count and all(type(c) is str for c in classes)):
+        classes = [str(i) for i in range(count)]
+    fits = isinstance(shape, list) and all(type(n) is int for n in shape) and _product(shape) == features
+    image = tuple(shape) if fits and isinstance(shape, list) else None
+    return Trained(
+        path, model, history, features, classes, image, dtype if isinstance(dtype, str) else None, settings
+    )
+
+
+def _product(numbers: list[int]) -> int:
+    result = 1
+    for number in numbers:
+        result *= number
+    return result

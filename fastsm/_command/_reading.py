@@ -1,0 +1,127 @@
+"""Inputs of ``fastsm predict``, from files of all kinds."""
+
+import csv
+import importlib
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastsm import data
+from fastsm._checks import Array
+from fastsm._command._errors import DATA, CommandError
+from fastsm._command._models import Trained
+from fastsm.data import _tables
+
+__all__ = ["read_rows"]
+
+_NAMES = ("X", "x", "images", "x_test", "X_test")
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
+
+
+def read_rows(name: str, trained: Trained, *, invert: bool) -> Array:
+    """Return the rows in a file, shape (N, features)."""
+    path = Path(name)
+    kind = "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
+    try:
+        if kind in (".npy", ".npz"):
+            x = _numpy(path, kind)
+        elif kind in (".csv", ".csv.gz"):
+            x = _table(path)
+        elif kind in _IMAGES:
+            x = _image(path, trained, invert)
+        else:
+            x = data.load_idx(path)
+    except (
+        ValueError, OSError, EOFError, RuntimeError, KeyError, zlib.error, zipfile.BadZipFile, csv.Error,
+    ) as error:  # fmt: skip
+        reason = str(error) or type(error).__name__
+        message = reason if name in reason else f"{name} cannot be read: {reason}"
+        raise CommandError(message, DATA) from error
+    return _rows(x, trained, name)
+
+
+def _rows(x: Array, trained: Trained, name: str) -> Array:
+    """Return rows of numbers that the model can take."""
+    if x.dtype.kind not in "fiub":
+        raise CommandError(f"{name} must hold numbers, got {x.dtype}", DATA)
+    if x.shape == (trained.features,) or x.shape == trained.shape:
+        x = x[None]  # one row, or one image
+    if x.ndim < 2:
+        raise CommandError(f"{name} must hold rows of {trained.features} values, got shape {x.shape}", DATA)
+    x = x.reshape(len(x), -1) if x.size else x.reshape(0, trained.features)
+    if x.dtype != np.uint8:
+        with np.errstate(over="ignore"):
+            x = x.astype(trained.model.dtype)
+        if not np.isfinite(x).all():
+            raise CommandError(f"{name} must hold finite numbers, got NaN or infinity", DATA)
+    return np.ascontiguousarray(x)
+
+
+def _numpy(path: Path, kind: str) -> Array:
+    if kind == ".npy":
+        # Mapped, so that a header that promises more than the file has is an error before memory is taken.
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    with zipfile.ZipFile(path) as archive:
+        members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+        name = next((n for n in _NAMES if n in members), next(iter(members), ""))
+        if name not in members or (name not in _NAMES and len(members) > 1):
+            raise ValueError(f"it must hold an array X, got {', '.join(members) or 'none'}")
+        return _tables.member(archive, members[name], str(path), path.stat().st_size)
+
+
+def _table(path: Path) -> Array:
+    """Return the numbers of a table; each row is made an array as it is read, which is smaller than text."""
+    values: list[Array] = []
+    left_out, width = None, 0
+    for row in csv.reader(_tables.lines(str(path))):
+        if not row:
+            continue
+        if not width:
+            width = len(row)
+            if not all(map(_is_number, row)):
+                names = [cell.strip().lower() for cell in row]
+                left_out = names.index("label") if "label" in names else None
+                continue
+        number = len(values) + 1
+        if len(row) != width:
+            raise ValueError(f"row {number} must have {width} cells as the first line, got {len(row)}")
+        if left_out is not None:
+            del row[left_out]
+        try:
+            values.append(np.array([float(cell) for cell in row]))
+        except ValueError:
+            raise ValueError(f"row {number} must hold numbers, got {row!r:.80}") from None
+    if not values:
+        raise ValueError("it has no rows")
+    return np.array(values)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _image(path: Path, trained: Trained, invert: bool) -> Array:
+    """Return an image as the model has seen images: bytes, or from 0 to 1."""
+    if trained.shape is None or len(trained.shape) != 2:
+        raise ValueError("the model was not trained on images in grey")
+    try:
+        images: Any = importlib.import_module("PIL.Image")
+    except ImportError:
+        raise CommandError("reading images needs Pillow: pip install fastsm[images]") from None
+    height, width = trained.shape
+    try:
+        with images.open(path) as opened:
+            grey = opened.convert("L").resize((width, height), images.Resampling.BOX)
+            pixels = np.asarray(grey, np.uint8)
+    except images.DecompressionBombError as error:
+        raise ValueError(str(error)) from None
+    if invert:
+        pixels = 255 - pixels
+    return pixels if trained.dtype == "uint8" else pixels / np.float32(255)

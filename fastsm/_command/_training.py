@@ -1,0 +1,178 @@
+"""A training from settings to a folder of results."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastsm
+from fastsm import callbacks, nn
+from fastsm._checks import Array
+from fastsm._command import _network, _pictures, _report, _runs
+from fastsm._command._errors import DATA, DIVERGED, INTERRUPTED, OK, CommandError, UsageError
+from fastsm._command._inputs import fingerprint, load_splits, split_off
+from fastsm._command._output import Output, bold
+from fastsm.training import Run
+
+__all__ = ["Training"]
+
+
+class _Lines:
+    """Tells each epoch as a line of JSON."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Tell."""
+        if self._output.json:
+            self._output.result("", event="epoch", epoch=run.epoch, epochs=run.epochs, **run.logs)
+
+
+class Training:
+    """A run: new, or taken up again in its folder."""
+
+    def __init__(
+        self, settings: dict[str, Any], output: Output, folder: Path | None, description: dict[str, Any]
+    ) -> None:
+        self.settings, self.output = settings, output
+        self.folder, self.description = folder, description
+
+    def run(self) -> int:
+        """Train, test, and write everything; return the exit code."""
+        started = time.perf_counter()
+        splits = load_splits(self.settings)
+        history, model, folder = self._train(splits)
+        if history.stopped == "interrupted":
+            raise CommandError(f"interrupted: go on with fastsm train --resume {folder}", INTERRUPTED)
+        fastsm.save(folder / _runs.MODEL, model, history=history)
+        self._finish(folder, splits, model, history, time.perf_counter() - started)
+        return OK
+
+    def _train(self, splits: Any) -> tuple[fastsm.History, nn.Sequential, Path]:
+        settings, train, classes = self.settings, splits.train, len(splits.train.classes)
+        rest, aside = self._parts(splits)
+        x, y = (train.X[rest], train.y[rest]) if len(aside) else (train.X, train.y)
+        loss = _network.make_loss(settings, y, classes)
+        try:
+            model = _network.make_model(settings, x.shape[1], classes)
+            steps = settings["epochs"] * -(-len(x) // settings["batch_size"])
+            optimizer = _network.make_optimizer(settings, steps)
+        except (ValueError, OverflowError) as error:
+            raise UsageError(f"the settings make no network: {error}") from error
+        validation = None
+        if len(aside):
+            validation = (train.X[aside], _network.targets(settings, train.y[aside], classes))
+        folder, checkpoint = self._begin(splits)
+        sizes = "-".join(map(str, [x.shape[1], *settings["hidden"], classes]))
+        self.output.progress(f"training {sizes} on {len(x)} rows of {splits.name} ({splits.source})")
+        if self.output.json:
+            self.output.result("", event="start", out=str(folder), rows=len(x), settings=settings)
+        try:
+            history = fastsm.fit(
+                model,
+                x,
+                _network.targets(settings, y, classes),
+                loss=loss,
+                optimizer=optimizer,
+                epochs=settings["epochs"],
+                batch_size=settings["batch_size"],
+                validation_data=validation,
+                callbacks=self._callbacks(folder),
+                clip_norm=settings["clip_norm"] or None,
+                rng=np.random.default_rng([settings["seed"], 1]),
+                num_threads=settings["threads"] or None,
+                resume_from=checkpoint,
+            )
+        except fastsm.TrainingDiverged as error:
+            what = str(error).partition(": ")[0]
+            advice = "try a smaller --lr, --schedule warmup-cosine or --clip-norm 1"
+            raise CommandError(f"{what}: {advice}, or inputs that are about 1", DIVERGED) from error
+        except ValueError as error:
+            if checkpoint is None:
+                raise
+            raise CommandError(f"{folder} cannot be resumed: {error}", DATA) from error
+        return history, model, folder
+
+    def _parts(self, splits: Any) -> tuple[Array, Array]:
+        """Return the rows to train on, and those to watch the training by."""
+        settings, train = self.settings, splits.train
+        if len(train.classes) < 2 or not len(train.y) or not len(splits.test.y):
+            raise CommandError(f"{splits.source} must have two classes or more, and rows of them", DATA)
+        rest, aside = split_off(train.y, settings["val_split"], np.random.default_rng([settings["seed"], 2]))
+        if not len(rest):
+            raise UsageError(f"--val-split {settings['val_split']} leaves no row to train on")
+        if not len(aside) and settings["early_stop"]:
+            raise UsageError("--early-stop needs validation data: --val-split 0.1")
+        return rest, aside
+
+    def _callbacks(self, folder: Path) -> list[Any]:
+        result: list[Any] = [_Lines(self.output), callbacks.JSONLogger(folder / _runs.METRICS)]
+        if not self.output.quiet:
+            result.append(callbacks.ProgressBar())
+        if self.settings["early_stop"]:
+            result.append(callbacks.EarlyStopping(patience=self.settings["early_stop"]))
+        return [*result, callbacks.Checkpoint(folder / _runs.CHECKPOINT)]
+
+    def _begin(self, splits: Any) -> tuple[Path, Path | None]:
+        """Return the folder, with the description of the run in it, and the checkpoint to go on from."""
+        description = {
+            "settings": {key: value for key, value in self.settings.items() if key not in ("json", "quiet")},
+            "data": {
+                "name": splits.name,
+                "classes": list(splits.train.classes),
+                "features": splits.train.X.shape[1],
+                "shape": None if splits.train.shape is None else list(splits.train.shape),
+                "dtype": splits.train.X.dtype.name,
+                "fingerprint": fingerprint(splits.train.X, splits.train.y),
+            },
+        }
+        folder = self.folder
+        if folder is None:
+            folder = _runs.new_folder(self.settings["out"], self.settings["data"])
+        elif self.description.get("data") != description["data"]:
+            raise CommandError(f"{splits.source} has other data than {folder} was trained on", DATA)
+        description["settings"]["out"] = str(folder)
+        # Without a checkpoint the run was stopped in its first epoch, and begins again.
+        checkpoint = folder / _runs.CHECKPOINT
+        resumes = self.folder is not None and checkpoint.is_file()
+        if resumes:
+            self._check_epochs(checkpoint)
+        _runs.write_json(folder / _runs.CONFIG, description)
+        return folder, checkpoint if resumes else None
+
+    def _check_epochs(self, checkpoint: Path) -> None:
+        history = fastsm.History()
+        try:
+            fastsm.load(checkpoint, history=history)
+        except ValueError as error:
+            raise CommandError(f"{checkpoint} cannot be resumed: {error}", DATA) from error
+        if history.epochs > self.settings["epochs"]:
+            raise UsageError(
+                f"--epochs must be at least {history.epochs}, which are done, got {self.settings['epochs']}"
+            )
+
+    def _finish(self, folder: Path, splits: Any, model: Any, history: fastsm.History, seconds: float) -> None:
+        test, output = splits.test, self.output
+        probs = _report.predict_probs(model, test.X)
+        figures = _report.report(probs, test.y, list(splits.train.classes))
+        _runs.write_json(folder / _runs.RESULTS, {"epochs": history.epochs, "seconds": seconds, **figures})
+        if self.settings["plots"]:
+            try:
+                _pictures.draw(folder, history, figures, probs, test.X, test.y, test.shape)
+            except ImportError:
+                output.note("no pictures: they need matplotlib (pip install fastsm[train])")
+        accuracy = bold(f"{figures['accuracy']:.2%}")
+        count = f"{history.epochs} epoch{'s' * (history.epochs != 1)}"
+        early = ", stopped early" if history.stopped == "early stop" else ""
+        output.result(
+            f"test accuracy {accuracy} on {len(test.y)} rows, after {count}{early}\nresults in {folder}",
+            event="end",
+            test_accuracy=figures["accuracy"],
+            test_ece=figures["ece"],
+            epochs=history.epochs,
+            stopped=history.stopped,
+            seconds=seconds,
+            out=str(folder),
+        )

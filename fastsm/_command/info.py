@@ -1,0 +1,102 @@
+"""``fastsm info``."""
+
+import argparse
+import importlib.util
+from typing import Any
+
+from fastsm._command._errors import OK
+from fastsm._command._options import add_options, given_flags, resolve
+from fastsm._command._output import Output
+from fastsm._command._train_options import OUTPUT
+
+__all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
+
+DESCRIPTION = """\
+Describe a trained model: its layers, what it was trained on and how, and how well it did. Without MODEL:
+describe this installation, for a bug report.
+"""
+
+EPILOG = """\
+examples:
+  fastsm info                            versions, instruction set, threads, optional packages
+  fastsm info fastsm-runs/digits-1       a run
+"""
+
+_OPTIONAL = {
+    "matplotlib": "pictures of runs",
+    "PIL": "images as inputs of fastsm predict",
+    "pooch": "downloads of data sets",
+    "threadpoolctl": "the number of threads of matrix products",
+    "tqdm": "a progress bar",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="the folder of a run, or a model file")
+    add_options(parser, OUTPUT)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Describe."""
+    output = Output(resolve(OUTPUT, given_flags(arguments, OUTPUT)))
+    if arguments.model is None:
+        _installation(output)
+    else:
+        _model(arguments.model, output)
+    return OK
+
+
+def _installation(output: Output) -> None:
+    from fastsm._info import versions
+
+    values = versions()
+    found = {name: importlib.util.find_spec(name) is not None for name in _OPTIONAL}
+    lines = [f"{name:<27} {value}" for name, value in values.items()]
+    lines += [
+        f"{name:<27} {'there' if there else 'missing'} ({_OPTIONAL[name]})" for name, there in found.items()
+    ]
+    output.result("\n".join(lines), **values, optional=found)
+
+
+def _model(name: str, output: Output) -> None:
+    import io
+
+    from fastsm._command import _runs
+    from fastsm._command._models import load_trained
+
+    trained = load_trained(name)
+    results_file = trained.path.parent / _runs.RESULTS
+    results = _runs.read_json(results_file) if results_file.is_file() else {}
+    accuracy = results.get("accuracy")
+    values: dict[str, Any] = {
+        "model": str(trained.path),
+        "layers": [repr(layer) for layer in trained.model.layers],
+        "parameters": int(trained.model.params.size),
+        "dtype": trained.model.dtype.name,
+        "features": trained.features,
+        "classes": trained.classes,
+        "shape": trained.shape,
+        "epochs": trained.history.epochs,
+        "test_accuracy": accuracy if isinstance(accuracy, float) else None,
+        "settings": trained.settings,
+    }
+    summary = io.StringIO()
+    trained.model.summary(file=summary)
+    lines = [f"{trained.path}", "", summary.getvalue().rstrip(), ""]
+    lines.append(f"classes        {', '.join(trained.classes[:20])}{', ...' * (len(trained.classes) > 20)}")
+    if trained.settings:
+        lines += [f"{key:<14} {_shown(value)}" for key, value in trained.settings.items()]
+    lines.append(f"epochs done    {trained.history.epochs}")
+    for column in ("loss", "val_loss", "val_accuracy"):
+        if trained.history.get(column):
+            lines.append(f"{column:<14} {trained.history[column][-1]:.4f} after the last epoch")
+    if values["test_accuracy"] is not None:
+        lines.append(f"test accuracy  {values['test_accuracy']:.2%}")
+    output.result("\n".join(lines), **values)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "none"
+    return "-" if value is None else str(value)

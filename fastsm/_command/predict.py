@@ -1,0 +1,67 @@
+"""``fastsm predict``."""
+
+import argparse
+
+from fastsm._command._errors import OK
+from fastsm._command._options import Option, add_options, flag, given_flags, resolve, whole
+from fastsm._command._output import Output
+from fastsm._command._train_options import OUTPUT
+
+__all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
+
+DESCRIPTION = """\
+Let a trained model classify inputs: one line for each, with the answer and its probability.
+"""
+
+EPILOG = """\
+inputs:
+  .npy, .npz     rows of numbers or images; of a .npz the array X, x, images or x_test, or the only one
+  IDX            as the image files of MNIST, plain or .gz
+  .csv, .csv.gz  a row of numbers a line; a header is found, and a column "label" left out
+  .png and other images    in grey, scaled to the size of the training images; needs Pillow
+Bytes are divided by 255, as in training, if the model was trained on bytes or the input is an image.
+
+examples:
+  fastsm predict fastsm-runs/digits-1 seven.png --invert        black ink on white paper
+  fastsm predict fastsm-runs/digits-1 rows.csv --top 3          the three most probable classes
+  fastsm predict fastsm-runs/digits-1 rows.npy --json           one JSON object a row
+"""
+
+_OPTIONS = [
+    Option("top", whole(1), 1, "how many classes to tell, the most probable first", "N"),
+    Option("invert", flag, False, "exchange black and white in images"),
+    *OUTPUT,
+]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("model", metavar="MODEL", help="the folder of a run, or a file of fastsm.save")
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="a file with inputs")
+    add_options(parser, _OPTIONS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Predict."""
+    settings = resolve(_OPTIONS, given_flags(arguments, _OPTIONS))
+    output = Output(settings)
+
+    from fastsm._command._inputs import as_trained_on, check_features
+    from fastsm._command._models import load_trained
+    from fastsm._command._reading import read_rows
+    from fastsm._command._report import predict_probs
+
+    trained = load_trained(arguments.model)
+    top = min(settings["top"], len(trained.classes))
+    for name in arguments.inputs:
+        x = read_rows(name, trained, invert=settings["invert"])
+        check_features(x, trained.features, name)
+        probs = predict_probs(trained.model, as_trained_on(x, trained.dtype))
+        best = (-probs).argsort(axis=1, kind="stable")[:, :top]
+        for row, (order, of_row) in enumerate(zip(best.tolist(), probs, strict=True)):
+            answers = [
+                {"class": trained.classes[i], "index": i, "probability": float(of_row[i])} for i in order
+            ]
+            told = "\t".join(f"{answer['class']}\t{answer['probability']:.4f}" for answer in answers)
+            output.result(f"{name}\t{row}\t{told}", input=name, row=row, **answers[0], top=answers)
+    return OK
