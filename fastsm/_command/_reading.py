@@ -69,14 +69,14 @@ def _numpy(path: Path, kind: str) -> Array:
         name = next((n for n in _NAMES if n in members), next(iter(members), ""))
         if name not in members or (name not in _NAMES and len(members) > 1):
             raise ValueError(f"it must hold an array X, got {', '.join(members) or 'none'}")
-        return _tables.member(archive, members[name], str(path), path.stat().st_size)
+        return _tables.read_member(archive, members[name], str(path), path.stat().st_size)
 
 
 def _table(path: Path) -> Array:
     """Return the numbers of a table; each row is made an array as it is read, which is smaller than text."""
     values: list[Array] = []
     left_out, width = None, 0
-    for row in csv.reader(_tables.lines(str(path))):
+    for row in csv.reader(_tables.text_lines(str(path))):
         if not row:
             continue
         if not width:

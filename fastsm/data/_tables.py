@@ -35,7 +35,7 @@ def read_csv(path: str, label: str) -> tuple[Array, Array]:
     numbers from 0 to 255 and some above 1), else float64.
     """
     try:
-        reader = csv.reader(lines(path), strict=True)
+        reader = csv.reader(text_lines(path), strict=True)
         header = next((row for row in reader if row), [])
         column = _label_column(path, header, label)
         X, labels = _cells(path, reader, header, column)
@@ -51,7 +51,7 @@ def read_csv(path: str, label: str) -> tuple[Array, Array]:
     return X.astype(np.float64, copy=False), labels
 
 
-def lines(path: str) -> Iterator[str]:
+def text_lines(path: str) -> Iterator[str]:
     """Yield the lines of a file, plain or compressed by gzip, of bounded length and in bounded number."""
     regular_size(path)
     with open(path, "rb") as file:
@@ -172,7 +172,7 @@ def read_npz(path: str) -> list[tuple[Array, Array]]:
             members = {e.filename.removesuffix(".npy").lower(): e for e in archive.infolist()}
             for names in _NAMES:
                 if all(name in members for name in names):
-                    arrays = [member(archive, members[name], path, size) for name in names]
+                    arrays = [read_member(archive, members[name], path, size) for name in names]
                     return list(zip(arrays[::2], arrays[1::2], strict=True))
     except DataError:
         raise
@@ -187,7 +187,7 @@ def read_npz(path: str) -> list[tuple[Array, Array]]:
     raise DataError(f"{path!r} must hold X and y, or x_train, y_train, x_test and y_test, got {held}")
 
 
-def member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str, size: int) -> Array:
+def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str, size: int) -> Array:
     """Return an array; its size is checked before memory is taken for it."""
     where = f"{entry.filename} in {path!r}"
     if entry.file_size > min(LIMIT, EXPANSION * size) and not entry.file_size <= size:
