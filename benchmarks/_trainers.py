@@ -43,6 +43,8 @@ class Products:
 class FastSM:
     """`fastsm.fit`, images in uint8."""
 
+    fit_threads: int | None = None
+
     def __init__(self, network: Network, data: Data, threads: int) -> None:
         import fastsm
         from fastsm import nn, optim
@@ -62,6 +64,7 @@ class FastSM:
         self.fastsm.fit(
             self.model, self.data.raw, self.data.labels, loss=self.loss, optimizer=self.optimizer, epochs=1,
             batch_size=self.batch, metrics=(), shuffle=not in_order, rng=0,
+            num_threads=self.fit_threads,
         )  # fmt: skip
 
     def weights(self) -> Weights:

@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("--rounds", type=int, default=5, help="epochs of each candidate (default: 5)")
     parser.add_argument("--threads", type=int, default=1, help="threads for every library (default: 1)")
+    parser.add_argument("--fit-threads", type=int, help="num_threads of fastsm.fit (default: as it decides)")
     parser.add_argument("--rows", type=int, help="only so many rows of the data")
     parser.add_argument("--networks", help="numbers of the networks, such as 0,2 (default: all)")
     parser.add_argument("--candidates", help="such as fastsm,numpy (default: all)")
@@ -45,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
     import _networks
     import _trainers
 
+    _trainers.FastSM.fit_threads = options.fit_threads
     chosen = range(len(_networks.NETWORKS))
     if options.networks:
         chosen = [int(number) for number in options.networks.split(",")]

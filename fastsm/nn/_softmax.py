@@ -1,5 +1,6 @@
 """Softmax and its logarithm as layers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ class _Normalized(Layer):
     """What the two have in common: a temperature, and a derivative that is written in the output."""
 
     keeps_output = True
+    _function: Callable[..., Any]
+    _vjp: Callable[..., Any]
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
@@ -23,6 +26,23 @@ class _Normalized(Layer):
     def config(self) -> dict[str, Any]:
         """Return the arguments that make such a layer, in the types of JSON."""
         return {"temperature": self.temperature}
+
+    def _forward(self, x: Array, training: bool, reuse: bool) -> Array:
+        y = x if reuse else self._output.like(x)
+        self._saved = self._function(x, temperature=self.temperature, out=y)
+        return y
+
+    def _infer(self, x: Array, reuse: bool) -> Array:
+        y = x if reuse else np.empty_like(x)
+        self._function(x, temperature=self.temperature, out=y)
+        return y
+
+    def _backward(self, dy: Array, input_grad: bool, reuse: bool) -> Array | None:
+        if not input_grad:
+            return None
+        dx = dy if reuse else self._input_gradient.like(dy)
+        self._vjp(self._saved, dy, temperature=self.temperature, out=dx)
+        return dx
 
 
 class Softmax(_Normalized):
@@ -67,24 +87,9 @@ class Softmax(_Normalized):
     """
 
     emits = "probs"
-
-    def _forward(self, x: Array, training: bool, reuse: bool) -> Array:
-        y = x if reuse else self._output.like(x)
-        self._saved = functional.softmax(x, temperature=self.temperature, out=y)
-        return y
-
-    def _infer(self, x: Array, reuse: bool) -> Array:
-        y = x if reuse else np.empty_like(x)
-        functional.softmax(x, temperature=self.temperature, out=y)
-        return y
-
-    def _backward(self, dy: Array, input_grad: bool, reuse: bool) -> Array | None:
-        # dy_i/dx_j = y_i ([i = j] - y_j) / T is symmetric: dL/dx_j = y_j (dL/dy_j - sum_i y_i dL/dy_i) / T
-        if not input_grad:
-            return None
-        dx = dy if reuse else self._input_gradient.like(dy)
-        functional.softmax_vjp(self._saved, dy, temperature=self.temperature, out=dx)
-        return dx
+    # dy_i/dx_j = y_i ([i = j] - y_j) / T is symmetric: dL/dx_j = y_j (dL/dy_j - sum_i y_i dL/dy_i) / T
+    _function = staticmethod(functional.softmax)
+    _vjp = staticmethod(functional.softmax_vjp)
 
 
 class LogSoftmax(_Normalized):
@@ -120,21 +125,6 @@ class LogSoftmax(_Normalized):
     """
 
     emits = "log_probs"
-
-    def _forward(self, x: Array, training: bool, reuse: bool) -> Array:
-        y = x if reuse else self._output.like(x)
-        self._saved = functional.log_softmax(x, temperature=self.temperature, out=y)
-        return y
-
-    def _infer(self, x: Array, reuse: bool) -> Array:
-        y = x if reuse else np.empty_like(x)
-        functional.log_softmax(x, temperature=self.temperature, out=y)
-        return y
-
-    def _backward(self, dy: Array, input_grad: bool, reuse: bool) -> Array | None:
-        # dy_i/dx_j = ([i = j] - exp(y_j)) / T, so dL/dx_j = (dL/dy_j - exp(y_j) sum_i dL/dy_i) / T
-        if not input_grad:
-            return None
-        dx = dy if reuse else self._input_gradient.like(dy)
-        functional.log_softmax_vjp(self._saved, dy, temperature=self.temperature, out=dx)
-        return dx
+    # dy_i/dx_j = ([i = j] - exp(y_j)) / T, so dL/dx_j = (dL/dy_j - exp(y_j) sum_i dL/dy_i) / T
+    _function = staticmethod(functional.log_softmax)
+    _vjp = staticmethod(functional.log_softmax_vjp)
