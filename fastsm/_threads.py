@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from concurrent.futures.thread import ThreadPoolExecutor
 
 from fastsm import _checks
+from fastsm._isa import kernels
 
 __all__ = ["get_num_threads", "run", "serial_limit", "set_num_threads"]
 
@@ -50,7 +51,24 @@ def _initial() -> int:
         raise ImportError(message) from None
 
 
+def _start_helper() -> bool:
+    """Start a thread of the team that the kernels of training share their work among; False at exit."""
+    with _lock:
+        if kernels.team_size() >= _num_threads:
+            return True
+        ready = threading.Event()
+        helper = threading.Thread(
+            target=kernels.help_team, args=(ready.set,), name="fastsm-helper", daemon=True
+        )
+        try:
+            helper.start()
+        except RuntimeError:
+            return False
+        return ready.wait(1.0)
+
+
 _num_threads = _initial()
+kernels.set_team(_num_threads, _start_helper)
 # What the short paths of the kernels may take on without asking for threads.
 _limit = UNLIMITED if _num_threads == 1 else PARALLEL_ELEMENTS
 
@@ -82,6 +100,7 @@ def set_num_threads(n: int) -> None:
     """
     global _num_threads, _limit
     _num_threads = _checks.num_threads(n, "n")
+    kernels.set_team(_num_threads, _start_helper)
     _limit = UNLIMITED if _num_threads == 1 else PARALLEL_ELEMENTS
 
 
@@ -158,6 +177,7 @@ def _after_fork_in_child() -> None:
     global _lock, _pool
     _lock = threading.Lock()
     _pool = None
+    kernels.forget_team()
 
 
 if hasattr(os, "register_at_fork"):

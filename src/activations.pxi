@@ -189,11 +189,31 @@ def activate_vjp(int kind, saved, dy, out, double slope):
     perform_activation(kind, saved, True, dy, out, slope)
 
 
+cdef struct Activate:
+    int kind
+    char *x
+    char *dy                # NULL: the activation, not its VJP
+    char *out
+    double slope
+    bint is_float
+
+
+cdef void activate_part(void *work, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Activate *a = <Activate *>work
+    cdef Py_ssize_t size = sizeof(float) if a.is_float else sizeof(double), n = last - first
+    cdef char *x = a.x + first * size
+    cdef char *dy = NULL if a.dy == NULL else a.dy + first * size
+    cdef char *out = a.out + first * size
+    if a.is_float:
+        activate_any(a.kind, <vf *>x, <vf *>dy, <vf *>out, n, a.slope)
+    else:
+        activate_any(a.kind, <vd *>x, <vd *>dy, <vd *>out, n, a.slope)
+
+
 cdef int perform_activation(int kind, object x, bint is_vjp, object dy, object out, double slope) except -1:
     cdef Views views
+    cdef Activate a
     cdef Py_buffer *v
-    cdef void *g = NULL
-    cdef void *result
     cdef Py_ssize_t n
     cdef PyThreadState *state
     if not 0 <= kind < ACTIVATIONS:
@@ -202,30 +222,42 @@ cdef int perform_activation(int kind, object x, bint is_vjp, object dy, object o
     try:
         v = plain(&views, x, False)
         n = v.len // v.itemsize
+        a.kind, a.slope, a.is_float = kind, slope, v.format[0] == c"f"
+        a.x, a.dy = <char *>v.buf, NULL
         if is_vjp:
-            g = partner(&views, dy, False, n, "dy")
-        result = partner(&views, out, True, n, "out")
-        state = let_go(n)
-        if v.format[0] == c"f":
-            if g == NULL:
-                activate_any(kind, <vf *>v.buf, <vf *>NULL, <vf *>result, n, slope)
-            else:
-                activate_any(kind, <vf *>v.buf, <vf *>g, <vf *>result, n, slope)
-        elif g == NULL:
-            activate_any(kind, <vd *>v.buf, <vd *>NULL, <vd *>result, n, slope)
-        else:
-            activate_any(kind, <vd *>v.buf, <vd *>g, <vd *>result, n, slope)
+            a.dy = <char *>partner(&views, dy, False, n, "dy")
+        a.out = <char *>partner(&views, out, True, n, "out")
+        state = begin(n, n, ELEMENTS_SHARE)
+        share(activate_part, &a, n, CACHE_LINE, ELEMENTS_SHARE)
         take_back(state)
         return 0
     finally:
         release(&views)
 
 
+cdef struct Drop:
+    char *x
+    char *out
+    double probability
+    uint64_t seed
+    uint64_t first
+    bint is_float
+
+
+cdef void drop_part(void *work, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Drop *d = <Drop *>work
+    cdef uint64_t number = d.first + <uint64_t>first
+    if d.is_float:
+        drop(<float *>d.x + first, <float *>d.out + first, last - first, d.probability, d.seed, number)
+    else:
+        drop(<double *>d.x + first, <double *>d.out + first, last - first, d.probability, d.seed, number)
+
+
 def dropout(x, out, double probability, uint64_t seed, uint64_t first):
     """out = x keep / (1 - probability), with `keep` a function of the seed and of the number of the element."""
     cdef Views views
+    cdef Drop d
     cdef Py_buffer *v
-    cdef void *result
     cdef Py_ssize_t n
     cdef PyThreadState *state
     if not 0.0 <= probability < 1.0:
@@ -234,12 +266,10 @@ def dropout(x, out, double probability, uint64_t seed, uint64_t first):
     try:
         v = plain(&views, x, False)
         n = v.len // v.itemsize
-        result = partner(&views, out, True, n, "out")
-        state = let_go(n)
-        if v.format[0] == c"f":
-            drop(<float *>v.buf, <float *>result, n, probability, seed, first)
-        else:
-            drop(<double *>v.buf, <double *>result, n, probability, seed, first)
+        d.x, d.probability, d.seed, d.first, d.is_float = <char *>v.buf, probability, seed, first, v.format[0] == c"f"
+        d.out = <char *>partner(&views, out, True, n, "out")
+        state = begin(n, n, ELEMENTS_SHARE)
+        share(drop_part, &d, n, CACHE_LINE, ELEMENTS_SHARE)
         take_back(state)
     finally:
         release(&views)

@@ -75,12 +75,37 @@ cdef Py_ssize_t gather_rows(
     return -1
 
 
-cdef inline Py_ssize_t gather_any(
-    raw *x, Py_ssize_t rows, const volatile int64_t *indices, Py_buffer *out, double scale,
-) noexcept nogil:
-    if out.format[0] == c"f":
-        return gather_rows(x, rows, indices, <float *>out.buf, out.shape[0], out.shape[1], scale)
-    return gather_rows(x, rows, indices, <double *>out.buf, out.shape[0], out.shape[1], scale)
+cdef struct Gather:
+    char *x
+    char format             # of x: B, f or d
+    Py_ssize_t rows
+    const volatile int64_t *indices
+    char *out
+    Py_ssize_t columns
+    double scale
+    bint is_float           # out
+    uint64_t bad            # whether an index was out of range when it was used
+
+
+cdef inline Py_ssize_t gather_from(Gather *g, raw *x, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
+    cdef float *to_float = <float *>g.out + first * g.columns
+    cdef double *to_double = <double *>g.out + first * g.columns
+    if g.is_float:
+        return gather_rows(x, g.rows, g.indices + first, to_float, count, g.columns, g.scale)
+    return gather_rows(x, g.rows, g.indices + first, to_double, count, g.columns, g.scale)
+
+
+cdef void gather_part(void *work, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Gather *g = <Gather *>work
+    cdef Py_ssize_t bad
+    if g.format == c"B":
+        bad = gather_from(g, <uint8_t *>g.x, first, last - first)
+    elif g.format == c"f":
+        bad = gather_from(g, <float *>g.x, first, last - first)
+    else:
+        bad = gather_from(g, <double *>g.x, first, last - first)
+    if bad >= 0:
+        atomic_set(&g.bad, 1)
 
 
 def sum_of_squares(x):
@@ -108,12 +133,12 @@ def sum_of_squares(x):
 def gather(x, indices, out, double scale):
     """out[i] = x[indices[i]] * scale, for rows of uint8, float32 or float64 and int64 indices."""
     cdef Views views
+    cdef Gather g
     cdef Py_buffer *from_x
     cdef Py_buffer *chosen
     cdef Py_buffer *to
-    cdef const volatile int64_t *index
     cdef int64_t value
-    cdef Py_ssize_t rows, i, bad
+    cdef Py_ssize_t count, least, i
     cdef PyThreadState *state
     views.count = 0
     try:
@@ -128,23 +153,21 @@ def gather(x, indices, out, double scale):
             raise TypeError("the kernel takes indices in an int64 array of one axis")
         if from_x.ndim != 2 or from_x.shape[1] != to.shape[1]:
             raise ValueError(f"`x` must have 2 axes and {to.shape[1]} columns, as `out` has")
-        if to.shape[0] != chosen.shape[0]:
-            raise ValueError(f"`out` must have {chosen.shape[0]} rows, got {to.shape[0]}")
-        rows = from_x.shape[0]
-        index = <const volatile int64_t *>chosen.buf
-        for i in range(chosen.shape[0]):
-            value = index[i]
-            if not 0 <= value < rows:
-                raise IndexError(f"`indices` must be from 0 to {rows - 1}, got {value} at {i}")
-        state = let_go(to.shape[0] * to.shape[1])
-        if from_x.format[0] == c"B":
-            bad = gather_any(<uint8_t *>from_x.buf, rows, index, to, scale)
-        elif from_x.format[0] == c"f":
-            bad = gather_any(<float *>from_x.buf, rows, index, to, scale)
-        else:
-            bad = gather_any(<double *>from_x.buf, rows, index, to, scale)
+        count = chosen.shape[0]
+        if to.shape[0] != count:
+            raise ValueError(f"`out` must have {count} rows, got {to.shape[0]}")
+        g.x, g.format, g.rows, g.columns = <char *>from_x.buf, from_x.format[0], from_x.shape[0], from_x.shape[1]
+        g.indices = <const volatile int64_t *>chosen.buf
+        g.out, g.is_float, g.scale, g.bad = <char *>to.buf, to.format[0] == c"f", scale, 0
+        for i in range(count):
+            value = g.indices[i]
+            if not 0 <= value < g.rows:
+                raise IndexError(f"`indices` must be from 0 to {g.rows - 1}, got {value} at {i}")
+        least = ELEMENTS_SHARE // (g.columns + 1) + 1
+        state = begin(count * g.columns, count, least)
+        share(gather_part, &g, count, 1, least)
         take_back(state)
-        if bad >= 0:
+        if g.bad:
             raise ValueError("`indices` must not change during the call, got one out of range meanwhile")
     finally:
         release(&views)

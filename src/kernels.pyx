@@ -11,8 +11,10 @@ From the bottom up:
                             short rows and for axes other than the last, whose lanes are rows
     drive.pxi               chooses the family, brings rows into lanes, calls kernels
     arrays.pxi              the functions that Python calls, and arrays as the kernels see them
-    layers.pxi, activations.pxi, optimizers.pxi, batches.pxi
-                            the rest of a training step, kernels and functions: plain arrays, one pass each
+    team.pxi                threads that share the work of a kernel
+    layers.pxi, activations.pxi, optimizers.pxi, batches.pxi, dense.pxi
+                            the rest of a training step, kernels and functions: plain arrays, one pass each, and the
+                            matrix products
     kernels.pyx             this file puts them together
 
 Kernels check, allocate, raise and thread nothing. The functions of arrays.pxi accept NumPy arrays that the kernels
@@ -28,9 +30,11 @@ include "cross_entropy.pxi"
 include "drive.pxi"
 include "arrays.pxi"
 include "layers.pxi"
+include "team.pxi"
 include "activations.pxi"
 include "optimizers.pxi"
 include "batches.pxi"
+include "dense.pxi"
 
 cdef extern from "cpu.h":
     int cpu_has_avx2()

@@ -114,31 +114,108 @@ cdef void adam_all(
 
 # ---- the functions that Python calls ----
 
-def sgd(
-    params, grads, velocity, double learning_rate, double momentum, bint nesterov, double weight_decay, double scale,
-):
-    """A step of stochastic gradient descent; without velocity there is no momentum."""
+# A step of any of them on flat arrays of `count` elements; each reads what it needs.
+cdef struct Step:
+    bint is_float
+    char *params
+    char *grads
+    char *first             # velocity of SGD, mean square of RMSprop, mean of Adam
+    char *second            # velocity of RMSprop, mean square of Adam
+    double learning_rate
+    double momentum
+    bint nesterov
+    double decay            # of RMSprop's mean
+    double beta1
+    double beta2
+    double epsilon
+    double weight_decay
+    bint decoupled
+    double number           # of the step, from 1
+    double scale
+
+
+cdef inline vec *part_of(char *array, vec *like, Py_ssize_t first) noexcept nogil:
+    return NULL if array == NULL else at(<vec *>array, first)
+
+
+cdef inline void sgd_from(Step *s, vec *like, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    sgd_all(
+        part_of(s.params, like, first), part_of(s.grads, like, first), part_of(s.first, like, first), n,
+        s.learning_rate, s.momentum, s.nesterov, s.weight_decay, s.scale,
+    )
+
+
+cdef inline void rmsprop_from(Step *s, vec *like, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    rmsprop_all(
+        part_of(s.params, like, first), part_of(s.grads, like, first), part_of(s.first, like, first),
+        part_of(s.second, like, first), n, s.learning_rate, s.decay, s.momentum, s.epsilon, s.weight_decay, s.scale,
+    )
+
+
+cdef inline void adam_from(Step *s, vec *like, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    adam_all(
+        part_of(s.params, like, first), part_of(s.grads, like, first), part_of(s.first, like, first),
+        part_of(s.second, like, first), n, s.learning_rate, s.beta1, s.beta2, s.epsilon, s.weight_decay, s.decoupled,
+        s.number, s.scale,
+    )
+
+
+cdef void sgd_part(void *work, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    if (<Step *>work).is_float:
+        sgd_from(<Step *>work, <vf *>NULL, first, last - first)
+    else:
+        sgd_from(<Step *>work, <vd *>NULL, first, last - first)
+
+
+cdef void rmsprop_part(void *work, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    if (<Step *>work).is_float:
+        rmsprop_from(<Step *>work, <vf *>NULL, first, last - first)
+    else:
+        rmsprop_from(<Step *>work, <vd *>NULL, first, last - first)
+
+
+cdef void adam_part(void *work, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    if (<Step *>work).is_float:
+        adam_from(<Step *>work, <vf *>NULL, first, last - first)
+    else:
+        adam_from(<Step *>work, <vd *>NULL, first, last - first)
+
+
+cdef int step_with(
+    Part part, Step *s, object params, object grads, object first, object second, int needed,
+) except -1:
+    """Do the step `s`, its numbers set, on these arrays; of the last two the first `needed` must not be None."""
     cdef Views views
     cdef Py_buffer *p
-    cdef void *g
-    cdef void *v = NULL
     cdef Py_ssize_t n
     cdef PyThreadState *state
     views.count = 0
     try:
         p = plain(&views, params, True)
         n = p.len // p.itemsize
-        g = partner(&views, grads, False, n, "grads")
-        if velocity is not None:
-            v = partner(&views, velocity, True, n, "velocity")
-        state = let_go(n)
-        if p.format[0] == c"f":
-            sgd_all(<vf *>p.buf, <vf *>g, <vf *>v, n, learning_rate, momentum, nesterov, weight_decay, scale)
-        else:
-            sgd_all(<vd *>p.buf, <vd *>g, <vd *>v, n, learning_rate, momentum, nesterov, weight_decay, scale)
+        s.is_float, s.params = p.format[0] == c"f", <char *>p.buf
+        s.grads = <char *>partner(&views, grads, False, n, "grads")
+        s.first = s.second = NULL
+        if first is not None or needed > 0:
+            s.first = <char *>partner(&views, first, True, n, "state")
+        if second is not None or needed > 1:
+            s.second = <char *>partner(&views, second, True, n, "state")
+        state = begin(n, n, ELEMENTS_SHARE)
+        share(part, s, n, CACHE_LINE, ELEMENTS_SHARE)
         take_back(state)
+        return 0
     finally:
         release(&views)
+
+
+def sgd(
+    params, grads, velocity, double learning_rate, double momentum, bint nesterov, double weight_decay, double scale,
+):
+    """A step of stochastic gradient descent; without velocity there is no momentum."""
+    cdef Step s
+    s.learning_rate, s.momentum, s.nesterov, s.weight_decay = learning_rate, momentum, nesterov, weight_decay
+    s.scale = scale
+    step_with(sgd_part, &s, params, grads, velocity, None, 0)
 
 
 def rmsprop(
@@ -146,35 +223,10 @@ def rmsprop(
     double weight_decay, double scale,
 ):
     """A step of RMSprop; without velocity there is no momentum."""
-    cdef Views views
-    cdef Py_buffer *p
-    cdef void *g
-    cdef void *s
-    cdef void *v = NULL
-    cdef Py_ssize_t n
-    cdef PyThreadState *state
-    views.count = 0
-    try:
-        p = plain(&views, params, True)
-        n = p.len // p.itemsize
-        g = partner(&views, grads, False, n, "grads")
-        s = partner(&views, square, True, n, "square")
-        if velocity is not None:
-            v = partner(&views, velocity, True, n, "velocity")
-        state = let_go(n)
-        if p.format[0] == c"f":
-            rmsprop_all(
-                <vf *>p.buf, <vf *>g, <vf *>s, <vf *>v, n, learning_rate, decay, momentum, epsilon, weight_decay,
-                scale,
-            )
-        else:
-            rmsprop_all(
-                <vd *>p.buf, <vd *>g, <vd *>s, <vd *>v, n, learning_rate, decay, momentum, epsilon, weight_decay,
-                scale,
-            )
-        take_back(state)
-    finally:
-        release(&views)
+    cdef Step s
+    s.learning_rate, s.decay, s.momentum, s.epsilon = learning_rate, decay, momentum, epsilon
+    s.weight_decay, s.scale = weight_decay, scale
+    step_with(rmsprop_part, &s, params, grads, square, velocity, 1)
 
 
 def adam(
@@ -182,31 +234,7 @@ def adam(
     bint decoupled, double step, double scale,
 ):
     """A step of Adam, or of AdamW if the weight decay is decoupled; the first is step 1."""
-    cdef Views views
-    cdef Py_buffer *p
-    cdef void *g
-    cdef void *m
-    cdef void *s
-    cdef Py_ssize_t n
-    cdef PyThreadState *state
-    views.count = 0
-    try:
-        p = plain(&views, params, True)
-        n = p.len // p.itemsize
-        g = partner(&views, grads, False, n, "grads")
-        m = partner(&views, mean, True, n, "mean")
-        s = partner(&views, square, True, n, "square")
-        state = let_go(n)
-        if p.format[0] == c"f":
-            adam_all(
-                <vf *>p.buf, <vf *>g, <vf *>m, <vf *>s, n, learning_rate, beta1, beta2, epsilon, weight_decay,
-                decoupled, step, scale,
-            )
-        else:
-            adam_all(
-                <vd *>p.buf, <vd *>g, <vd *>m, <vd *>s, n, learning_rate, beta1, beta2, epsilon, weight_decay,
-                decoupled, step, scale,
-            )
-        take_back(state)
-    finally:
-        release(&views)
+    cdef Step s
+    s.learning_rate, s.beta1, s.beta2, s.epsilon = learning_rate, beta1, beta2, epsilon
+    s.weight_decay, s.decoupled, s.number, s.scale = weight_decay, decoupled, step, scale
+    step_with(adam_part, &s, params, grads, mean, square, 2)

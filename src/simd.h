@@ -37,6 +37,14 @@
 #define VECTOR_BYTES 16
 #endif
 
+/* Vectors side by side in a tile of a matrix product: 6 rows of them, one factor of each column and one of the row
+   are to fit the registers. */
+#if VECTOR_BYTES == 64 || defined(__aarch64__)
+#define TILE_VECTORS 4
+#else
+#define TILE_VECTORS 2
+#endif
+
 /* Coefficients from fit_polynomials.py, which states the forms. EXP_* are doubled. */
 /* relative error 1.0e-8 */
 #define EXP_F {1.0, 0.33333155512809753, 0.08333311229944229, 0.01672634668648243, 0.0027852351777255535}
@@ -166,6 +174,7 @@ static inline vd widen_d(const vd *p) { return *p; }
 #define select_label(labels, label, a, b) CHOOSE(a, select_label)(labels, label, a, b)
 #define set_label(labels, lane, label) CHOOSE_BY_POINTER(labels, set_label)(labels, lane, label)
 #define element(pointer, index) CHOOSE_BY_POINTER(pointer, element)(pointer, index)
+#define spread(pointer, index) CHOOSE_BY_POINTER(pointer, spread)(pointer, index)
 #define set_element(pointer, index, value) CHOOSE_BY_POINTER(pointer, set_element)(pointer, index, value)
 #define columns(from, to, n, back) CHOOSE_BY_POINTER(from, columns)(from, to, n, back)
 #define transpose(from, from_step, to, to_step) \

@@ -41,6 +41,7 @@ cdef extern from "simd.h" nogil:
     double select_label(double labels, Py_ssize_t label, double a, double b)
     void set_label(void *labels, Py_ssize_t lane, Py_ssize_t label)
     double element(void *p, Py_ssize_t index)
+    double spread(void *p, Py_ssize_t index)
     void set_element(void *p, Py_ssize_t index, double value)
     void columns(void *from_, void *to, Py_ssize_t n, bint back)
     void transpose(void *from_, Py_ssize_t from_step, void *to, Py_ssize_t to_step)

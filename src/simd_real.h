@@ -276,6 +276,9 @@ static inline void NAME(set_label)(VEC *labels, ptrdiff_t lane, ptrdiff_t label)
 }
 
 /* The element `index` elements after p, which need not lie inside *p. */
+/* That element in all lanes: one instruction, where a number that has been a double takes two. */
+static inline VEC NAME(spread)(const VEC *p, ptrdiff_t index) { return ((const REAL *)p)[index] - (VEC){0}; }
+
 static inline double NAME(element)(const VEC *p, ptrdiff_t index) { return ((const REAL *)p)[index]; }
 static inline void NAME(set_element)(VEC *p, ptrdiff_t index, double value) { ((REAL *)p)[index] = (REAL)value; }
 

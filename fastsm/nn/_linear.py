@@ -8,6 +8,7 @@ from fastsm._checks import Array
 from fastsm._isa import kernels
 from fastsm.nn._initializers import Initializer, generator, initial, initializer
 from fastsm.nn._layer import ParameterLayer, feature_count, wrong_shape
+from fastsm.nn._products import affine, input_gradient, weight_gradient
 
 __all__ = ["Linear"]
 
@@ -119,13 +120,13 @@ class Linear(ParameterLayer):
         # dL/dw_ij = sum_r dL/dy_rj x_ri; dL/db_j = sum_r dL/dy_rj; dL/dx_ri = sum_j dL/dy_rj w_ij
         x = self._saved
         grads = self.grads
-        np.matmul(x.T, dy, out=grads["weight"])
+        weight_gradient(x, dy, grads["weight"])
         if self.bias:
             kernels.column_sums(dy, grads["bias"])
         if not input_grad:
             return None
         dx = self._input_gradient.like(x)
-        return np.matmul(dy, self.params["weight"].T, out=dx)
+        return input_gradient(dy, self.params["weight"], dx)
 
     def _check(self, x: Array) -> None:
         if x.ndim != 2 or x.shape[1] != self.n_in:
@@ -133,7 +134,4 @@ class Linear(ParameterLayer):
 
     def _product(self, x: Array, out: Array) -> Array:
         params = self.params
-        np.matmul(x, params["weight"], out=out)
-        if self.bias:
-            kernels.add_bias(out, params["bias"])
-        return out
+        return affine(x, params["weight"], params["bias"] if self.bias else None, out)
