@@ -7,9 +7,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SOURCES := setup.py pyproject.toml README.md LICENSE $(shell find fastsm src -type f -not -name '*.pyc' -not -name '*.so')
 OTHERS := MANIFEST.in $(wildcard *.md) $(shell find tests benchmarks -type f -not -name '*.pyc' -not -name '*.so')
 BUILD := .venv-build/bin
+# What `make bench` measures with.
+THREADS ?= 1,2
 
 help:  ## list the targets
-	@sed -nE 's/^([a-z]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
 
 train: .venv/.installed  ## install the package in .venv and train on its handwritten digits
 	.venv/bin/fastsm train
@@ -17,7 +19,7 @@ train: .venv/.installed  ## install the package in .venv and train on its handwr
 
 # With PYTHONSAFEPATH the processes that tests start do not find the source tree either.
 test: .venv-test/.installed  ## test the built wheel: all tests, then the quick ones without AVX
-	PYTHONSAFEPATH=1 .venv-test/bin/pytest tests --pyargs fastsm --doctest-modules
+	PYTHONSAFEPATH=1 .venv-test/bin/pytest tests --pyargs fastsm --doctest-modules --doctest-ignore-import-errors
 	PYTHONSAFEPATH=1 FASTSM_ISA=baseline .venv-test/bin/pytest tests -m "not slow and not memory"
 
 wheel: dist/.sdist dist/.wheel  ## build the sdist, and from it the wheel, in dist/, and check them
@@ -32,17 +34,23 @@ lint: .venv-lint/.installed  ## check style, types and stubs
 	.venv-lint/bin/mypy
 	.venv-lint/bin/python -P -m mypy.stubtest fastsm._isa.baseline.kernels
 
-bench: .venv-bench/.installed  ## measure overheads and memory, and the speed beside that of other libraries
-	.venv-bench/bin/python benchmarks/overhead.py
-	.venv-bench/bin/python benchmarks/memory.py
-	.venv-bench/bin/python benchmarks/kernels.py
-	.venv-bench/bin/python benchmarks/training.py
+bench: .venv-bench/.installed  ## measure beside other libraries (hours), and write the page of benchmarks
+	mkdir -p benchmarks/results
+	.venv-bench/bin/fastsm bench all --threads $(THREADS) \
+		--json "benchmarks/results/$$(.venv-bench/bin/python benchmarks/page.py --slug).json"
+	.venv-bench/bin/python benchmarks/page.py
+
+page: .venv-test/.installed  ## write docs/benchmarks.md and its pictures from benchmarks/results
+	.venv-test/bin/python benchmarks/page.py
+
+instructions: .venv-test/.installed  ## count the kernels' instructions under valgrind: no more than are stored
+	.venv-test/bin/python benchmarks/instructions.py
 
 clean:  ## remove all that was built, virtual environments too
 	rm -rf build dist *.egg-info .venv .venv-build .venv-test .venv-lint .venv-bench
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
-.PHONY: help train test wheel lint bench clean
+.PHONY: help train test wheel lint bench page instructions clean
 
 .venv/.installed: $(SOURCES)
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv

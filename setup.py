@@ -19,6 +19,9 @@ CLANG_CL = shutil.which("clang-cl") if WINDOWS else None
 
 # Never -ffast-math (it would flush subnormals to zero in the whole process), nor -march=native.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"]
+# In the kernels `inline` is meant: they are written for any number of rows, classes or vectors but called
+# with constants. Left to itself GCC inlines the less the larger the module is.
+INLINE = "-DCYTHON_INLINE=__inline__ __attribute__((always_inline))"
 ISA_FLAGS = {"baseline": []}
 # What is built for Intel and ARM at once (universal2 on macOS) has the baseline only, as flags go to both;
 # so has what MSVC builds, where they change nothing.
@@ -34,11 +37,11 @@ def variant(isa: str) -> Extension:
     """Return the extension module of one instruction set."""
     flags = FLAGS + ISA_FLAGS[isa]
     if CLANG_CL:
-        compile_args, link_args = [f"/clang:{flag}" for flag in flags], []
+        compile_args, link_args = [f"/clang:{flag}" for flag in (*flags, INLINE)], []
     elif WINDOWS:
         compile_args, link_args = ["/O2", "/std:c11"], []
     else:
-        compile_args = [*flags, "-fvisibility=hidden"]
+        compile_args = [*flags, INLINE, "-fvisibility=hidden"]
         link_args = ["-Wl,-x" if sys.platform == "darwin" else "-Wl,-s"]  # without symbols
     return Extension(
         f"fastsm._isa.{isa}.kernels",

@@ -37,6 +37,7 @@ _COMMANDS = {
     "predict": "let a trained model classify your inputs",
     "info": "describe a trained model, or this installation",
     "demo": "show in seconds what the library does",
+    "bench": "measure the speed on this machine, beside other libraries",
 }
 
 

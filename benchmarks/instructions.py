@@ -1,0 +1,213 @@
+"""Count the instructions of a few kernels, and compare with the counts that are stored.
+
+    python benchmarks/instructions.py [--update] [--tolerance 3]
+
+A clock says little on a busy machine; valgrind's callgrind counts the same instructions on every run. Only
+those inside the compiled kernels are counted, from the parsing of arguments to the last row, so that neither
+the version of Python nor that of NumPy matters. The compiler does: where another one, or another major
+version, built the kernels, the difference is shown and is no failure. Nor are fewer instructions: --update
+stores them. Callgrind does not know AVX-512, so the variants counted are AVX2 and the baseline.
+
+The exit status is 1 if a kernel takes more instructions than are stored, beyond the tolerance. Without
+valgrind nothing is counted, and a line says so.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+STORED = Path(__file__).with_suffix(".json")
+VARIANTS = ("avx2", "baseline")
+CALLS = 20
+# Callgrind begins a new file of counts whenever this function of the C library is entered: between two of
+# these lies what is to be counted. Nothing else here asks for its parent.
+MARK = os.getppid
+MARK_NAME = "getppid"
+# What the compilers leave in what they build. Clang's builds name GCC as well, for the start-up files.
+COMPILERS = {"Clang": rb"clang version (\d+[\d.]*)", "GCC": rb"GCC: \([^)]*\) (\d+[\d.]*)"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    parser.add_argument("--update", action="store_true", help="store the counts found")
+    parser.add_argument("--tolerance", type=float, default=3.0, help="percent more than stored (default: 3)")
+    parser.add_argument("--calls", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.calls:
+        run_kernels()
+        return 0
+    if shutil.which("valgrind") is None:
+        print("valgrind is not there: no instructions counted")
+        return 0
+    from fastsm import _isa
+
+    stored = json.loads(STORED.read_text()) if STORED.exists() else {}
+    within = True
+    for variant in VARIANTS:
+        if variant not in _isa.available:
+            print(f"{variant}: not on this machine")
+            continue
+        name = f"{platform.machine().lower()} {variant}"
+        found = {"compiler": compiler(variant), "calls": count(variant)}
+        if options.update:
+            stored[name] = found
+        within &= report(name, found, stored.get(name), options.tolerance)
+    if options.update:
+        STORED.write_text(json.dumps(stored, indent=1, sort_keys=True) + "\n")
+    return 0 if within else 1
+
+
+def kernels() -> dict[str, Callable[[], object]]:
+    """Return what is counted: a call of each kernel that matters most, on data that fits in a cache."""
+    import numpy as np
+
+    import fastsm
+    from fastsm._isa import kernels as compiled
+
+    rng = np.random.default_rng(0)
+
+    def placed(array: Any) -> Any:
+        """Return a copy that begins at a multiple of 64 bytes: how loops begin depends on that."""
+        raw = np.empty(array.nbytes + 64, np.uint8)
+        start = -raw.ctypes.data % 64
+        copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+        copy[...] = array
+        return copy
+
+    def normal(*shape: int, dtype: Any = np.float32) -> Any:
+        return placed(rng.standard_normal(shape, dtype))
+
+    row, short, long, double = normal(1, 10), normal(64, 10), normal(64, 1000), normal(64, 100, dtype=float)
+    across = normal(1000, 64)
+    z, bias, sums, params, grads = normal(128, 128), normal(128), normal(64), normal(10_000), normal(10_000)
+    mean, square = placed(0 * params), placed(0 * params)
+    images, order = placed(rng.integers(0, 256, (128, 784), np.uint8)), placed(rng.permutation(128))
+    scaled, labels = normal(128, 784), placed(rng.integers(0, 10, 64))
+    short_y, long_y = placed(fastsm.softmax(short)), placed(fastsm.softmax(long))
+
+    def into(function: Callable[..., object], *inputs: Any, **keywords: Any) -> Callable[[], object]:
+        out = placed(inputs[0])
+        return lambda: function(*inputs, out=out, **keywords)
+
+    return {
+        "softmax, 1x10 float32": into(fastsm.softmax, row),
+        "softmax, 64x10 float32": into(fastsm.softmax, short),
+        "softmax, 64x1000 float32": into(fastsm.softmax, long),
+        "softmax, 1000x64 float32, axis 0": into(fastsm.softmax, across, axis=0),
+        "log_softmax, 64x100 float64": into(fastsm.log_softmax, double),
+        "logsumexp, 64x1000 float32": lambda: fastsm.logsumexp(long, out=sums),
+        "softmax_vjp, 64x10 float32": into(fastsm.softmax_vjp, short_y, normal(64, 10)),
+        "softmax_vjp, 64x1000 float32": into(fastsm.softmax_vjp, long_y, normal(64, 1000)),
+        "cross_entropy_with_grad, 64x10 float32": into(fastsm.cross_entropy_with_grad, short, labels),
+        "cross_entropy_with_grad, 64x1000 float32": into(fastsm.cross_entropy_with_grad, long, labels),
+        "add_bias, 128x128 float32": lambda: compiled.add_bias(z, bias),
+        "column_sums, 128x128 float32": lambda: compiled.column_sums(z, bias),
+        "gather, 128x784 uint8": lambda: compiled.gather(images, order, scaled, 1 / 255),
+        "adam, 10000 float32": lambda: compiled.adam(
+            params, grads, mean, square, 1e-3, 0.9, 0.999, 1e-8, 0.0, False, 1.0, 1.0
+        ),
+    }
+
+
+def run_kernels() -> None:
+    """Call each kernel between two marks, in a process that callgrind watches."""
+    for call in kernels().values():
+        call()  # what happens only once is not counted
+        MARK()
+        for _ in range(CALLS):
+            call()
+        MARK()
+
+
+def count(variant: str) -> dict[str, int]:
+    """Return the instructions of one call of each kernel."""
+    names = list(kernels())
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["valgrind", "--tool=callgrind", f"--dump-before={MARK_NAME}"]
+        command += ["--compress-strings=no", "--compress-pos=no", f"--callgrind-out-file={folder}/counts"]
+        command += [sys.executable, __file__, "--calls"]
+        environment = {"FASTSM_ISA": variant, "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        done = subprocess.run(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            sys.exit(f"{variant}: the process under valgrind failed:\n{done.stderr}")
+        # counts.1, counts.2...: every other one of the last is what lies between the two marks of a kernel.
+        files = sorted(Path(folder).glob("counts.*"), key=lambda file: int(file.suffix[1:]))
+        between = files[-2 * len(names) :][1::2]
+        counts = {name: inside_kernels(file.read_text()) for name, file in zip(names, between, strict=True)}
+    if not all(counts.values()):
+        sys.exit(f"{variant}: callgrind counted nothing in the kernels: {counts}")
+    return {name: round(total / CALLS) for name, total in counts.items()}
+
+
+def inside_kernels(profile: str) -> int:
+    """Sum the instructions that a profile of callgrind has for code of the compiled kernels.
+
+    Lines of figures are a line number and a count, under the last object that `ob=` named. The one that
+    follows `calls=` is what a called function took, which stands under its own name as well.
+    """
+    total, inside, is_of_callee = 0, False, False
+    for line in profile.splitlines():
+        if line.startswith("ob="):
+            inside = "/kernels." in line
+        elif line.startswith("calls="):
+            is_of_callee = True
+        elif re.match(r"\d+ \d+$", line):
+            total += int(line.split()[1]) if inside and not is_of_callee else 0
+            is_of_callee = False
+    return total
+
+
+def compiler(variant: str) -> str:
+    """Return the compiler that built a variant and its version, as far as the file tells."""
+    content = Path(str(import_module(f"fastsm._isa.{variant}.kernels").__file__)).read_bytes()
+    for name, pattern in COMPILERS.items():
+        if found := re.search(pattern, content):
+            return f"{name} {found[1].decode()}"
+    return "unknown"
+
+
+def report(name: str, found: dict[str, Any], stored: dict[str, Any] | None, tolerance: float) -> bool:
+    """Print the counts beside those stored; return whether all is well."""
+    print(f"{name}, {found['compiler']}: instructions of one call inside the kernels")
+    if stored is None:
+        stored = {"compiler": "none", "calls": {}}
+        print("  nothing is stored for this machine")
+    binding = found["compiler"] != "unknown" and _major(found["compiler"]) == _major(stored["compiler"])
+    if stored["calls"] and not binding:
+        print(f"  the stored counts are of {stored['compiler']}: differences are no failure")
+    within = True
+    for kernel, instructions in found["calls"].items():
+        line = f"  {kernel:<44}{instructions:>10,}"
+        before = stored["calls"].get(kernel)
+        if before is None:
+            line += "   not stored"
+            within &= not binding
+        else:
+            percent = 100 * (instructions / before - 1)
+            line += f"{percent:>+8.1f} %"
+            if percent > tolerance:
+                line += "   MORE" if binding else "   more"
+                within &= not binding
+            elif percent < -tolerance:
+                line += "   fewer: --update stores them"
+        print(line)
+    return within
+
+
+def _major(compiler: str) -> str:
+    return compiler.partition(".")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

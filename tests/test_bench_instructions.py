@@ -1,0 +1,105 @@
+"""The count of instructions, without valgrind: how its profiles are read, and what is held against what."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+PROFILE = """\
+# callgrind format
+positions: line
+events: Ir
+summary: 5000
+
+ob=/lib/libpython3.so
+fl=ceval.c
+fn=_PyEval_EvalFrameDefault
+10 700
+cob=/site-packages/fastsm/_isa/avx2/kernels.abi3.so
+cfn=0x1000
+calls=20 0
+11 4000
+
+ob=/site-packages/fastsm/_isa/avx2/kernels.abi3.so
+fl=???
+fn=0x1000
+0 2800
+cob=/lib/libc.so.6
+cfn=free
+calls=20 3350
+0 300
+0 200
+
+fn=0x2000
+0 500
+
+ob=/lib/libc.so.6
+fn=free
+3350 300
+totals: 5000
+"""
+FOUND = {"compiler": "GCC 12.2.0", "calls": {"softmax": 1000}}
+
+
+@pytest.fixture
+def instructions(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    yield importlib.import_module("instructions")
+    sys.modules.pop("instructions", None)
+
+
+def test_only_what_is_inside_the_kernels_counts(instructions):
+    assert instructions.inside_kernels(PROFILE) == 2800 + 200 + 500
+    assert instructions.inside_kernels(PROFILE.replace("kernels.abi3", "others")) == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "compiler", "well", "word"),
+    [
+        (1000, "GCC 12.2.0", True, "+0.0 %"),
+        (980, "GCC 12.3.1", True, "+2.0 %"),
+        (950, "GCC 12.2.0", False, "MORE"),
+        (950, "GCC 14.2.0", True, "more"),
+        (950, "Clang 12.0.1", True, "more"),
+        (1100, "GCC 12.2.0", True, "fewer: --update stores them"),
+        (None, "GCC 12.2.0", False, "not stored"),
+        (None, "Clang 19.1.7", True, "not stored"),
+    ],
+)
+def test_more_than_is_stored_is_a_failure(instructions, capsys, before, compiler, well, word):
+    stored = {"compiler": compiler, "calls": {"other": 1} if before is None else {"softmax": before}}
+    assert instructions.report("x86_64 avx2", FOUND, stored, 3.0) is well
+    assert word in capsys.readouterr().out
+
+
+def test_nothing_stored_for_the_machine_is_no_failure(instructions, capsys):
+    assert instructions.report("aarch64 baseline", FOUND, None, 3.0)
+    assert "nothing is stored" in capsys.readouterr().out
+
+
+def test_without_valgrind_a_line_says_so(instructions, capsys, monkeypatch):
+    monkeypatch.setattr(instructions.shutil, "which", lambda name: None)
+    assert instructions.main([]) == 0
+    assert capsys.readouterr().out == "valgrind is not there: no instructions counted\n"
+
+
+def test_all_kernels_run(instructions):
+    kernels = instructions.kernels()
+    assert len(kernels) >= 10
+    for call in kernels.values():
+        call()
+
+
+def test_the_stored_counts_are_of_these_kernels(instructions):
+    stored = instructions.json.loads(instructions.STORED.read_text())
+    for variant in stored.values():
+        assert variant["calls"].keys() == instructions.kernels().keys()
+        assert variant["compiler"].startswith(("GCC ", "Clang "))
+
+
+def test_the_compiler_is_known(instructions):
+    # From the file of the kernels; "unknown" where a compiler leaves no trace, or the file was stripped.
+    assert instructions.compiler("baseline").partition(" ")[0] in ("GCC", "Clang", "unknown")
