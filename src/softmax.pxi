@@ -33,12 +33,8 @@ cdef inline vec shifted(vec x, vec m, vec scale, vec lowest) noexcept nogil:
 cdef inline vec row_max(vec *x, Py_ssize_t n) noexcept nogil:
     """Maximum of n >= lanes elements, ignoring NaN, in every lane."""
     cdef Py_ssize_t width = lanes(x), full = n // width, i = 0
-    cdef vec m0 = at(x, n - width)[0]
-    cdef vec m1, m2, m3
-    m0 = maximum(m0, splat(m0, -INFINITY))
-    m1 = m0
-    m2 = m0
-    m3 = m0
+    cdef vec m0 = splat(x[0], -INFINITY)
+    cdef vec m1 = m0, m2 = m0, m3 = m0
     while i + 4 <= full:
         m0 = maximum(x[i], m0)
         m1 = maximum(x[i + 1], m1)
@@ -48,6 +44,8 @@ cdef inline vec row_max(vec *x, Py_ssize_t n) noexcept nogil:
     while i < full:
         m0 = maximum(x[i], m0)
         i += 1
+    # Not before the others: the first pass over a row fetches it from memory, best from one end to the other.
+    m0 = maximum(at(x, n - width)[0], m0)
     return lanes_max(maximum(maximum(m0, m1), maximum(m2, m3)))
 
 
@@ -95,14 +93,14 @@ cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcep
     """Sum of exp((x - m) scale) but for one maximum, in every lane; the exponentials go to y unless NULL."""
     cdef Py_ssize_t width = lanes(x), full = n // width, i = 0
     cdef vec last = at(x, n - width)[0], lowest = lowest_difference(m, scale)
-    cdef vec total = splat(m, 0.0), lost = total, tops = total, tops_lost = total, s, t, d, e
+    cdef vec total = splat(m, 0.0), lost = total, tops = total, s, t, d, e
     while i < full:
         if i + CHUNK <= full:                   # most often: a constant, so that the loop is unrolled
             s = chunk_rest(&x[i], NULL if y == NULL else &y[i], CHUNK, m, scale, lowest, &t)
         else:
             s = chunk_rest(&x[i], NULL if y == NULL else &y[i], full - i, m, scale, lowest, &t)
-        accumulate(&total, &lost, s)
-        accumulate(&tops, &tops_lost, t)
+        accumulate_finite(&total, &lost, s)
+        tops = tops + t
         i += CHUNK
     if n > full * width:
         d = shifted(last, m, scale, lowest)
@@ -111,9 +109,9 @@ cdef inline vec row_rest(vec *x, vec *y, Py_ssize_t n, vec m, vec scale) noexcep
             at(y, n - width)[0] = e
         t = keep_last(is_top(d), n - full * width, 0.0)
         e = keep_last(e, n - full * width, 0.0)
-        accumulate(&total, &lost, e - t)
-        accumulate(&tops, &tops_lost, t)
-    return lanes_sum(total + lost) + (lanes_sum(tops + tops_lost) - 1)
+        accumulate_finite(&total, &lost, e - t)
+        tops = tops + t
+    return lanes_sum(total + lost) + (lanes_sum(tops) - 1)
 
 
 cdef inline void row_multiply(vec *y, Py_ssize_t n, vec factor) noexcept nogil:

@@ -107,3 +107,11 @@ cdef inline void accumulate(vec *total, vec *lost, vec part) noexcept nogil:
     cdef vec error = corrected - (new - total[0])
     lost[0] = select_equal(error, error, error, splat(error, 0.0))
     total[0] = new
+
+
+cdef inline void accumulate_finite(vec *total, vec *lost, vec part) noexcept nogil:
+    """The same where no sum can become infinite."""
+    cdef vec corrected = part + lost[0]
+    cdef vec new = total[0] + corrected
+    lost[0] = corrected - (new - total[0])
+    total[0] = new

@@ -8,10 +8,7 @@
 cdef inline vec row_dot(vec *a, vec *b, Py_ssize_t n) noexcept nogil:
     """<a, b>, or the sum of b where a is NULL, in every lane."""
     cdef Py_ssize_t width = lanes(b), full = n // width, i = 0, stop
-    cdef vec total = splat(b[0], 0.0), last = at(b, n - width)[0]
-    cdef vec lost = total, s0, s1, s2, s3
-    if a != NULL:
-        last = last * at(a, n - width)[0]
+    cdef vec total = splat(b[0], 0.0), lost = total, last, s0, s1, s2, s3
     while i < full:
         s0 = splat(total, 0.0)
         s1 = s0
@@ -38,6 +35,9 @@ cdef inline vec row_dot(vec *a, vec *b, Py_ssize_t n) noexcept nogil:
             i += 1
         accumulate(&total, &lost, (s0 + s1) + (s2 + s3))
     if n > full * width:
+        last = at(b, n - width)[0]      # not before the others, as in `row_max`
+        if a != NULL:
+            last = last * at(a, n - width)[0]
         last = keep_last(last, n - full * width, 0.0)
         accumulate(&total, &lost, last)
     return lanes_sum(total + lost)

@@ -13,7 +13,7 @@ between measuring, tables, pictures and pages::
     {"schema": 1, "fastsm": version, "date": "2026-11-22", "quick": false,
      "machine": {"cpu", "caches", "platform", "python", "cores", "memory_gb", "instruction_set"},
      "versions": {library: version}, "missing": {library: why}, "failed": {process: why},
-     "kernels": [...], "training": [...], "inference": [...], "footprint": {...}}
+     "kernels": [...], "training": [...], "inference": [...], "estimators": [...], "footprint": {...}}
 
 Times in it are nanoseconds; it holds no ratios: readers compute them, best over best. NumPy is the only
 library that must be there.

@@ -10,14 +10,15 @@ __all__ = ["measure", "tables"]
 
 
 def measure(settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Measure epochs of training and calls of networks."""
+    """Measure epochs of training and calls of networks, and estimators beside scikit-learn's."""
     from fastsm._bench.libraries import load
-    from fastsm._bench.training import epochs, inference, trainers
+    from fastsm._bench.training import epochs, estimators, inference, trainers
 
     libraries = load(trainers.__name__, trainers.LIBRARIES, settings)
     return {
         "training": epochs.measure(libraries, settings, tell),
         "inference": inference.measure(libraries, settings, tell),
+        "estimators": estimators.measure(libraries, settings, tell),
         "versions": libraries.versions,
         "missing": libraries.missing,
     }

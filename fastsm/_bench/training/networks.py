@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "EPOCHS", "INFERENCE", "LEARNING_RATE", "QUICK_EPOCHS",
-    "Array", "Data", "Network", "Task", "Weights", "data_for",
+    "Array", "Data", "Network", "Task", "Weights", "data_for", "images",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -82,19 +82,29 @@ def data_for(network: Network, quick: bool) -> Data:
     """Return what a network is trained on."""
     if network.sizes[0] == 2:
         return _spiral(QUICK_ROWS if quick else SPIRAL_ROWS)
-    return _images(QUICK_ROWS if quick else ROWS)
+    train, _ = images(QUICK_ROWS if quick else ROWS)
+    return train
 
 
-def _images(rows: int) -> Data:
+def images(rows: int = ROWS) -> tuple[Data, Data]:
+    """Return images to train on, as many as that at most, and others to test on."""
     from fastsm.data import DataError, load
 
     try:
-        train = load("fashion-mnist", download=False).train
+        both = load("fashion-mnist", download=False)
     except DataError:  # random images take as long
         rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (rows, 784), dtype=np.uint8)
-        return Data(images, rng.integers(0, 10, rows), "random images, without Fashion-MNIST")
-    return Data(train.X[:rows], train.y[:rows], "Fashion-MNIST")
+        train, test = (
+            Data(
+                rng.integers(0, 256, (count, 784), dtype=np.uint8),
+                rng.integers(0, 10, count),
+                "random images, without Fashion-MNIST",
+            )
+            for count in (rows, rows // 6)
+        )
+        return train, test
+    train, test = (Data(part.X[:rows], part.y[:rows], "Fashion-MNIST") for part in (both.train, both.test))
+    return train, test
 
 
 def _spiral(rows: int) -> Data:

@@ -1,4 +1,4 @@
-"""Tables of training and inference, for a person at a terminal."""
+"""Tables of training, inference and estimators, for a person at a terminal."""
 
 from typing import Any
 
@@ -26,7 +26,24 @@ def tables(document: dict[str, Any]) -> str:
     for cell in document.get("inference", ()):
         rows = f"{cell['rows']:,} row{'s' * (cell['rows'] != 1)}"
         parts.append(_table(f"Inference {cell['network']}, {rows}: us a call ({_threads(cell)})", cell, 1e3))
+    parts += [_estimators(cell) for cell in document.get("estimators", ())]
     return "\n\n".join([_LEGEND, *parts])
+
+
+def _estimators(cell: Cell) -> str:
+    """Return the table of a fit or of a call, of the classifier in fastsm.sklearn beside scikit-learn's."""
+    rows = f"{cell['rows']:,} row{'s' * (cell['rows'] != 1)}"
+    title = f"MLPClassifier.{cell['operation']} {cell['network']}, "
+    if cell["operation"] != "fit":
+        return _table(f"{title}{rows}: us a call ({_threads(cell)})", cell, 1e3)
+    title += f"{cell['epochs']} epochs, batches of {cell['batch_size']}: s"
+    lines = [_table(f"{title} ({rows}, {cell['data']}, {_threads(cell)})", cell, 1e9)]
+    lines += [
+        f"  accuracy of {name}: {cell['mean_accuracy'][name]:.2%}, the mean of"
+        f" {', '.join(f'{value:.2%}' for value in values)}"
+        for name, values in cell["accuracies"].items()
+    ]
+    return "\n".join(lines)
 
 
 def _threads(cell: Cell) -> str:

@@ -3,7 +3,8 @@
 A module has ``CALLED``, which says how the library is called; ``setup(threads)``, which returns its version;
 ``trainers(task)``, its ways to train for an epoch; and ``predictors(network, x)``, its ways to compute the
 probabilities of the rows `x`: empty lists where the library has none. Where there are several ways, all of
-them are timed and the fastest stands for the library. All start from the weights of `Network.weights`.
+them are timed and the fastest stands for the library. All start from the weights of `Network.weights`. The
+modules fastsm and sklearn also have ``estimator(**parameters)``, a classifier that is not yet fitted.
 
 "products" is no competitor but the limit: the matrix products of the same steps, and nothing else.
 """

@@ -7,12 +7,12 @@ from fastsm import nn, optim
 from fastsm._bench.timing import Call
 from fastsm._bench.training.networks import LEARNING_RATE, Array, Network, Task, Weights
 
-__all__ = ["CALLED", "predictors", "setup", "trainers"]
+__all__ = ["CALLED", "estimator", "from_sklearn", "predictors", "setup", "trainers"]
 
 CALLED = (
     "`fastsm.fit` with `nn.MLP`, `nn.CrossEntropyLoss` and `optim.SGD`, images as uint8 and shuffled by it;"
     " with several threads both as it decides and with `num_threads`. Inference: the model ends in"
-    " `nn.Softmax` and is called."
+    " `nn.Softmax` and is called. Estimators: `fastsm.sklearn.MLPClassifier` as scikit-learn's."
 )
 _threads = 1
 
@@ -81,3 +81,17 @@ def predictors(network: Network, x: Array) -> list[Call]:
     model = nn.Sequential(*layers[:-1], nn.Softmax(), rng=0)
     _set_weights(model, network)
     return [Call("fastsm", "model(x)", lambda: model(x))]
+
+
+def estimator(**parameters: Any) -> Any:
+    """Return the classifier that stands in for scikit-learn's, not yet fitted."""
+    from fastsm.sklearn import MLPClassifier
+
+    return MLPClassifier(**parameters)
+
+
+def from_sklearn(model: Any) -> Any:
+    """Return the classifier with the weights of one of scikit-learn's."""
+    from fastsm.sklearn import from_sklearn as convert
+
+    return convert(model)

@@ -9,11 +9,12 @@ from sklearn.neural_network import MLPClassifier
 from fastsm._bench.timing import Call
 from fastsm._bench.training.networks import LEARNING_RATE, Array, Network, Task, Weights
 
-__all__ = ["CALLED", "predictors", "setup", "trainers"]
+__all__ = ["CALLED", "estimator", "predictors", "setup", "trainers"]
 
 CALLED = (
     "`MLPClassifier(solver='sgd', momentum=0, alpha=0)`, one `partial_fit` an epoch, shuffled by it; images"
-    " as float32. Inference: `predict_proba`."
+    " as float32. Inference: `predict_proba`. Estimators: `MLPClassifier(sizes, batch_size=200)`, a number of"
+    " epochs, everything else as by default, on float32."
 )
 
 
@@ -72,3 +73,8 @@ def predictors(network: Network, x: Array) -> list[Call]:
     """Return `predict_proba`."""
     model = _classifier(network, network.sizes[-1])
     return [Call("sklearn", "predict_proba", lambda: model.predict_proba(x))]
+
+
+def estimator(**parameters: Any) -> Any:
+    """Return scikit-learn's classifier, not yet fitted."""
+    return MLPClassifier(**parameters)
