@@ -15,7 +15,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-import _machine
+from fastsm._bench import machine, timing
 
 OPERATIONS = (
     "softmax",
@@ -40,17 +40,15 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=40, help="(default: 40)")
     options = parser.parse_args(arguments)
-    _machine.limit_threads(1)
-    import _timing
-
+    machine.bind_to_cores(1)
     modules = [load(path) for path in options.builds]
     print("ns an element: before, after, before / after")
     for operation in options.operations.split(","):
         for dtype in options.dtypes.split(","):
             for shape in SHAPES:
                 runs = [call(module, operation, dtype, shape, options.axis) for module in modules]
-                calls = [_timing.Call(str(i), "", run) for i, run in enumerate(runs)]
-                before, after = (t.best for t in _timing.interleave(calls, options.rounds))
+                calls = [timing.Call(str(i), "", run) for i, run in enumerate(runs)]
+                before, after = (t.best for t in timing.interleave(calls, options.rounds))
                 count = 1 if shape[0] == 1 else shape[0] * shape[1]
                 name = f"{operation} {dtype} {shape[0]}x{shape[1]}"
                 print(

@@ -83,11 +83,13 @@ def fit(
     clip_norm : float, optional
         The largest norm of the whole gradient; a longer one is shortened to it.
     rng : None, int or numpy.random.Generator
-        Where the order of the rows comes from. With one seed for it and one for the model, and with as many
-        threads, a training gives the same bits.
+        Where the order of the rows comes from. With one seed for it and one for the model a training gives
+        the same bits, with any number of threads; where products are NumPy's (in layers of your own, and on
+        processors without AVX2) only with the same number.
     num_threads : int, optional
-        For matrix products and large arrays. By default BLAS gets one thread, unless products are large
-        enough to gain from more. Limiting BLAS needs the package threadpoolctl.
+        The most threads that work is shared by; by default `fastsm.get_num_threads`. A kernel takes as many
+        as its work is worth. Products of NumPy's get so many, too; by default one, unless they are large
+        enough to gain from more (this needs the package threadpoolctl).
     resume_from : path, optional
         What the callback `Checkpoint` wrote: the training goes on from there, with the same bits as if it had
         never stopped. The other arguments are given again, `epochs` possibly larger; model, optimizer,

@@ -1,8 +1,9 @@
-"""How many threads the matrix products of a training get.
+"""How many threads a training gets, and how many BLAS gets meanwhile.
 
-A product too small to be shared loses more to waking threads up than it gains, so BLAS is limited to one
-thread unless the largest product of a step has `LARGE_PRODUCT` multiply-adds. The limits are those of the
-process; they are put back when the training ends.
+fastsm's kernels share work where that pays. BLAS, which products of NumPy's go to (in layers of the user's,
+and where the processor lacks AVX2), loses more to waking threads up than it gains where products are small,
+so it is limited to one thread unless the largest product of a step has `LARGE_PRODUCT` multiply-adds. The
+limits are those of the process; they are put back when the training ends.
 """
 
 import contextlib
