@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md and its pictures from the results in benchmarks/results.
+"""Write docs/benchmarks.md, its pictures and the tables of the README from the results in benchmarks/results.
 
     python benchmarks/page.py            write them
     python benchmarks/page.py --check    write nothing; exit status 1 if they are not what would be written
@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from fastsm._bench import LIMITS, SCHEMA, machine, plots, reading
-from page_machine import section
+from page_machine import brief, section
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
+README = ROOT / "README.md"
+# Between these lines of the README are the tables of the first of the machines.
+FIRST_LINE, LAST_LINE = "<!-- written by benchmarks/page.py -->", "<!-- until here -->"
 
 Document = dict[str, Any]
 
@@ -70,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(slug(machine.cpu_model()))
         return 0
     wanted = files(read(RESULTS))
-    there = {path: path.read_bytes() for path in [PAGE, *pictures_folder().glob("*.svg")] if path.exists()}
+    known = [PAGE, README, *pictures_folder().glob("*.svg")]
+    there = {path: path.read_bytes() for path in known if path.exists()}
     changed = sorted(path for path in {*wanted, *there} if wanted.get(path) != there.get(path))
     for path in changed:
         print(f"{path.relative_to(ROOT)}{' is out of date: run `make page`' if options.check else ''}")
@@ -110,7 +114,18 @@ def files(documents: dict[str, Document]) -> dict[Path, bytes]:
         images = {p: f"{pictures_folder().name}/{name}-{p}.svg" for p in pictures}
         sections.append(section(name, document, images))
     parts = [HEAD, *sections, METHOD, called()]
-    return {PAGE: ("\n\n".join(part.strip() for part in parts) + "\n").encode()} | found
+    page = "\n\n".join(part.strip() for part in parts) + "\n"
+    return {PAGE: page.encode(), README: readme(next(iter(documents.values()))).encode()} | found
+
+
+def readme(document: Document) -> str:
+    """Return the README with the tables of this machine."""
+    text = README.read_text(encoding="utf-8")
+    before, first, rest = text.partition(FIRST_LINE)
+    _, last, after = rest.partition(LAST_LINE)
+    if not first or not last:
+        sys.exit(f"README.md must have the lines {FIRST_LINE} and {LAST_LINE}")
+    return f"{before}{first}\n\n{brief(document)}\n\n{last}{after}"
 
 
 def write(path: Path, content: bytes | None) -> None:

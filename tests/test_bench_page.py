@@ -21,6 +21,8 @@ def page(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(module, "PAGE", tmp_path / "docs" / "benchmarks.md")
+    monkeypatch.setattr(module, "README", tmp_path / "README.md")
+    module.README.write_text(f"Before.\n{module.FIRST_LINE}\nold\n{module.LAST_LINE}\nAfter.\n")
     module.RESULTS.mkdir()
     store(module, made_up_document.document())
     yield module
@@ -46,6 +48,22 @@ def test_written_then_up_to_date(page, capsys):
     before = page.PAGE.stat().st_mtime_ns
     assert page.main([]) == 0
     assert page.PAGE.stat().st_mtime_ns == before
+
+
+def test_the_readme_has_the_tables_and_keeps_the_rest(page):
+    written(page)
+    text = page.README.read_text(encoding="utf-8")
+    assert text.startswith(f"Before.\n{page.FIRST_LINE}\n")
+    assert text.endswith(f"{page.LAST_LINE}\nAfter.\n")
+    assert "old" not in text
+    assert "| `softmax` |" in text
+    assert "seconds an epoch" in text
+
+
+def test_a_readme_without_its_lines_is_an_error(page):
+    page.README.write_text("Nothing here.\n")
+    with pytest.raises(SystemExit, match=r"README\.md must have the lines"):
+        page.main([])
 
 
 @pytest.mark.parametrize("change", ["figure", "page", "picture", "missing", "stray"])
