@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -46,7 +47,7 @@ def variant(isa: str) -> Extension:
     return Extension(
         f"fastsm._isa.{isa}.kernels",
         ["src/kernels.pyx"],
-        include_dirs=["src"],
+        include_dirs=["src", numpy.get_include()],  # of NumPy only the layout of an array
         depends=["setup.py", *map(str, Path("src").glob("*.h"))],
         extra_compile_args=compile_args,
         extra_link_args=link_args,

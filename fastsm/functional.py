@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastsm import _checks, _dispatch
+from fastsm import _checks, _dispatch, _threads
 from fastsm._dispatch import LOG_SOFTMAX, LOG_SOFTMAX_VJP, LOGSUMEXP, SOFTMAX, SOFTMAX_VJP
 from fastsm._isa import kernels
-from fastsm._threads import serial_limit
 
 __all__ = [
     "cross_entropy",
@@ -109,7 +108,7 @@ def softmax(
            [0.33333334, 0.33333334, 0.33333334]], dtype=float32)
     """
     if where is None and num_threads is None:
-        result = kernels.quick(SOFTMAX, x, None, out, axis, temperature, serial_limit())
+        result = kernels.quick(SOFTMAX, x, None, out, axis, temperature, _threads.serial_limit)
         if result is not None:
             return result
     return _dispatch.on_logits(SOFTMAX, x, axis, temperature, where, out, num_threads)
@@ -177,7 +176,7 @@ def log_softmax(
     array([-4.24835426e-18, -4.00000000e+01])
     """
     if where is None and num_threads is None:
-        result = kernels.quick(LOG_SOFTMAX, x, None, out, axis, temperature, serial_limit())
+        result = kernels.quick(LOG_SOFTMAX, x, None, out, axis, temperature, _threads.serial_limit)
         if result is not None:
             return result
     return _dispatch.on_logits(LOG_SOFTMAX, x, axis, temperature, where, out, num_threads)
@@ -236,7 +235,7 @@ def logsumexp(
     4.248354255291589e-18
     """
     if where is None and num_threads is None and keepdims is False:
-        result = kernels.quick(LOGSUMEXP, x, None, out, axis, 1.0, serial_limit())
+        result = kernels.quick(LOGSUMEXP, x, None, out, axis, 1.0, _threads.serial_limit)
         if result is not None:
             return result
     return _dispatch.logsumexp(x, axis, where, keepdims, out, num_threads)
@@ -310,7 +309,7 @@ def softmax_vjp(
     array([[-0.0317, -0.4998,  0.5314]])
     """
     if num_threads is None and dy is not None:
-        result = kernels.quick(SOFTMAX_VJP, y, dy, out, axis, temperature, serial_limit())
+        result = kernels.quick(SOFTMAX_VJP, y, dy, out, axis, temperature, _threads.serial_limit)
         if result is not None:
             return result
     return _dispatch.vjp(SOFTMAX_VJP, "y", y, dy, axis, temperature, out, num_threads)
@@ -370,7 +369,7 @@ def log_softmax_vjp(
     array([[ 0.09  , -0.7553,  0.6652]])
     """
     if num_threads is None and dy is not None:
-        result = kernels.quick(LOG_SOFTMAX_VJP, log_y, dy, out, axis, temperature, serial_limit())
+        result = kernels.quick(LOG_SOFTMAX_VJP, log_y, dy, out, axis, temperature, _threads.serial_limit)
         if result is not None:
             return result
     return _dispatch.vjp(LOG_SOFTMAX_VJP, "log_y", log_y, dy, axis, temperature, out, num_threads)
@@ -497,7 +496,7 @@ def cross_entropy(
     """
     result = kernels.quick_cross_entropy(
         logits, targets, None, False, axis, class_weight, sample_weight, ignore_index, label_smoothing,
-        temperature, reduction, num_threads, serial_limit(),
+        temperature, reduction, num_threads, _threads.serial_limit,
     )  # fmt: skip
     if result is not None:
         return result
@@ -576,7 +575,7 @@ def cross_entropy_with_grad(
     """  # noqa: E501
     result = kernels.quick_cross_entropy(
         logits, targets, out, True, axis, class_weight, sample_weight, ignore_index, label_smoothing,
-        temperature, reduction, num_threads, serial_limit(),
+        temperature, reduction, num_threads, _threads.serial_limit,
     )  # fmt: skip
     if result is not None:
         return result  # type: ignore[no-any-return]

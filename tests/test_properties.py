@@ -192,7 +192,7 @@ def assert_same_bits(results, others):
 
 def split_everything():
     """Let arrays of any size be split, and the short path take none."""
-    return mock.patch.multiple(_threads, PARALLEL_ELEMENTS=1, _limit=0)
+    return mock.patch.multiple(_threads, PARALLEL_ELEMENTS=1, serial_limit=0)
 
 
 # ---- values ----
@@ -621,7 +621,7 @@ def test_short_and_general_path(isa, name, data):
         assert_same_bits(call(name, arrays, axis, out=out, **options), short)
     if name in ONE_INPUT:
         assert_same_bits(call(name, arrays, axis, where=True), short)
-    with mock.patch.object(_threads, "_limit", 0):
+    with mock.patch.object(_threads, "serial_limit", 0):
         assert_same_bits(call(name, arrays, axis, **options), short)
 
 

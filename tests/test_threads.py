@@ -53,7 +53,7 @@ def run_python(code, *options, **environment):
 def split(monkeypatch):
     """Split arrays of any size."""
     monkeypatch.setattr(_threads, "PARALLEL_ELEMENTS", 1)
-    monkeypatch.setattr(_threads, "_limit", 0)
+    monkeypatch.setattr(_threads, "serial_limit", 0)
 
 
 def all_functions(shape, seed=0):
@@ -224,7 +224,7 @@ labels = np.zeros(20_000, np.int64)
 garbage = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, labels.size)
 logits = np.zeros(200_000, np.float32)
 _threads.PARALLEL_ELEMENTS = 1 << 12
-_threads._limit = 1 << 30  # the short path takes part, too
+_threads.serial_limit = 1 << 30  # the short path takes part, too
 done = False
 
 def write():
