@@ -93,6 +93,7 @@ def kernels() -> dict[str, Callable[[], object]]:
     z, bias, sums, params, grads = normal(128, 128), normal(128), normal(64), normal(10_000), normal(10_000)
     mean, square = placed(0 * params), placed(0 * params)
     images, order = placed(rng.integers(0, 256, (128, 784), np.uint8)), placed(rng.permutation(128))
+    inputs, weights, products = normal(32, 784), normal(784, 128), normal(32, 128)
     scaled, labels = normal(128, 784), placed(rng.integers(0, 10, 64))
     short_y, long_y = placed(fastsm.softmax(short)), placed(fastsm.softmax(long))
 
@@ -114,6 +115,12 @@ def kernels() -> dict[str, Callable[[], object]]:
         "add_bias, 128x128 float32": lambda: compiled.add_bias(z, bias),
         "column_sums, 128x128 float32": lambda: compiled.column_sums(z, bias),
         "gather, 128x784 uint8": lambda: compiled.gather(images, order, scaled, 1 / 255),
+        "dense, 32x784 by 784x128 float32": lambda: compiled.dense(
+            inputs, weights, bias, products, False, False
+        ),
+        "dense, the same for the weights": lambda: compiled.dense(
+            inputs, products, None, weights, True, False
+        ),
         "adam, 10000 float32": lambda: compiled.adam(
             params, grads, mean, square, 1e-3, 0.9, 0.999, 1e-8, 0.0, False, 1.0, 1.0
         ),
