@@ -144,7 +144,8 @@ def count(variant: str) -> dict[str, int]:
         command = ["valgrind", "--tool=callgrind", f"--dump-before={MARK_NAME}"]
         command += ["--compress-strings=no", "--compress-pos=no", f"--callgrind-out-file={folder}/counts"]
         command += [sys.executable, __file__, "--calls"]
-        environment = {"FASTSM_ISA": variant, "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        threads = dict.fromkeys(("FASTSM_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        environment = {"FASTSM_ISA": variant, "PYTHONHASHSEED": "0", **threads}
         done = subprocess.run(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
         if done.returncode != 0:
             sys.exit(f"{variant}: the process under valgrind failed:\n{done.stderr}")
