@@ -69,8 +69,8 @@ def _start_helper() -> bool:
 
 _num_threads = _initial()
 kernels.set_team(_num_threads, _start_helper)
-# The elements up to which a call stays on its thread anyway, for the short paths of the kernels: a variable, as
-# a function that returns it would take an eighth of their time.
+# The elements up to which a call stays on its thread anyway, for the short paths of the kernels: a variable,
+# as a function that returns it would take an eighth of their time.
 serial_limit = UNLIMITED if _num_threads == 1 else PARALLEL_ELEMENTS
 
 

@@ -15,6 +15,8 @@ cdef enum:
     STEPS = 256
     # Rows from which on a panel is copied even if it need not be: it is read so often then.
     COPIED = 64
+    # Elements of the left factor that stay in the cache while panel after panel reads them.
+    LEFT_ELEMENTS = 1 << 17
     # Multiplications, at least, for each of several threads: some 10 us.
     DENSE_SHARE = 1 << 19
     # Rows and columns whose dot products are taken together.
@@ -170,18 +172,23 @@ cdef inline void dense_panel(
 
 
 cdef void dense_rows(Dense *d, vec *left, vec *right, vec *bias, vec *result, Py_ssize_t rows) noexcept nogil:
-    cdef Py_ssize_t width = lanes(left), j = 0, count
+    """Panel by panel; the last one overlaps the one before it, so that it is full, and computes the same bits twice."""
+    cdef Py_ssize_t width = lanes(left), n = d.columns, j = 0, count, vectors
     cdef vec *first
     cdef vec *start
-    while j < d.columns:
-        count = min(d.columns - j, TILE_VECTORS * width)
+    while j < n:
+        vectors = min((n - j + width - 1) // width, TILE_VECTORS)
+        if vectors > 1 and vectors * width > n:
+            vectors -= 1
+        count = min(n, vectors * width)
+        j = min(j, n - count)
         first = at(right, j * d.right_column)
         start = NULL if bias == NULL else at(bias, j)
-        if count > 3 * width:
+        if vectors > 3:
             dense_panel(d, TILE_VECTORS, left, first, start, at(result, j), rows, count)
-        elif TILE_VECTORS > 2 and count > 2 * width:
+        elif vectors > 2:
             dense_panel(d, min(3, TILE_VECTORS), left, first, start, at(result, j), rows, count)
-        elif count > width:
+        elif vectors > 1:
             dense_panel(d, 2, left, first, start, at(result, j), rows, count)
         else:
             dense_panel(d, 1, left, first, start, at(result, j), rows, count)
@@ -296,12 +303,20 @@ cdef void narrow_by_swapping(Dense *d, vec *left, vec *right, vec *bias, vec *re
 
 cdef inline void dense_any(Dense *d, vec *left, vec *right, vec *bias, vec *result, Py_ssize_t rows) noexcept nogil:
     """The choice depends on nothing but the number of columns and what is transposed."""
+    cdef Py_ssize_t r = 0, block
     if 2 * d.columns <= lanes(left) and d.left_step == 1:
         narrow_by_dots(d, left, right, bias, result, rows)
     elif d.columns < lanes(left) and d.left_step != 1:
         narrow_by_swapping(d, left, right, bias, result, rows)
-    else:
+    elif d.left_step != 1:
         dense_rows(d, left, right, bias, result, rows)
+    else:
+        block = max(16 * TILE_ROWS, LEFT_ELEMENTS // (d.steps + 1) // TILE_ROWS * TILE_ROWS)
+        while r < rows:
+            dense_rows(
+                d, at(left, r * d.left_row), right, bias, at(result, r * d.columns), min(block, rows - r),
+            )
+            r += block
 
 
 cdef void dense_part(void *work, Py_ssize_t first, Py_ssize_t last) noexcept nogil:

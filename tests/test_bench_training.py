@@ -11,7 +11,7 @@ import pytest
 import fastsm.data
 from fastsm._bench import CANDIDATES, Settings, training
 from fastsm._bench.libraries import Libraries, load
-from fastsm._bench.training import epochs, inference, networks, trainers
+from fastsm._bench.training import epochs, estimators, inference, networks, trainers
 from fastsm._bench.training.networks import LEARNING_RATE, Data, Network, Task
 from fastsm._bench.training.trainers.numpy import Plain, Preallocated, predict
 
@@ -264,7 +264,8 @@ def test_the_document(monkeypatch):
     settings = Settings(quick=True, rounds=1, against=("numpy", "thinc of another planet"))
     found = json.loads(json.dumps(training.measure(settings, told.append)))
     assert told == ["training 7-6-3 tanh, batches of 8", "inference 7-6-5-3 relu, 1 row"]
-    assert set(found) == {"training", "inference", "versions", "missing"}
+    assert set(found) == {"training", "inference", "estimators", "versions", "missing"}
+    assert found["estimators"] == []  # slow, so not in a quick run
     (cell,), (call,) = found["training"], found["inference"]
     assert {key: value for key, value in cell.items() if key != "timings"} == {
         "network": "7-6-3 tanh",
@@ -291,6 +292,69 @@ def test_only_what_is_asked_for_is_measured():
     settings = Settings(quick=True, rounds=1, against=("numpy out=",))
     found = epochs.measure_task(task(), libraries, settings)
     assert {timing["candidate"] for timing in found["timings"]} == {"numpy out="}
+
+
+# ---- estimators
+
+
+def two(monkeypatch, rows=60):
+    """Return the two that are compared, made to fit few rows."""
+    pytest.importorskip("sklearn")
+    data = (task(rows=rows).data, task(rows=20).data)
+    monkeypatch.setattr(estimators, "images", lambda: data)
+    monkeypatch.setattr(estimators, "ESTIMATORS", (estimators.Fit((5,), 2, batch_size=20),))
+    monkeypatch.setattr(estimators, "INFERENCE_ROWS", (1, 70))
+    monkeypatch.setattr(estimators, "SECONDS", 0.0)
+    names = {name: trainers.LIBRARIES[name] for name in estimators.NAMES}
+    return load(trainers.__name__, names, Settings())
+
+
+def test_estimators(monkeypatch):
+    """Both are fitted with each seed and score about the same, and both give the same probabilities."""
+    libraries, told = two(monkeypatch), []
+    found = json.loads(json.dumps(estimators.measure(libraries, Settings(), told.append)))
+    assert told == [
+        "estimators 7-5-3 relu, 2 epochs with each of 3 seeds",
+        "estimators 7-5-3 relu, probabilities of 1 row",
+        "estimators 7-5-3 relu, probabilities of 70 rows",
+    ]
+    fitted, *called = found
+    assert fitted["operation"] == "fit"
+    assert (fitted["epochs"], fitted["batch_size"], fitted["rows"]) == (2, 20, 60)
+    assert [cell["rows"] for cell in called] == [1, 70]
+    for cell in found:
+        assert cell["rejected"] == {}
+        assert {timing["candidate"] for timing in cell["timings"]} == {"fastsm", "sklearn"}
+    # They start from the same weights and take the same rows.
+    ours, theirs = (fitted["accuracies"][name] for name in ("fastsm", "sklearn"))
+    assert len(ours) == len(theirs) == 3
+    np.testing.assert_allclose(ours, theirs, atol=0.051)
+    assert fitted["mean_accuracy"]["fastsm"] == pytest.approx(sum(ours) / 3)
+    text = training.tables({"estimators": found})
+    assert "MLPClassifier.fit 7-5-3 relu, 2 epochs, batches of 20: s (60 rows, made up, 1 thread)" in text
+    assert "MLPClassifier.predict_proba 7-5-3 relu, 70 rows: us a call (1 thread)" in text
+    assert f"accuracy of sklearn: {sum(theirs) / 3:.2%}, the mean of {theirs[0]:.2%}, " in text
+
+
+def test_estimators_that_fail(monkeypatch):
+    """What one of them raises is reported, and so are probabilities that are off."""
+    libraries = two(monkeypatch)
+    ours = libraries.modules["fastsm"]
+    monkeypatch.setattr(ours, "estimator", refuse)
+    wrong = SimpleNamespace(predict_proba=lambda x: np.ones((len(x), 3)))
+    monkeypatch.setattr(ours, "from_sklearn", lambda model: wrong)
+    fitted, *called = estimators.measure(libraries, Settings(rounds=1), lambda words: None)
+    assert list(fitted["rejected"]) == ["fastsm"]
+    assert list(fitted["mean_accuracy"]) == ["sklearn"]
+    for cell in called:
+        assert cell["rejected"]["fastsm"].startswith("probabilities off by")
+        assert [timing["candidate"] for timing in cell["timings"]] == ["sklearn"]
+    assert "not timed: fastsm" in training.tables({"estimators": [fitted, *called]})
+
+
+def test_estimators_need_both():
+    """Without scikit-learn there is nothing to compare with."""
+    assert estimators.measure(Libraries(), Settings(), refuse) == []
 
 
 # ---- tables

@@ -71,6 +71,10 @@ class Optimizer:
         self._params: Array | None = None
         self._grads: Array | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is copied and pickled: all but the arrays, which belong to the model."""
+        return {**self.__dict__, "_params": None, "_grads": None}
+
     def __repr__(self) -> str:
         """Return the call that makes this optimizer."""
         options = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._options)

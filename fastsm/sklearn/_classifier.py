@@ -1,0 +1,218 @@
+"""The classifier."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, unique_labels
+
+from fastsm._checks import Array
+from fastsm.sklearn._base import is_stochastic
+from fastsm.sklearn._choice import classifier_loss
+from fastsm.sklearn._documentation import documented
+from fastsm.sklearn._parameters import CLASSIFIER, keep
+from fastsm.sklearn._predictions import Predictions
+from fastsm.sklearn._targets import ClassTargets
+
+__all__ = ["MLPClassifier"]
+
+
+@documented
+class MLPClassifier(Predictions):
+    """Multilayer perceptron that classifies: scikit-learn's `MLPClassifier`, with fastsm, and more.
+
+    Everything that scikit-learn's has is here with the same name, default and meaning; what comes after
+    `max_fun` is new, and so are some values of the parameters before. Parameters that a solver has no use for
+    are not looked at.
+
+    Parameters
+    ----------
+    [parameters of scikit-learn's]
+    loss : str or loss, default="cross_entropy"
+        What is minimised, on the probabilities of the classes: "cross_entropy", "focal", "brier", "mse",
+        "mae", "kl_div", or a loss of `fastsm.nn`, such as ``nn.FocalLoss(gamma=1.0)``, or your own made by
+        `fastsm.nn.loss`. It is given a column for each class, of two classes too. With several labels a row,
+        each label is a pair of classes, and their losses are added.
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        How much the rows of each class count in the loss; classes that are not in the dict count 1.
+        "balanced" gives all classes the same weight in sum. The mean is divided by the sum of the weights, as
+        with `sample_weight`. With several labels a row a list has a dict for each column.
+    label_smoothing : float, default=0.0
+        From 0 to 1: the targets become ``(1 - label_smoothing) * y + label_smoothing / n_classes``.
+    [parameters of fastsm's own]
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes, in order; for several labels a row and for soft labels the numbers of the columns.
+    out_activation_ : {"logistic", "softmax"}
+        What makes probabilities of the outputs.
+    [attributes]
+
+    See Also
+    --------
+    MLPRegressor : predicts numbers.
+    from_sklearn : takes over scikit-learn's fitted estimators.
+
+    Notes
+    -----
+    With scikit-learn's options the objective, its gradient and the steps are those of scikit-learn, and so
+    are the initial weights [1]_ for a `random_state`.
+
+    References
+    ----------
+    [references]
+
+    Examples
+    --------
+    >>> from fastsm.data import load_digits
+    >>> from fastsm.sklearn import MLPClassifier
+    >>> X, y = load_digits()
+    >>> model = MLPClassifier((32,), max_iter=10, learning_rate="one_cycle", learning_rate_init=0.02,
+    ...                       batch_size=32, class_weight="balanced", label_smoothing=0.1, random_state=0)
+    >>> model = model.fit(X[:1200], y[:1200], X_val=X[1200:1500], y_val=y[1200:1500])
+    >>> model.score(X[1500:], y[1500:]) > 0.85
+    True
+    >>> len(model.validation_loss_curve_)
+    10
+
+    Soft labels are probabilities of the classes:
+
+    >>> model = MLPClassifier((4,), solver="lbfgs", alpha=0.0, random_state=0)
+    >>> model.fit([[0.0], [1.0]], [[0.9, 0.1], [0.2, 0.8]]).predict_proba([[1.0]]).round(2)
+    array([[0.2, 0.8]])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = CLASSIFIER
+    loss: Any
+    class_weight: Any
+    label_smoothing: float
+    classes_: Array
+    _class_weights: Array | None
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str | Callable[[int], float] = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: int = 10,
+        max_fun: int = 15000,
+        loss: Any = "cross_entropy",
+        class_weight: str | Mapping[Any, float] | None = None,
+        label_smoothing: float = 0.0,
+        dropout: float = 0.0,
+        layer_norm: bool = False,
+        clip_norm: float | None = None,
+        dtype: str | None = None,
+        n_threads: int | None = None,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        keep(self, locals())
+
+    @documented
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        [X]
+        y : {array-like, CSR matrix} of shape (n_samples,), (n_samples, n_labels) or (n_samples, n_classes)
+            Labels, numbers or strings; or rows of zeros and ones, one for each label that a row has; or soft
+            labels: floating probabilities of the classes, not all of them zeros and ones.
+        [sample_weight]
+        [validation]
+
+        [fit returns]
+        """
+        self._validate_params()
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    @available_if(is_stochastic)  # type: ignore[untyped-decorator]
+    @documented
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+    ) -> Self:
+        """Train the network for one epoch on these rows, going on from where it is.
+
+        Parameters
+        ----------
+        [X]
+        y : {array-like, CSR matrix}
+            As for `fit`.
+        [sample_weight]
+        classes : array-like of shape (n_classes,), optional
+            All classes that there will be; needed in the first call. For soft labels the numbers of the
+            columns.
+
+        [fit returns]
+        """
+        self._validate_params()
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                "`class_weight` must be a dict or None for partial_fit, which cannot count the classes, got"
+                f" {self.class_weight!r}"
+            )
+        _check_partial_fit_first_call(self, classes)
+        return self._fit(X, y, sample_weight, incremental=True, classes=self.classes_)
+
+    def _new_targets(self, y: Any, classes: ArrayLike | None) -> ClassTargets:
+        targets = ClassTargets(y, classes)
+        self.classes_ = targets.classes
+        self._class_weights = targets.class_weights(y, self.class_weight)
+        return targets
+
+    def _check_targets(self, y: Any, incremental: bool) -> None:
+        # `encode` finds what is unknown.
+        if not incremental and self._targets.kind != "soft":
+            self._check_classes(y)
+        self._class_weights = self._targets.class_weights(y, self.class_weight)
+
+    def _check_classes(self, y: Any) -> None:
+        """Check that all classes are there: `fit` with `warm_start` must not forget any."""
+        classes = unique_labels(y)
+        if set(classes) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit."
+                f" Previously got {self.classes_}, `y` has {classes}"
+            )
+
+    def _loss(self) -> Any:
+        return classifier_loss(self.loss, self.out_activation_, self.label_smoothing)
+
+    def _row_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
+        weights: Array | None = self._targets.row_weights(y, self._class_weights, sample_weight)
+        return weights

@@ -1,0 +1,73 @@
+"""What the parameters of the estimators may be, in the form in which scikit-learn checks them."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+
+from fastsm.sklearn._choice import CLASSIFICATION, REGRESSION
+from fastsm.sklearn._schedules import LEARNING_RATES
+
+__all__ = ["ACTIVATIONS", "CLASSIFIER", "REGRESSOR", "STOCHASTIC_SOLVERS", "keep"]
+
+#: Those of scikit-learn, then those of `fastsm.nn`.
+ACTIVATIONS = ("identity", "logistic", "tanh", "relu", "leaky_relu", "gelu", "silu")
+#: Those that go through mini-batches.
+STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw", "rmsprop")
+
+_at_least_0 = Interval(Real, 0, None, closed="left")
+_above_0 = Interval(Real, 0, None, closed="neither")
+_counts = Interval(Integral, 1, None, closed="left")
+_below_1 = Interval(Real, 0, 1, closed="left")
+
+_SHARED: dict[str, list[Any]] = {
+    "hidden_layer_sizes": ["array-like", _counts],
+    "activation": [StrOptions(set(ACTIVATIONS))],
+    "solver": [StrOptions({"lbfgs", *STOCHASTIC_SOLVERS})],
+    "alpha": [_at_least_0],
+    "batch_size": [StrOptions({"auto"}), _counts],
+    "learning_rate": [StrOptions(set(LEARNING_RATES)), callable],
+    "learning_rate_init": [_above_0],
+    "power_t": [_at_least_0],
+    "max_iter": [_counts],
+    "shuffle": ["boolean"],
+    "random_state": ["random_state"],
+    "tol": [_at_least_0],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "momentum": [Interval(Real, 0, 1, closed="both")],
+    "nesterovs_momentum": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [_below_1],
+    "beta_1": [_below_1],
+    "beta_2": [_below_1],
+    "epsilon": [_above_0],
+    "n_iter_no_change": [_counts, Options(Real, {np.inf})],
+    "max_fun": [_counts],
+    "dropout": [_below_1],
+    "layer_norm": ["boolean"],
+    "clip_norm": [_above_0, None],
+    "dtype": [StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64}), None],
+    "n_threads": [_counts, None],
+    "callbacks": [list, tuple, None],
+}
+
+CLASSIFIER: dict[str, list[Any]] = {
+    **_SHARED,
+    "loss": [StrOptions(set(CLASSIFICATION)), HasMethods(["value_and_grad"])],
+    "class_weight": [StrOptions({"balanced"}), dict, list, None],
+    "label_smoothing": [Interval(Real, 0, 1, closed="both")],
+}
+
+REGRESSOR: dict[str, list[Any]] = {
+    **_SHARED,
+    "loss": [StrOptions(set(REGRESSION)), HasMethods(["value_and_grad"])],
+}
+
+
+def keep(estimator: Any, parameters: dict[str, Any]) -> None:
+    """Make attributes of the parameters of a constructor, given its ``locals()``."""
+    for name, value in parameters.items():
+        if name not in ("self", "__class__"):
+            setattr(estimator, name, value)

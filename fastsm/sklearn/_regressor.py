@@ -1,0 +1,192 @@
+"""The regressor."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils.metaestimators import available_if
+
+from fastsm._checks import Array
+from fastsm.sklearn._base import BaseMLP, is_stochastic
+from fastsm.sklearn._choice import regressor_loss
+from fastsm.sklearn._documentation import documented
+from fastsm.sklearn._parameters import REGRESSOR, keep
+from fastsm.sklearn._targets import RegressionTargets
+
+__all__ = ["MLPRegressor"]
+
+
+@documented
+class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
+    """Multilayer perceptron that predicts numbers: scikit-learn's `MLPRegressor`, with fastsm, and more.
+
+    Everything that scikit-learn's has is here with the same name, default and meaning; what comes after
+    `max_fun` is new, and so are some values of the parameters before. Parameters that a solver has no use for
+    are not looked at.
+
+    Parameters
+    ----------
+    loss : str or loss, default="squared_error"
+        What is minimised:
+
+        - "squared_error": half the squared error, summed over the outputs of a row.
+        - "poisson": half the Poisson deviance of the exponential of the outputs, which is the prediction, for
+          targets of at least 0.
+        - "mse", "mae": the mean over the outputs of the squared or of the absolute error.
+        - A loss on outputs of `fastsm.nn`, or your own made by ``fastsm.nn.loss(on="output")``.
+    [parameters of scikit-learn's]
+    [parameters of fastsm's own]
+
+    Attributes
+    ----------
+    out_activation_ : {"identity", "exp"}
+        What makes predictions of the outputs.
+    [attributes]
+
+    See Also
+    --------
+    MLPClassifier : predicts classes.
+    from_sklearn : takes over scikit-learn's fitted estimators.
+
+    Notes
+    -----
+    With scikit-learn's options the gradient and the steps are those of scikit-learn, and so are the initial
+    weights [1]_ for a `random_state`. With several outputs, scikit-learn's loss is the mean over them while
+    its gradient is that of the sum, so that "lbfgs" follows slopes that are not those of its function. Here
+    both are those of the sum; without the penalty `loss_` is scikit-learn's times the number of outputs.
+
+    References
+    ----------
+    [references]
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsm.sklearn import MLPRegressor
+    >>> X = np.linspace(-1, 1, 50)[:, None]
+    >>> model = MLPRegressor(hidden_layer_sizes=(8,), activation="tanh", solver="lbfgs", random_state=0)
+    >>> model.fit(X, np.sin(3 * X[:, 0])).score(X, np.sin(3 * X[:, 0])) > 0.99
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = REGRESSOR
+    loss: Any
+
+    def __init__(
+        self,
+        loss: Any = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str | Callable[[int], float] = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: int = 10,
+        max_fun: int = 15000,
+        dropout: float = 0.0,
+        layer_norm: bool = False,
+        clip_norm: float | None = None,
+        dtype: str | None = None,
+        n_threads: int | None = None,
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        keep(self, locals())
+
+    @documented
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        [X]
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The numbers to predict.
+        [sample_weight]
+        [validation]
+
+        [fit returns]
+        """
+        self._validate_params()
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    @available_if(is_stochastic)  # type: ignore[untyped-decorator]
+    @documented
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
+        """Train the network for one epoch on these rows, going on from where it is.
+
+        Parameters
+        ----------
+        [X]
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The numbers to predict.
+        [sample_weight]
+
+        [fit returns]
+        """
+        self._validate_params()
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    @documented
+    def predict(self, X: Any) -> Array:
+        """Return predictions.
+
+        Parameters
+        ----------
+        [X]
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            The numbers; the second form for several outputs.
+        """
+        logits = self._logits(X)
+        values: Array = self._targets.decode(logits)
+        return values
+
+    def _new_targets(self, y: Any, classes: ArrayLike | None) -> RegressionTargets:
+        return RegressionTargets(y, self.loss)
+
+    def _check_targets(self, y: Any, incremental: bool) -> None:
+        """Do nothing: `encode` checks the number of outputs."""
+
+    def _loss(self) -> Any:
+        return regressor_loss(self.loss)
+
+    def _row_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
+        return sample_weight
+
+    def _score_logits(self, logits: Array, y: Any, sample_weight: Array | None) -> float:
+        return float(r2_score(y, self._targets.decode(logits), sample_weight=sample_weight))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
