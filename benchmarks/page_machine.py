@@ -28,6 +28,7 @@ def section(name: str, document: Document, images: Images) -> str:
         parts += kernels(document, operation, images)
     parts += networks(document, images, "training", "Seconds an epoch", 1e9)
     parts += networks(document, images, "inference", "Microseconds a call", 1e3)
+    parts += estimators(document.get("estimators", []))
     parts += footprint(document.get("footprint", {}), images)
     return "\n\n".join(part for part in parts if part)
 
@@ -101,6 +102,7 @@ def faster(document: Document) -> list[str]:
     named = [(kernel_name(cell), cell) for cell in document.get("kernels", [])]
     for part in ("training", "inference"):
         named += [(f"{part}: {network_name(cell)}", cell) for cell in document.get(part, [])]
+    named += [(f"estimators: {estimator_name(cell)}", cell) for cell in document.get("estimators", [])]
     compared = [(name, cell) for name, cell in named if reading.comparisons([cell])]
     count = sum(bool(reading.wins(cell)) for _, cell in compared)
     words = f"In {count} of {len(compared)} cells, those with the largest differences first."
@@ -135,6 +137,25 @@ def networks(document: Document, images: Images, part: str, unit: str, nanosecon
         f"{unit}{''.join(f'; {source}' for source in data)}.",
         tables.times(cells, network_name, lambda _, time: time / nanoseconds, "of the products"),
         tables.rejections((network_name(cell), cell) for cell in cells),
+    ]
+
+
+def estimators(cells: list[Cell]) -> list[str]:
+    """Return the table of the classifier in fastsm.sklearn beside scikit-learn's."""
+    if not cells:
+        return []
+    learned = [
+        f"- {estimator_name(cell)}: "
+        + ", ".join(f"{name} {accuracy:.2%}" for name, accuracy in cell["mean_accuracy"].items())
+        for cell in cells
+        if "mean_accuracy" in cell
+    ]
+    return [
+        "### Estimators",
+        "`fastsm.sklearn.MLPClassifier` beside scikit-learn's, same parameters; milliseconds a call.",
+        tables.times(cells, estimator_name, lambda _, time: time / 1e6, ""),
+        "Accuracy on the test images, means over the seeds:\n\n" + "\n".join(learned) if learned else "",
+        tables.rejections((estimator_name(cell), cell) for cell in cells),
     ]
 
 
@@ -216,6 +237,13 @@ def setting(cell: Cell) -> str:
 def network_name(cell: Cell) -> str:
     """Return a cell of training or inference in words."""
     return f"{reading.network_label(cell)}, {threads(cell)}"
+
+
+def estimator_name(cell: Cell) -> str:
+    """Return a cell of the estimators in words."""
+    rows = "one row" if cell["rows"] == 1 else f"{cell['rows']:,} rows"
+    epochs = f", {cell['epochs']} epochs" if "epochs" in cell else ""
+    return f"{cell['operation']}, {cell['network']}, {rows}{epochs}, {threads(cell)}"
 
 
 def threads(cell: Cell) -> str:

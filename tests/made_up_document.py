@@ -83,6 +83,20 @@ def document() -> dict[str, Any]:
             network("784-128-10 relu", {"fastsm": 4e3, "torch": 2e4}, rows=1),
             network("784-128-10 relu", {"fastsm": 2.1e7, "torch": 2.4e7}, rows=10000),
         ],
+        "estimators": [
+            network(
+                "784-100-10 relu",
+                {"fastsm": 9e8, "sklearn": 2.1e9},
+                operation="fit",
+                rows=60000,
+                epochs=5,
+                batch_size=200,
+                data="Fashion-MNIST",
+                mean_accuracy={"fastsm": 0.8512, "sklearn": 0.8509},
+                accuracies={"fastsm": [0.8512], "sklearn": [0.8509]},
+            ),
+            network("784-100-10 relu", {"fastsm": 2e4, "sklearn": 1.1e5}, operation="predict_proba", rows=1),
+        ],
         "footprint": {
             "imports": [
                 {"candidate": "fastsm", "ms": 95.0, "after_numpy_ms": 12.0},

@@ -60,6 +60,14 @@ def test_the_readme_has_the_tables_and_keeps_the_rest(page):
     assert "seconds an epoch" in text
 
 
+def test_estimators_have_a_table_and_their_accuracies(page):
+    text = written(page)
+    assert "### Estimators" in text
+    assert "| fit, 784-100-10 relu, 60,000 rows, 5 epochs, one thread | 900 | 2,100 (2.3x) |" in text
+    assert "fastsm 85.12%, sklearn 85.09%" in text
+    assert "| predict_proba, 784-100-10 relu, one row, one thread |" in text
+
+
 def test_a_readme_without_its_lines_is_an_error(page):
     page.README.write_text("Nothing here.\n")
     with pytest.raises(SystemExit, match=r"README\.md must have the lines"):
@@ -135,7 +143,7 @@ def test_cells_with_other_settings_have_tables_of_their_own(page):
 
 def test_every_cell_where_a_peer_wins_is_listed(page):
     text = written(page)
-    assert "In 2 of 12 cells" in text
+    assert "In 2 of 14 cells" in text
     assert "| softmax, 256 x 1,000, float32, one thread | onnxruntime 0.92x |" in text
     assert "| training: 784-128-10 relu, batch 128, one thread | jax 0.97x |" in text
     document = made_up_document.document()
@@ -143,7 +151,7 @@ def test_every_cell_where_a_peer_wins_is_listed(page):
         for timing in cell["timings"]:
             timing["best_ns"] *= 0.1 if timing["candidate"] == "fastsm" else 1
     store(page, document)
-    assert "In 0 of 12 cells" in written(page)
+    assert "In 0 of 14 cells" in written(page)
     # But for the line that explains the mark.
     assert page.PAGE.read_text(encoding="utf-8").count("**") - text.count("**") == -4
 
