@@ -22,6 +22,8 @@ cdef extern from "threads.h" nogil:
 cdef enum:
     MOST_HELPERS = 255
     LOOKS = 4000            # for work, before a helper sleeps
+    BLOCKS = 4              # for each thread, of at least PLENTY times what makes another thread pay
+    PLENTY = 8
     BLOCK_BITS = 16         # of a ticket: blocks that nobody has taken; above them the number of the work
 
 # For kernels that go from element to element: between two threads' parts, and for each of several threads at least.
@@ -84,12 +86,14 @@ cdef PyThreadState *begin(Py_ssize_t elements, Py_ssize_t count, Py_ssize_t leas
 
 cdef void share(Part part, void *work, Py_ssize_t count, Py_ssize_t unit, Py_ssize_t least) noexcept nogil:
     """Do part(work, first, last) for ranges that make up `count`: of a multiple of `unit`, none much below `least`."""
-    cdef Py_ssize_t blocks = min(useful_threads(count, least), <Py_ssize_t>team.helpers + 1)
+    cdef Py_ssize_t threads = min(useful_threads(count, least), <Py_ssize_t>team.helpers + 1), blocks
     cdef uint64_t ticket
     cdef int i, looks = 0
-    if blocks < 2 or atomic_swap(&team.busy, 1):
+    if threads < 2 or atomic_swap(&team.busy, 1):
         part(work, 0, count)
         return
+    # Where there is plenty, more blocks than threads: whoever is held up leaves its share to the others.
+    blocks = max(threads, min(BLOCKS * threads, count // (PLENTY * max(least, 1))))
     team.part, team.work, team.count = part, work, count
     team.size = (count + blocks - 1) // blocks
     team.size = (team.size + unit - 1) // unit * unit
@@ -97,7 +101,7 @@ cdef void share(Part part, void *work, Py_ssize_t count, Py_ssize_t unit, Py_ssi
     atomic_set(&team.finished, 0)
     ticket = (atomic_get(&team.ticket) >> BLOCK_BITS) + 1
     atomic_set(&team.ticket, (ticket << BLOCK_BITS) + <uint64_t>blocks)
-    for i in range(<int>blocks - 1):
+    for i in range(<int>threads - 1):
         if atomic_swap(&team.helper[i].sleeps, 0):
             PyThread_release_lock(team.helper[i].bed)
     while take_block():
