@@ -1,7 +1,9 @@
 """Losses against their formulas, written out for each row in extended precision, and finite differences."""
 
+import copy
 import itertools
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -163,6 +165,14 @@ def test_temperature_is_in_the_gradient(data):
 
 
 # ---- what all losses have in common ----
+
+
+def test_losses_of_modules_are_pickled_by_name():
+    """As functions are; joblib's processes take an estimator's loss like that."""
+    assert pickle.loads(pickle.dumps(half_square)) is half_square
+    assert copy.deepcopy(half_square) is half_square
+    local = nn.loss(len, on="output")
+    assert copy.deepcopy(local) is not local
 
 
 @nn.loss(on="output")

@@ -1,8 +1,9 @@
 """The user's own losses: a function of rows becomes a loss like any other."""
 
 import functools
+import sys
 from collections.abc import Callable
-from typing import Any, TypeAlias, overload
+from typing import Any, SupportsIndex, TypeAlias, overload
 
 from numpy.typing import ArrayLike
 
@@ -26,6 +27,13 @@ class UserLoss(RowLoss):
             raise TypeError(f"`function` must be callable, got {type(function).__name__}")
         self.on = domain(on, *DOMAINS)
         functools.update_wrapper(self, function)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """Pickle what stands in a module by its name, as functions are: its function has the same name."""
+        name = getattr(self, "__qualname__", "")
+        if getattr(sys.modules.get(self.__module__), name, None) is self:
+            return str(name)
+        return super().__reduce_ex__(protocol)
 
     def _targets(self, targets: ArrayLike, x: Array) -> Array:
         t = _checks.plain("targets", targets)
