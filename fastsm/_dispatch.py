@@ -98,8 +98,8 @@ def vjp(
 
 def _masked(logits: Array, mask: Array, work: np.dtype[Any]) -> Array:
     """Return a copy with -inf where the mask is False."""
-    copy = np.full(logits.shape, -np.inf, work)
-    np.copyto(copy, logits, where=mask, casting="same_kind" if logits.dtype.kind == "f" else "unsafe")
+    copy = np.array(logits, dtype=work, order="C")
+    kernels.fill_where_not(copy, np.ascontiguousarray(mask), -np.inf)
     return copy
 
 
@@ -157,7 +157,11 @@ def _run(
         values, y = _fitting(x.reshape(x.shape or (1,)), y, axis, work)
         _apply(operation, values, y, values, axis, scale, threads)
     if mask is not None:
-        np.copyto(values, 0.0 if operation == SOFTMAX else -np.inf, where=~mask.reshape(values.shape))
+        nothing = 0.0 if operation == SOFTMAX else -np.inf
+        if values.flags.c_contiguous:
+            kernels.fill_where_not(values, np.ascontiguousarray(mask), nothing)
+        else:
+            np.copyto(values, nothing, where=~mask.reshape(values.shape))
     if values is not out:
         out[...] = values.reshape(out.shape)
     return out

@@ -108,6 +108,38 @@ cdef void gather_part(void *work, Py_ssize_t first, Py_ssize_t last) noexcept no
         atomic_set(&g.bad, 1)
 
 
+cdef void fill(real *x, const uint8_t *kept, Py_ssize_t n, real value) noexcept nogil:
+    """x = value where `kept` is 0."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] = x[i] if kept[i] != 0 else value
+
+
+def fill_where_not(x, kept, double value):
+    """x = value where `kept`, an array of bool of as many elements, is False."""
+    cdef Views views
+    cdef Py_buffer *v
+    cdef Py_buffer *mask
+    cdef PyThreadState *state
+    views.count = 0
+    try:
+        v = plain(&views, x, True)
+        contiguous(&views, kept, False)
+        mask = &views.view[1]
+        if mask.format[0] != c"?":
+            raise TypeError("the kernel takes a mask of bool")
+        if mask.len != v.len // v.itemsize:
+            raise ValueError(f"`kept` must have {v.len // v.itemsize} elements, got {mask.len}")
+        state = let_go(mask.len)
+        if v.format[0] == c"f":
+            fill(<float *>v.buf, <const uint8_t *>mask.buf, mask.len, <float>value)
+        else:
+            fill(<double *>v.buf, <const uint8_t *>mask.buf, mask.len, value)
+        take_back(state)
+    finally:
+        release(&views)
+
+
 def sum_of_squares(x):
     """The sum of the squares of all elements, in double."""
     cdef Views views

@@ -606,3 +606,26 @@ def test_other_numbers_are_declined(kernels):
         kernels.add_bias(x, x)
     with pytest.raises(OverflowError):
         kernels.dropout(x, x, 0.5, 2**64, 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_fill_where_not(kernels, dtype):
+    rng = np.random.default_rng(0)
+    for n in SIZES:
+        x, kept = rng.standard_normal(n).astype(dtype), rng.random(n) < 0.5
+        x[::3] = np.nan
+        expected = np.where(kept, x, dtype(-np.inf))
+        kernels.fill_where_not(x, kept, -np.inf)
+        np.testing.assert_array_equal(x, expected)
+
+
+def test_wrong_masks_are_declined(kernels):
+    x, kept = np.ones(5), np.ones(5, bool)
+    for wrong in (kept.astype(np.uint8), kept[::-1], kept.tolist(), None):
+        with pytest.raises(TypeError):
+            kernels.fill_where_not(x, wrong, 0.0)
+    with pytest.raises(ValueError, match="`kept` must have 5 elements, got 4"):
+        kernels.fill_where_not(x, kept[:4], 0.0)
+    x.flags.writeable = False
+    with pytest.raises(TypeError):
+        kernels.fill_where_not(x, kept, 0.0)
