@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md, its pictures and the tables of the README from the results in benchmarks/results.
+"""Write docs/benchmarks.md, its pictures and the table of the README from the results in benchmarks/results.
 
     python benchmarks/page.py            write them
     python benchmarks/page.py --check    write nothing; exit status 1 if they are not what would be written
@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from fastsm._bench import LIMITS, SCHEMA, machine, plots, reading
-from page_machine import brief, section
+from page_machine import section
+from page_readme import brief
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 README = ROOT / "README.md"
-# Between these lines of the README are the tables of the first of the machines.
+# Between these lines of the README are the picture and the table of the first of the machines.
 FIRST_LINE, LAST_LINE = "<!-- written by benchmarks/page.py -->", "<!-- until here -->"
 
 Document = dict[str, Any]
@@ -108,24 +109,28 @@ def files(documents: dict[str, Document]) -> dict[Path, bytes]:
     """Return what is to be written: the page and all pictures."""
     found: dict[Path, bytes] = {}
     sections = []
-    for name, document in documents.items():
+    for number, (name, document) in enumerate(documents.items()):
         pictures = plots.pictures(document)
         found |= {pictures_folder() / f"{name}-{p}.svg": svg.encode() for p, svg in pictures.items()}
         images = {p: f"{pictures_folder().name}/{name}-{p}.svg" for p in pictures}
         sections.append(section(name, document, images))
+        if number == 0:
+            found[README] = readme(
+                document, {p: f"{PAGE.parent.name}/{i}" for p, i in images.items()}
+            ).encode()
     parts = [HEAD, *sections, METHOD, called()]
     page = "\n\n".join(part.strip() for part in parts) + "\n"
-    return {PAGE: page.encode(), README: readme(next(iter(documents.values()))).encode()} | found
+    return {PAGE: page.encode()} | found
 
 
-def readme(document: Document) -> str:
-    """Return the README with the tables of this machine."""
+def readme(document: Document, images: dict[str, str]) -> str:
+    """Return the README with the picture and the table of this machine."""
     text = README.read_text(encoding="utf-8")
     before, first, rest = text.partition(FIRST_LINE)
     _, last, after = rest.partition(LAST_LINE)
     if not first or not last:
         sys.exit(f"README.md must have the lines {FIRST_LINE} and {LAST_LINE}")
-    return f"{before}{first}\n\n{brief(document)}\n\n{last}{after}"
+    return f"{before}{first}\n\n{brief(document, images)}\n\n{last}{after}"
 
 
 def write(path: Path, content: bytes | None) -> None:

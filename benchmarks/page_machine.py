@@ -33,30 +33,6 @@ def section(name: str, document: Document, images: Images) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def brief(document: Document) -> str:
-    """Return what the README shows: the overview, and training on one thread."""
-    cells = reading.usual(document)
-    trained = [cell for cell in document.get("training", []) if cell["threads"] == 1]
-    parts = []
-    if cells:
-        found = document["machine"]
-        shapes = len({reading.label(cell) for cell in cells})
-        parts += [
-            f"How many times as fast as others on one thread of an {escaped(found['cpu'])}"
-            f" ({found.get('instruction_set', 'unknown')}), float32: geometric means over {shapes} shapes,"
-            f" with the least and the most. {tables.MARK} where the other is faster for some shape.",
-            tables.overview(cells),
-        ]
-    if trained:
-        parts += [
-            "Training by plain SGD on one thread: seconds an epoch, and how many times fastsm's that is;"
-            f" {tables.MARK} marks what is faster. The limit is NumPy's matrix products of the same steps,"
-            " and nothing else.",
-            tables.times(trained, network_name, lambda _, time: time / 1e9, "of the products"),
-        ]
-    return "\n\n".join(parts)
-
-
 def about(name: str, document: Document) -> str:
     """Return the machine, the versions, and what is missing."""
     found, versions = document["machine"], document["versions"]

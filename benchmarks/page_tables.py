@@ -84,11 +84,12 @@ def rejections(named: Iterable[tuple[str, Cell]]) -> str:
     return "Not timed, since it failed or did not agree:\n\n" + "\n".join(lines) if lines else ""
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
-    """Return a Markdown table, the first columns of words and the others of numbers; empty without rows."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1, last: int = 0) -> str:
+    """Return a Markdown table, empty without rows; the first and last columns are words."""
     if not rows:
         return ""
-    lines = [columns, [*["---"] * words, *["---:"] * (len(columns) - words)], *rows]
+    numbers = len(columns) - words - last
+    lines = [columns, [*["---"] * words, *["---:"] * numbers, *["---"] * last], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -26,7 +26,7 @@ def page(monkeypatch, tmp_path):
     module.RESULTS.mkdir()
     store(module, made_up_document.document())
     yield module
-    for name in ("page", "page_machine", "page_tables"):
+    for name in ("page", "page_machine", "page_readme", "page_tables"):
         sys.modules.pop(name, None)
 
 
@@ -50,14 +50,15 @@ def test_written_then_up_to_date(page, capsys):
     assert page.PAGE.stat().st_mtime_ns == before
 
 
-def test_the_readme_has_the_tables_and_keeps_the_rest(page):
+def test_the_readme_has_the_table_and_keeps_the_rest(page):
     written(page)
     text = page.README.read_text(encoding="utf-8")
     assert text.startswith(f"Before.\n{page.FIRST_LINE}\n")
     assert text.endswith(f"{page.LAST_LINE}\nAfter.\n")
     assert "old" not in text
-    assert "| `softmax` |" in text
-    assert "seconds an epoch" in text
+    assert "](docs/benchmarks/made-up-overview.svg)" in text
+    assert "| numpy |" in text
+    assert "| **fastsm** | 1x |" in text
 
 
 def test_estimators_have_a_table_and_their_accuracies(page):
