@@ -1,0 +1,173 @@
+"""A linear layer whose classes are spread over ranks, and what belongs to it."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastsm import _checks, nn
+from fastsm._checks import Array
+from fastsm.distributed._reductions import check_comm, maximum, minimum, total
+from fastsm.nn._initializers import Initializer
+
+__all__ = ["ShardedLinear", "class_range", "sharded_argmax"]
+
+
+def class_range(n_classes: int, comm: Any) -> tuple[int, int]:
+    """Return the classes of this rank, as even as can be: the first one, and the one after the last.
+
+    Parameters
+    ----------
+    n_classes : int
+        The number of classes of all ranks together.
+    comm : mpi4py.MPI.Comm
+        The communicator.
+
+    Returns
+    -------
+    start, stop : int
+        The rank has the classes ``range(start, stop)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong.
+
+    Examples
+    --------
+    >>> from mpi4py import MPI
+    >>> from fastsm import distributed
+    >>> distributed.class_range(1000, MPI.COMM_SELF)
+    (0, 1000)
+    """
+    count = _checks.num_threads(n_classes, "n_classes")
+    rank, size = check_comm(comm).Get_rank(), comm.Get_size()
+    return count * rank // size, count * (rank + 1) // size
+
+
+def sharded_argmax(logits_shard: ArrayLike, /, *, comm: Any, class_start: int) -> Array:
+    """Return the class with the largest logit in each row, where each rank has the logits of its own classes.
+
+    Parameters
+    ----------
+    logits_shard : array_like
+        Shape (N, c): all rows, the classes from `class_start` on.
+    comm : mpi4py.MPI.Comm
+        The communicator, all of whose ranks call this together.
+    class_start : int
+        The rank's first class.
+
+    Returns
+    -------
+    ndarray
+        Shape (N,), int64, the same on all ranks; of equal logits the first class.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong.
+
+    Examples
+    --------
+    >>> from mpi4py import MPI
+    >>> from fastsm import distributed
+    >>> distributed.sharded_argmax([[0.0, 2.0, 1.0]], comm=MPI.COMM_SELF, class_start=0)
+    array([1])
+    """
+    x = _checks.array("logits_shard", logits_shard)
+    start = _checks.integer(class_start)
+    if start is None:
+        raise TypeError(f"`class_start` must be an integer, got {_checks.shown(class_start)}")
+    if x.ndim != 2:
+        raise ValueError(f"`logits_shard` must have shape (N, c), got {x.shape}")
+    own, best = np.full(len(x), -np.inf), np.zeros(len(x), np.int64)
+    if x.shape[1]:
+        best = x.argmax(axis=1)
+        own = x[np.arange(len(x)), best].astype(np.float64)
+    largest = maximum(check_comm(comm), own.copy())
+    nowhere = np.iinfo(np.int64).max
+    return minimum(comm, np.where((own == largest) & (x.shape[1] > 0), best + start, nowhere))
+
+
+class ShardedLinear(nn.Linear):
+    """The last layer of a network with very many classes: each rank has the weights of its own.
+
+    The output is this rank's part of the logits, shape (N, stop - start) as `class_range` says; the gradient
+    over the input is summed over the ranks, so that the layers before, which all ranks have, learn the same.
+
+    Parameters
+    ----------
+    n_in : int
+        Number of features of the input.
+    n_classes : int
+        The number of classes of all ranks together; at least one for each rank.
+    comm : mpi4py.MPI.Comm
+        The communicator.
+    bias, init
+        As for `fastsm.nn.Linear`.
+    rng : None or int
+        The seed of the weights, from which each rank makes its own.
+
+    Attributes
+    ----------
+    start, stop : int
+        The rank's classes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong.
+
+    Examples
+    --------
+    >>> from mpi4py import MPI
+    >>> from fastsm import distributed
+    >>> layer = distributed.ShardedLinear(2, 3, MPI.COMM_SELF, init="ones")
+    >>> layer.forward([[1.0, 2.0]])
+    array([[3., 3., 3.]])
+    >>> layer.gathered()
+    Linear(2, 3)
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_classes: int,
+        comm: Any,
+        *,
+        bias: bool = True,
+        init: str | Initializer = "he_normal",
+        rng: int | None = None,
+    ) -> None:
+        self.comm = check_comm(comm)
+        self.n_classes = _checks.num_threads(n_classes, "n_classes")
+        self.start, self.stop = class_range(n_classes, comm)
+        if self.n_classes < comm.Get_size():
+            raise ValueError(
+                f"`n_classes` must be at least the number of ranks, {comm.Get_size()}, got {n_classes}"
+            )
+        if rng is not None and _checks.integer(rng) is None:
+            raise TypeError(f"`rng` must be None or an integer, got {_checks.shown(rng)}")
+        generator = None if rng is None else np.random.default_rng([rng, self.start])
+        super().__init__(n_in, self.stop - self.start, bias=bias, init=init, rng=generator)
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that make such a layer but for the communicator, in the types of JSON."""
+        config = super().config()
+        del config["n_out"]
+        return {**config, "n_classes": self.n_classes}
+
+    def gathered(self) -> nn.Linear:
+        """Return the layer with all classes, on all ranks: for saving, or for a machine that can hold it."""
+        layer = nn.Linear(self.n_in, self.n_classes, bias=self.bias)
+        parts = self.comm.allgather({name: np.asarray(value) for name, value in self.params.items()})
+        layer.params = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in self.params}
+        layer.grads = {name: np.zeros_like(value) for name, value in layer.params.items()}
+        return layer
+
+    def _backward(self, dy: Array, input_grad: bool, reuse: bool) -> Array | None:
+        dx = super()._backward(dy, input_grad, reuse)
+        return None if dx is None else total(self.comm, dx)
+
+    def __repr__(self) -> str:
+        return f"ShardedLinear({self.n_in}, {self.start}:{self.stop} of {self.n_classes})"

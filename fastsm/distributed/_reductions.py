@@ -1,0 +1,39 @@
+"""Reductions over the ranks of a communicator, in place."""
+
+from typing import Any
+
+from fastsm._checks import Array
+
+__all__ = ["check_comm", "maximum", "minimum", "total"]
+
+
+def check_comm(comm: Any) -> Any:
+    """Return a communicator of mpi4py."""
+    if not all(hasattr(comm, name) for name in ("Allreduce", "Get_rank", "Get_size")):
+        raise TypeError(
+            f"`comm` must be a communicator of mpi4py, as MPI.COMM_WORLD, got {type(comm).__name__}"
+        )
+    return comm
+
+
+def maximum(comm: Any, array: Array) -> Array:
+    """Return the largest of all ranks, element by element, in the array itself."""
+    return _reduce(comm, array, "MAX")
+
+
+def minimum(comm: Any, array: Array) -> Array:
+    """Return the smallest of all ranks, element by element, in the array itself."""
+    return _reduce(comm, array, "MIN")
+
+
+def total(comm: Any, array: Array) -> Array:
+    """Return the sum over all ranks, element by element, in the array itself."""
+    return _reduce(comm, array, "SUM")
+
+
+def _reduce(comm: Any, array: Array, name: str) -> Array:
+    # Whoever has a communicator has mpi4py; fastsm itself does not need it.
+    from mpi4py import MPI
+
+    comm.Allreduce(MPI.IN_PLACE, array, op=getattr(MPI, name))
+    return array
