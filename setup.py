@@ -4,6 +4,7 @@ All else that there is to say about the package stands in pyproject.toml.
 """
 
 import copy
+import os
 import shutil
 import sys
 import sysconfig
@@ -33,11 +34,32 @@ if sysconfig.get_platform().endswith(("x86_64", "amd64")) and (CLANG_CL or not W
         "-mprefer-vector-width=512",
     ]
 
+# What FASTSM_SANITIZE asks for, to find errors with: see tests/sanitize.py. Without `always_inline`, with
+# which these builds take minutes, and at a level that leaves what is wrong as it was written; but products
+# and sums are to be fused all the same.
+INSTRUMENTED = ["-O1", "-fexpensive-optimizations", "-g1", "-fno-omit-frame-pointer"]
+SANITIZERS = {
+    "address": [
+        "-fsanitize=address,undefined,float-cast-overflow",
+        "-fno-sanitize-recover=undefined,float-cast-overflow",
+        "-fstrict-overflow",  # Python's own flags let signed numbers overflow
+    ],
+    "thread": ["-fsanitize=thread"],
+    # Variables on the stack begin as 0xFE..., so that nothing works by accident.
+    "checks": ["-ftrivial-auto-var-init=pattern", "-fstack-protector-all", "-D_FORTIFY_SOURCE=2"],
+}
+SANITIZE = os.environ.get("FASTSM_SANITIZE")
+if SANITIZE and SANITIZE not in SANITIZERS:
+    sys.exit(f"`FASTSM_SANITIZE` must be one of {', '.join(SANITIZERS)}, got {SANITIZE!r}")
+
 
 def variant(isa: str) -> Extension:
     """Return the extension module of one instruction set."""
     flags = FLAGS + ISA_FLAGS[isa]
-    if CLANG_CL:
+    if SANITIZE:
+        compile_args = [*flags, *INSTRUMENTED, *SANITIZERS[SANITIZE]]
+        link_args = [flag for flag in SANITIZERS[SANITIZE] if flag.startswith("-fsanitize")]
+    elif CLANG_CL:
         compile_args, link_args = [f"/clang:{flag}" for flag in (*flags, INLINE)], []
     elif WINDOWS:
         compile_args, link_args = ["/O2", "/std:c11"], []
@@ -67,7 +89,16 @@ class BuildVariants(build_ext):
         # The name is neither that of a variant nor a bare "kernels": Cython enters the first module that is
         # loaded under this name in sys.modules, where it must not pass for another one.
         source = Extension("fastsm._isa.kernels", ["src/kernels.pyx"])
-        [translated] = cythonize([source], build_dir=self.build_temp, include_path=["src"], force=self.force)
+        # Cython's own checks, which the kernels otherwise go without.
+        checks = {"boundscheck": True, "initializedcheck": True, "nonecheck": True}
+        [translated] = cythonize(
+            [source],
+            build_dir=self.build_temp,
+            include_path=["src"],
+            force=self.force,
+            compiler_directives=checks if SANITIZE else {},
+            emit_linenums=bool(SANITIZE),
+        )
         for extension in self.extensions:
             extension.sources = list(translated.sources)
         if CLANG_CL:

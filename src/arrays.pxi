@@ -100,7 +100,7 @@ cdef Py_buffer *acquire(Views *views, object array, bint writable) noexcept:
     if view.len > 0 and <size_t>view.buf % view.itemsize:
         return NULL
     for i in range(view.ndim):
-        if view.strides[i] % view.itemsize:
+        if view.shape[i] > 1 and view.strides[i] % view.itemsize:
             return NULL
     return view
 
@@ -180,11 +180,11 @@ cdef bint overlap(Py_buffer *a, Py_buffer *b) noexcept:
 
 cdef void add_scratch(Task *task, Py_ssize_t itemsize) noexcept nogil:
     """Room for a block of rows for `run_staged`, where it helps; without it everything works, but slower."""
-    cdef Py_ssize_t line = 64 // itemsize, line_bytes = task.classes * 64
+    cdef Py_ssize_t line = 64 // itemsize
     task.scratch = NULL
-    if not task.lanes or task.classes <= TILE_CLASSES or line_bytes > LARGEST_SCRATCH:
+    if not task.lanes or task.classes <= TILE_CLASSES or task.classes > LARGEST_SCRATCH // 64:
         return
-    task.scratch_rows = line * max(1, SCRATCH // line_bytes)
+    task.scratch_rows = line * max(1, SCRATCH // (task.classes * 64))
     task.scratch = malloc((1 if task.y.data == NULL else 2) * task.classes * task.scratch_rows * itemsize + 64)
 
 
@@ -400,14 +400,15 @@ def apply(int operation, x, y, out, int axis, double scale, Py_ssize_t first, Py
     views.count = 0
     try:
         vx = acquire(&views, x, False)
-        if not is_real(vx) or not place(vx, axis, &task, &task.x, True):
+        if not is_real(vx) or not 0 <= axis < vx.ndim or not place(vx, axis, &task, &task.x, True):
             return False
         if y is not None and not add(&views, y, False, axis, &task, &task.y):
             return False
         if operation == LOGSUMEXP:
-            task.row_out = contiguous(&views, out, True)
+            task.row_out = partner(&views, out, True, task.outer * task.inner, "out")
         elif not add(&views, out, True, axis, &task, &task.out):
             return False
+        check_rows(&task, first, last)
         with nogil:
             perform(&task, vx.format[0], first, last)
         return True
@@ -435,7 +436,7 @@ def cross_entropy(
     views.count = 0
     try:
         vx = acquire(&views, logits, False)
-        if not is_real(vx) or not place(vx, axis, &task, &task.x, True):
+        if not is_real(vx) or not 0 <= axis < vx.ndim or not place(vx, axis, &task, &task.x, True):
             return None
         if grad is not None and not add(&views, grad, True, axis, &task, &task.out):
             return None
@@ -443,15 +444,17 @@ def cross_entropy(
             view = acquire(&views, targets, False)
             if not is_labels(view):
                 return None
+            check_count(view, task.outer * task.inner, "targets")
             task.labels = <const volatile int64_t *>view.buf
             set_ignored(&task, ignore_index)
         elif not add(&views, targets, False, axis, &task, &task.y):
             return None
-        task.row_out = contiguous(&views, losses, True)
+        task.row_out = partner(&views, losses, True, task.outer * task.inner, "losses")
         if class_weight is not None:
-            task.class_weight = contiguous(&views, class_weight, False)
+            task.class_weight = partner(&views, class_weight, False, task.classes, "class_weight")
         if sample_weight is not None:
-            task.sample_weight = contiguous(&views, sample_weight, False)
+            task.sample_weight = partner(&views, sample_weight, False, task.outer * task.inner, "sample_weight")
+        check_rows(&task, first, last)
         with nogil:
             perform(&task, vx.format[0], first, last)
         return task.bad_row
@@ -466,18 +469,23 @@ def check_labels(labels, Py_ssize_t classes, ignore_index, class_weight, sample_
     """
     cdef Task task
     cdef Views views
+    cdef Py_ssize_t rows
     cdef double weight = 0.0
     clear(&task, CROSS_ENTROPY, 1.0)
     task.classes = classes
     views.count = 0
     try:
         set_ignored(&task, ignore_index)
-        task.labels = <const volatile int64_t *>contiguous(&views, labels, False)
+        contiguous(&views, labels, False)
+        if not is_labels(&views.view[0]):
+            raise TypeError("the kernel takes labels in an int64 array")
+        task.labels = <const volatile int64_t *>views.view[0].buf
+        rows = views.view[0].len // 8
         if class_weight is not None:
-            task.class_weight = contiguous(&views, class_weight, False)
+            task.class_weight = elements(&views, class_weight, False, c"d", classes, "class_weight")
         if sample_weight is not None:
-            task.sample_weight = contiguous(&views, sample_weight, False)
-        bad = find_bad_label(&task, views.view[0].len // 8, &weight)
+            task.sample_weight = elements(&views, sample_weight, False, c"d", rows, "sample_weight")
+        bad = find_bad_label(&task, rows, &weight)
         return bad, weight
     finally:
         release(&views)
@@ -486,11 +494,11 @@ def check_labels(labels, Py_ssize_t classes, ignore_index, class_weight, sample_
 def total(values):
     """Sum of a contiguous float array, in double."""
     cdef Views views
-    cdef void *first
+    cdef Py_buffer *view
     views.count = 0
     try:
-        first = contiguous(&views, values, False)
-        return sum_of(first, views.view[0].len // views.view[0].itemsize, views.view[0].format[0])
+        view = plain(&views, values, False)
+        return sum_of(view.buf, view.len // view.itemsize, view.format[0])
     finally:
         release(&views)
 
@@ -499,6 +507,13 @@ cdef bint add(Views *views, object array, bint writable, int axis, Task *task, O
     """Acquire and describe a second or third array, of the type of the first."""
     cdef Py_buffer *view = acquire(views, array, writable)
     return view != NULL and same_kind(&views.view[0], view) and place(view, axis, task, operand, False)
+
+
+cdef int check_rows(Task *task, Py_ssize_t first, Py_ssize_t last) except -1:
+    """Raise if there are no such rows: another thread can give an array a new shape after it was checked."""
+    if not 0 <= first <= last <= task.outer * task.inner:
+        raise ValueError(f"arrays must keep their shape during the call, got {task.outer * task.inner} rows meanwhile")
+    return 0
 
 
 cdef void set_ignored(Task *task, object ignore_index):

@@ -37,14 +37,27 @@ cdef Py_buffer *matrix(Views *views, object array, bint writable) except NULL:
     return view
 
 
+cdef int check_count(Py_buffer *view, Py_ssize_t count, str name) except -1:
+    """Raise unless the array has so many elements."""
+    if view.len // view.itemsize != count:
+        raise ValueError(f"`{name}` must have {count} elements, got {view.len // view.itemsize}")
+    return 0
+
+
+cdef void *elements(
+    Views *views, object array, bint writable, char format, Py_ssize_t count, str name,
+) except NULL:
+    """Address of the `count` elements of an array of that type."""
+    cdef Py_buffer *view = plain(views, array, writable)
+    if view.format[0] != format:
+        raise TypeError("the kernels were given arrays of different types")
+    check_count(view, count, name)
+    return view.buf
+
+
 cdef void *partner(Views *views, object array, bint writable, Py_ssize_t count, str name) except NULL:
     """Address of the `count` elements of an array of the type of the first."""
-    cdef Py_buffer *view = plain(views, array, writable)
-    if view.format[0] != views.view[0].format[0]:
-        raise TypeError("the kernels were given arrays of different types")
-    if view.len != count * view.itemsize:
-        raise ValueError(f"`{name}` must have {count} elements, got {view.len // view.itemsize}")
-    return view.buf
+    return elements(views, array, writable, views.view[0].format[0], count, name)
 
 
 cdef inline PyThreadState *let_go(Py_ssize_t count) noexcept:

@@ -70,6 +70,7 @@
 
 #define REAL float
 #define INTEGER int32_t
+#define UNSIGNED uint32_t
 #define VEC vf
 #define NAME(name) PASTE(name, _f)
 #define REAL_LANES ((VECTOR_BYTES + 3) / 4 + !VECTOR_BYTES)
@@ -99,6 +100,7 @@
 
 #define REAL double
 #define INTEGER int64_t
+#define UNSIGNED uint64_t
 #define VEC vd
 #define NAME(name) PASTE(name, _d)
 #define REAL_LANES ((VECTOR_BYTES + 7) / 8 + !VECTOR_BYTES)

@@ -1,13 +1,17 @@
 /* The functions of simd.h for one element type; included once for float and once for double, with
-   REAL, INTEGER, VEC, NAME, REAL_LANES and the constants below defined, and undefined again at the end. */
+   REAL, INTEGER, UNSIGNED, VEC, NAME, REAL_LANES and the constants below defined, and undefined again at the end. */
 
 #define MASK NAME(mask)
+#define WORD NAME(word)
+/* The bits as numbers to calculate with: unsigned, as lanes with NaN, or that are not used, overflow. */
+#define WORDS(v) ((WORD)BITS(v))
 #define LANES NAME(LANES)
 enum { LANES = REAL_LANES };
 
 #if VECTOR_BYTES
 typedef REAL VEC __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
 typedef INTEGER MASK __attribute__((vector_size(VECTOR_BYTES)));
+typedef UNSIGNED WORD __attribute__((vector_size(VECTOR_BYTES)));
 #define LANE(v, i) (v)[i]
 #define BITS(v) ((MASK)(v))
 #define FROM_BITS(b) ((VEC)(b))
@@ -27,6 +31,7 @@ static inline VEC NAME(shuffle)(VEC a, VEC b, MASK from)
 #else
 typedef REAL VEC;
 typedef INTEGER MASK;
+typedef UNSIGNED WORD;
 #define LANE(v, i) (v)
 static inline MASK NAME(bits)(VEC v) { MASK b; memcpy(&b, &v, sizeof b); return b; }
 static inline VEC NAME(from_bits)(MASK b) { VEC v; memcpy(&v, &b, sizeof v); return v; }
@@ -137,7 +142,7 @@ static inline VEC NAME(exp_clamped)(VEC d)
     VEC n = z - magic;
     VEC r = d - n * LN2_HIGH;
     r = r - n * LN2_LOW;
-    return (NAME(exp_rest)(r) + 2) * FROM_BITS(BITS(z) << MANTISSA_BITS);
+    return (NAME(exp_rest)(r) + 2) * FROM_BITS(WORDS(z) << MANTISSA_BITS);
 }
 
 static inline VEC NAME(exp_lowest)(void) { return NAME(splat)(EXP_LOWEST); }
@@ -157,7 +162,7 @@ static inline VEC NAME(exp_scaled)(VEC d, VEC more)
     VEC n = z - magic;
     VEC r = d - n * LN2_HIGH;
     r = (r - n * LN2_LOW) + more;
-    return (NAME(exp_rest)(r) + 2) * FROM_BITS((BITS(z) + SCALE_EXPONENT) << MANTISSA_BITS);
+    return (NAME(exp_rest)(r) + 2) * FROM_BITS((WORDS(z) + SCALE_EXPONENT) << MANTISSA_BITS);
 }
 
 static inline VEC NAME(scaled_lowest)(void) { return NAME(splat)(SCALED_LOWEST); }
@@ -175,7 +180,7 @@ static inline VEC NAME(tanh_of)(VEC x)
     VEC n = z - magic;
     VEC r = d - n * LN2_HIGH;
     r = r - n * LN2_LOW;
-    VEC half_power = FROM_BITS(BITS(z) << MANTISSA_BITS);
+    VEC half_power = FROM_BITS(WORDS(z) << MANTISSA_BITS);
     VEC e = half_power * NAME(exp_rest)(r) + (half_power + half_power - 1);
     return FROM_BITS((BITS(x) & (INTEGER)SIGN_BIT) | BITS(NAME(absolute)(e / (e + 2))));
 }
@@ -197,8 +202,8 @@ static inline VEC NAME(mills_largest)(void) { return NAME(splat)(MILLS_LARGEST);
 /* x rounded to half as many bits, so that the square is exact. */
 static inline VEC NAME(leading)(VEC x)
 {
-    const INTEGER half = (INTEGER)1 << (HALF_OF_BITS - 1);
-    return FROM_BITS((BITS(x) + half) & ~(2 * half - 1));
+    const UNSIGNED half = (UNSIGNED)1 << (HALF_OF_BITS - 1);
+    return FROM_BITS((WORDS(x) + half) & ~(2 * half - 1));
 }
 
 /* log(1 + x) for 0 <= x < 2^31, NaN for NaN. Error below 2 ULP, relative to the result however small x is.
@@ -209,14 +214,13 @@ static inline VEC NAME(leading)(VEC x)
 static inline VEC NAME(log1p_nonnegative)(VEC x)
 {
     static const REAL c[] = LOG_COEFFICIENTS;
-    const INTEGER one = (INTEGER)EXPONENT_BIAS << MANTISSA_BITS;
+    const UNSIGNED one = (UNSIGNED)EXPONENT_BIAS << MANTISSA_BITS;
     VEC u = x + 1;
     VEC lost = (x - (u - 1)) / u;
-    MASK exponent = BITS(u) + (one - (INTEGER)SQRT_HALF_BITS);
-    /* u >= sqrt(1/2), so the biased exponent is positive and a logical shift would do as well. */
+    WORD exponent = WORDS(u) + (one - (UNSIGNED)SQRT_HALF_BITS);
     exponent = (exponent >> MANTISSA_BITS) - EXPONENT_BIAS;
-    VEC f = FROM_BITS(BITS(u) - (exponent << MANTISSA_BITS)) - 1;
-    VEC k = FROM_BITS(exponent + BITS(NAME(splat)(ROUNDING))) - ROUNDING;
+    VEC f = FROM_BITS(WORDS(u) - (exponent << MANTISSA_BITS)) - 1;
+    VEC k = FROM_BITS(exponent + WORDS(NAME(splat)(ROUNDING))) - ROUNDING;
     VEC s = f / (f + 2);
     VEC s2 = s * s;
     VEC q = NAME(splat)(c[LOG_DEGREE]);
@@ -365,6 +369,7 @@ static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to
 
 #undef REAL
 #undef INTEGER
+#undef UNSIGNED
 #undef VEC
 #undef NAME
 #undef REAL_LANES
@@ -391,6 +396,8 @@ static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to
 #undef HALF_OF_BITS
 #undef SQUARE_ROOT
 #undef MASK
+#undef WORD
+#undef WORDS
 #undef LANES
 #undef LANE
 #undef BITS

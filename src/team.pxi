@@ -7,7 +7,8 @@
 # when there is work for them, and never see Python again.
 
 from cpython.pythread cimport (
-    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_release_lock, PyThread_type_lock, WAIT_LOCK,
+    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_type_lock,
+    WAIT_LOCK,
 )
 
 cdef extern from "threads.h" nogil:
@@ -45,8 +46,8 @@ cdef struct Team:
     void *work
     Py_ssize_t count
     Py_ssize_t size             # of a block
-    int threads                 # that work may be shared by, the posting one included
-    int helpers
+    uint64_t threads            # that work may be shared by, the posting one included
+    uint64_t helpers            # these two are also read without Python's lock
     Helper[MOST_HELPERS] helper
 
 cdef Team team
@@ -73,12 +74,16 @@ cdef bint take_block() noexcept nogil:
 
 
 cdef inline Py_ssize_t useful_threads(Py_ssize_t count, Py_ssize_t least) noexcept nogil:
-    return min(<Py_ssize_t>team.threads, count // max(least, 1))
+    return min(<Py_ssize_t>atomic_get(&team.threads), count // max(least, 1))
+
+
+cdef inline Py_ssize_t helpers() noexcept nogil:
+    return <Py_ssize_t>atomic_get(&team.helpers)
 
 
 cdef PyThreadState *begin(Py_ssize_t elements, Py_ssize_t count, Py_ssize_t least) except? NULL:
     """Before `share`: start the helpers that it has use for, and release the GIL if that pays for so many elements."""
-    while team.helpers < MOST_HELPERS and team.helpers + 1 < useful_threads(count, least) and start_helper is not None:
+    while helpers() < MOST_HELPERS and helpers() + 1 < useful_threads(count, least) and start_helper is not None:
         if not start_helper():
             break
     return let_go(elements)
@@ -86,7 +91,7 @@ cdef PyThreadState *begin(Py_ssize_t elements, Py_ssize_t count, Py_ssize_t leas
 
 cdef void share(Part part, void *work, Py_ssize_t count, Py_ssize_t unit, Py_ssize_t least) noexcept nogil:
     """Do part(work, first, last) for ranges that make up `count`: of a multiple of `unit`, none much below `least`."""
-    cdef Py_ssize_t threads = min(useful_threads(count, least), <Py_ssize_t>team.helpers + 1), blocks
+    cdef Py_ssize_t threads = min(useful_threads(count, least), helpers() + 1), blocks
     cdef uint64_t ticket
     cdef int i, looks = 0
     if threads < 2 or atomic_swap(&team.busy, 1):
@@ -132,34 +137,45 @@ cdef void help_forever(Helper *helper) noexcept nogil:
 
 
 def help_team(ready):
-    """Be a helper, to the end of the process, after a call of `ready`; for threads that nobody waits for."""
-    cdef Helper *helper
+    """Be a helper, to the end of the process, after a call of `ready`; for threads that nobody waits for.
+
+    Returns at once if there are as many as there can be: several may be started at the same time.
+    """
+    cdef uint64_t place = atomic_get(&team.helpers)
     cdef PyThread_type_lock bed = PyThread_allocate_lock()
     if bed == NULL:
         raise MemoryError()
     PyThread_acquire_lock(bed, WAIT_LOCK)
-    helper = &team.helper[team.helpers]
-    helper.bed, helper.sleeps = bed, 0
-    team.helpers += 1
+    while place < MOST_HELPERS and not atomic_replace(&team.helpers, place, place + 1):
+        place = atomic_get(&team.helpers)
+    if place == MOST_HELPERS:
+        PyThread_release_lock(bed)
+        PyThread_free_lock(bed)
+        ready()
+        return
+    team.helper[place].bed = bed        # nobody looks at it before the helper has said that it sleeps
     ready()
     with nogil:
-        help_forever(helper)
+        help_forever(&team.helper[place])
 
 
 def set_team(int threads, start):
     """Let kernels share their work among so many threads; `start()` starts a helper, and says whether it could."""
     global start_helper
-    team.threads = min(threads, MOST_HELPERS + 1)
+    atomic_set(&team.threads, <uint64_t>min(threads, MOST_HELPERS + 1))
     start_helper = start
 
 
 def forget_team():
     """Be alone again, as the child of a fork is."""
-    team.helpers = 0
+    cdef int i
+    for i in range(MOST_HELPERS):
+        atomic_set(&team.helper[i].sleeps, 0)
+    atomic_set(&team.helpers, 0)
     atomic_set(&team.ticket, atomic_get(&team.ticket) >> BLOCK_BITS << BLOCK_BITS)
     atomic_set(&team.busy, 0)
 
 
 def team_size():
     """The number of threads that there are, helpers and the calling one."""
-    return team.helpers + 1
+    return helpers() + 1

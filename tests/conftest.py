@@ -6,6 +6,9 @@ import pytest
 
 from fastsm import _dispatch, _isa, functional
 
+# Scripts for mpiexec, no tests.
+collect_ignore_glob = ["mpi/*"]
+
 
 @pytest.fixture(params=_isa.available)
 def isa(request, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastsm
-from fastsm import nn
+from fastsm import nn, optim
 from fastsm.testing import GradientError, check_grads
 
 MODES = pytest.mark.parametrize("mode", ["directional", "full"])
@@ -379,3 +379,16 @@ def single(x):
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("seed", [2, 8])
+def test_a_model_that_has_learned_its_rows_is_right(seed):
+    """-log p near p = 1 is rounded at the size of 1, not at its own: that is no wrong gradient."""
+    rng = np.random.default_rng(1)
+    rng.standard_normal((6, 4))
+    x, labels = rng.standard_normal((6, 4)), np.array([0, 3, 1, 1, 2, 3])
+    loss = nn.CrossEntropyLoss(on="probs")
+    model = nn.MLP([4, 64, 4], activation="tanh", head="softmax", rng=seed)
+    fastsm.fit(model, x, labels, loss=loss, optimizer=optim.Adam(0.05), epochs=100, rng=0)
+    assert loss(model(x), labels) < 0.01
+    assert check_grads(model, x, labels, loss=loss).ok

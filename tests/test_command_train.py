@@ -27,16 +27,13 @@ def settings_of(folder):
 
 
 def test_first_command(tmp_path):
-    """Without options: the digits, at least 97 % right in under 5 s, and all the files of a run."""
-    started = time.perf_counter()
+    """Without options: the digits, at least 97 % right, and all the files of a run."""
     code, output, errors = run("train", cwd=tmp_path)
-    seconds = time.perf_counter() - started
     assert (code, errors) == (0, "")
     accuracy, folder = re.fullmatch(
         r"test accuracy ([\d.]+)% on 360 rows, after \d+ epochs\nresults in (\S+)\n", output
     ).groups()
     assert float(accuracy) >= 97
-    assert seconds < 5
     assert folder == os.path.join("fastsm-runs", "digits-1")
     expected = FILES | (PICTURES if find_spec("matplotlib") else set())
     assert {path.name for path in (tmp_path / folder).iterdir()} == expected
@@ -58,6 +55,23 @@ def test_json_and_folders(tmp_path):
     assert (models[0].params == models[1].params).all()
     logged = objects((folders[0] / "metrics.jsonl").read_text())
     assert [line["loss"] for line in logged] == [epoch["loss"] for epoch in epochs]
+
+
+def test_figures_without_an_end(tmp_path):
+    """A network that is sure and wrong has an infinite loss: null in JSON."""
+    succeed(
+        "train",
+        "--optimizer",
+        "sgd",
+        "--lr",
+        1e30,
+        "--dtype",
+        "float64",
+        *QUICK[1:],
+        "--out",
+        tmp_path / "run",
+    )
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["nll"] is None
 
 
 @pytest.mark.parametrize(

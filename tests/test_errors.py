@@ -120,7 +120,7 @@ TABLE = [
         FULL_OUT,
         {"out": np.ndarray((2, 3), float, bytearray(24), strides=(0, 8))},
         ValueError,
-        "`out` must have an element for each result, got an array with a stride of 0",
+        "`out` must have an element for each result, got an array whose elements overlap",
     ),
     (["logsumexp"], {"out": np.zeros(3)}, ValueError, "`out` must have shape (2,), got (3,)"),
     (

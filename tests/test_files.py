@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import fastsm
-from fastsm import _container, nn, optim
+from fastsm import _archive, _container, nn, optim
 
 
 class Scale:
@@ -529,19 +529,19 @@ def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch, what):
     old = nn.MLP([4, 3], rng=0)
     fastsm.save(path, old)
     before = path.read_bytes()
-    written = np.lib.format.write_array
+    written = _archive.write_member
 
-    def second_fails(file, array, *arguments, **options):
+    def second_fails(file, name, array):
         if array.dtype != np.uint8:
             raise (
                 KeyboardInterrupt if what == "interrupt" else Broken(errno.ENOSPC, "No space left on device")
             )
-        written(file, array, *arguments, **options)
+        return written(file, name, array)
 
     if what in ("replace", "fsync"):
         monkeypatch.setattr(os, what, fails)
     else:
-        monkeypatch.setattr(np.lib.format, "write_array", second_fails)
+        monkeypatch.setattr(_archive, "write_member", second_fails)
     with pytest.raises(KeyboardInterrupt if what == "interrupt" else Broken):
         fastsm.save(path, nn.MLP([4, 3], rng=1))
     monkeypatch.undo()
@@ -604,6 +604,19 @@ def test_trees(tmp_path):
     assert same(tree, again)
     assert all("/" not in name for name in members_of(path.read_bytes()))
     again["arrays"]["f4"][...] = 1  # its own memory
+
+
+@pytest.mark.parametrize("full", [10, 200, 600])
+def test_files_of_more_than_4_gb(tmp_path, monkeypatch, full):
+    """Their sizes and places are kept in other fields; here these begin at some bytes."""
+    tree = {"a": np.arange(30.0), "b": np.arange(50), "c": np.zeros((0, 3))}
+    _container.write(tmp_path / "small", tree)
+    monkeypatch.setattr(_archive, "_LARGE", full)
+    _container.write(tmp_path / "t", tree)
+    for read in (_container.read, lambda path: dict(np.load(path))):
+        found = read(tmp_path / "t")
+        assert all((found[name].ravel() == tree[name].ravel()).all() for name in tree)
+    assert (tmp_path / "t").stat().st_size > (tmp_path / "small").stat().st_size
 
 
 def test_scalars_of_numpy_become_plain(tmp_path):

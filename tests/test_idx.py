@@ -164,3 +164,21 @@ def test_changed_files_are_read_or_refused(write, edits, cut, more, compress, la
     shape = struct.unpack(f">{plain[3]}I", plain[4 : 4 + 4 * plain[3]])
     assert result.shape == shape
     assert len(plain) == 4 + 4 * plain[3] + result.nbytes
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_some_rows(tmp_path, compressed):
+    """Part of a file, its end and its beginning checked all the same."""
+    array = np.arange(60, dtype=np.uint8).reshape(5, 3, 4)
+    content = idx(array)
+    path = tmp_path / "some"
+    path.write_bytes(gzip.compress(content) if compressed else content)
+    for first, last in ((0, 5), (0, 2), (2, 4), (3, 5), (2, 2), (5, 5)):
+        np.testing.assert_array_equal(data.load_idx(path, rows=(first, last)), array[first:last])
+    for rows in ((-1, 2), (0, 6), (3, 2)):
+        with pytest.raises(data.DataError, match="`rows` must lie in the 5 of"):
+            data.load_idx(path, rows=rows)
+    for damaged in (content[:-1], content + b"x"):
+        path.write_bytes(gzip.compress(damaged) if compressed else damaged)
+        with pytest.raises(data.DataError, match=r"cut off|more than|not an IDX"):
+            data.load_idx(path, rows=(0, 2))

@@ -154,6 +154,20 @@ def test_a_function_of_ones_own():
     assert metric([[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [3.0, 5.0]]) == 2.0
 
 
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(on="probs"), nn.BrierLoss()])
+def test_a_function_of_ones_own_gets_what_the_model_gives(loss):
+    # Cross-entropy is taken over the logits together with the softmax, but the model gives probabilities.
+    def total(outputs, targets):
+        return outputs.sum(axis=1)
+
+    X, y = data(300)
+    layers = nn.Linear(5, 5), nn.Softmax(temperature=2.0)
+    model = nn.Sequential(*layers, dtype="float64", rng=0)
+    assert training.evaluate(model, X, y, loss=loss, metrics=[total])["total"] == pytest.approx(1)
+    history = fastsm.fit(model, X, y, loss=loss, metrics=[total], validation_data=(X, y), epochs=1, rng=0)
+    assert [history["total"][0], history["val_total"][0]] == pytest.approx([1, 1])
+
+
 def test_fit_computes_them_of_whatever_the_model_gives():
     X, y = data(300)
     names = ("accuracy", "top_2", "nll", "brier", "ece")

@@ -437,6 +437,16 @@ def test_bytes_are_images(dtype):
     np.testing.assert_array_equal(model.forward(images, training=True), model(gathered))
 
 
+def test_bytes_of_any_kind_of_array_are_images(tmp_path):
+    model = nn.MLP([5, 4, 3], rng=0)
+    images = np.arange(0, 250, 25, dtype=np.uint8).reshape(2, 5)
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    np.testing.assert_array_equal(model(mapped), model(images))
+    np.testing.assert_array_equal(model(list(images)), model(images))
+    np.testing.assert_array_equal(model.forward(mapped), model(images))
+
+
 def test_empty_batch(make):
     model = make()
     y = model.forward(np.empty((0, 5)), training=True)

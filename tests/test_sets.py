@@ -8,6 +8,7 @@ import os
 import struct
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -325,3 +326,40 @@ def test_data_sets_check_their_parts():
     ]:
         with pytest.raises(error, match=message):
             data.Dataset(*args)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("classes", [10, 3])
+def test_parts(tmp_path, compress, classes):
+    """Parts together are the whole, with the same classes and the same rows to test on."""
+    folder = put(tmp_path / "set", contents(classes=classes), compress=compress)
+    file = tmp_path / "set.npz"
+    np.savez(file, x=np.arange(40.0).reshape(20, 2), y=np.arange(20) % 2)
+    for where in (folder, file, "digits"):
+        whole = data.load(where)
+        parts = [data.load(where, part=(number, 3)) for number in range(3)]
+        for name in ("X", "y"):
+            together = np.concatenate([getattr(part.train, name) for part in parts])
+            np.testing.assert_array_equal(together, getattr(whole.train, name))
+        for part in parts:
+            assert part.train.classes == whole.train.classes
+            np.testing.assert_array_equal(part.test.X, whole.test.X)
+            np.testing.assert_array_equal(part.test.y, whole.test.y)
+
+
+@pytest.mark.parametrize("part", [(3, 3), (-1, 3), (0, 0)])
+def test_parts_that_are_not_there(part):
+    with pytest.raises(ValueError, match=r"`part` must be \(number, count\)"):
+        data.load("digits", part=part)
+
+
+def test_a_part_takes_no_more_memory(tmp_path):
+    images = np.zeros((3000, 20, 20), np.uint8)
+    labels = np.arange(3000) % 10
+    folder = put(tmp_path / "set", (idx(images), idx(labels), idx(images[:10]), idx(labels[:10])))
+    tracemalloc.start()
+    try:
+        data.load(folder, part=(1, 10))
+        assert tracemalloc.get_traced_memory()[1] < images.nbytes / 3
+    finally:
+        tracemalloc.stop()

@@ -441,7 +441,7 @@ def test_bad_environment(text):
     """A bad FASTSM_NUM_THREADS is an ImportError that says so."""
     code = """
 try:
-    import fastsm
+    from fastsm import nn
 except ImportError as error:
     print(error)
 """

@@ -1,0 +1,112 @@
+"""Run tests against a build with sanitizers: `make sanitize` calls this, once for each kind of build.
+
+    python tests/sanitize.py address build/sanitize/address/site [--quick] [arguments for pytest]
+
+The build is what `FASTSM_SANITIZE=address pip install --target=...` leaves (setup.py has the flags). Kinds:
+
+address  AddressSanitizer and UndefinedBehaviorSanitizer (GCC's). Python's own allocator is switched off, so
+         that what is wrong with Python's objects is found too. With --quick leaks count, where the kernels
+         allocated; other tests fork, and what a child of a fork does not own looks like leaks.
+checks   Cython's checks, and variables on the stack that begin as garbage.
+thread   ThreadSanitizer: the tests of threads only. What the kernels read and write is seen, and every lock
+         and thread; not what Python, NumPy and BLAS do with memory. So a race is one with the kernels in it.
+
+With --quick a few files; without it all tests, with every instruction set.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+LIBRARIES = {"address": ["libasan.so", "libubsan.so"], "thread": ["libtsan.so"], "checks": []}
+OPTIONS = {
+    # No use after return: its stacks do not align vectors of 64 bytes in GCC 12 (crashes of correct code).
+    "ASAN_OPTIONS": (
+        "allocator_may_return_null=1:detect_stack_use_after_return=0:malloc_context_size=2:"
+        "quarantine_size_mb=64:detect_leaks={quick}"
+    ),
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "LSAN_OPTIONS": "suppressions={leaks}:print_suppressions=0",
+    "TSAN_OPTIONS": "suppressions={races}:exitcode=66:die_after_fork=0:history_size=4",
+}
+# The place that allocated, and nothing above it, is looked at: so these stand for what is not ours.
+LEAKS = [
+    "libpython",
+    "/bin/python",
+    "site-packages/",
+    "lib-dynload/",
+    "libc.so",
+    "ld-linux",
+    "libstdc++",
+    "libtcl",
+]
+# It waits for its threads in ways that are not seen.
+RACES = ["race:openblas", "called_from_lib:openblas"]
+NOT_MEANT = {
+    "address": [
+        "test_package.py::test_no_sources_inside",  # measures the size of the package
+        "test_hostile_arrays.py::test_huge_shapes",  # limit the memory of a process
+        "test_hostile_files.py::test_bombs_under_a_limit_of_the_system",
+    ],
+    "checks": ["test_package.py::test_no_sources_inside"],
+    "thread": ["test_threads.py::test_labels_changing_all_the_time"],  # whose race is meant
+}
+# Every kernel with every instruction set, the team of threads, and the ways out through errors.
+QUICK = ["test_memory_safety.py", "test_team.py", "test_errors.py"]
+THREADS = ["test_team.py", "test_threads.py", "test_memory_safety.py::test_as_many_helpers_as_can_be"]
+
+
+def environment(kind: str, site: str, folder: str, *, quick: bool) -> dict[str, str]:
+    """Return the environment of the tests."""
+    leaks, races = Path(folder, "leaks"), Path(folder, "races")
+    leaks.write_text("".join(f"leak:{name}\n" for name in LEAKS))
+    races.write_text("".join(f"{race}\n" for race in RACES))
+    paths = {"leaks": leaks, "races": races, "quick": int(quick)}
+    compiler = os.environ.get("CC", "gcc")
+    libraries = [
+        subprocess.check_output([compiler, f"-print-file-name={name}"], text=True).strip()
+        for name in LIBRARIES[kind]
+    ]
+    return {
+        **os.environ,
+        **{name: value.format(**paths) for name, value in OPTIONS.items()},
+        "LD_PRELOAD": " ".join(libraries),
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONMALLOC": "malloc" if kind == "address" else "default",
+        "PYTHONPATH": str(Path(site).resolve()),
+        "PYTHONSAFEPATH": "1",
+    }
+
+
+def main(kind: str, site: str, *arguments: str) -> int:
+    """Run the tests; return the exit code."""
+    quick, arguments = "--quick" in arguments, tuple(text for text in arguments if text != "--quick")
+    files = THREADS if kind == "thread" else QUICK if quick else [""]
+    with tempfile.TemporaryDirectory() as folder:
+        variables = environment(kind, site, folder, quick=quick)
+        listed = "import fastsm._isa; print(*fastsm._isa.available)"
+        names = subprocess.check_output([sys.executable, "-c", listed], env=variables, text=True).split()
+        # The best instruction set: all tests. The others: those that do not go through all of them anyway.
+        others = ["-k", " and ".join(f"not {name}" for name in names)]
+        codes = [
+            subprocess.call(
+                [
+                    *(sys.executable, "-m", "pytest", "-q", "-m", "not memory", "-p", "no:cacheprovider"),
+                    "--capture=sys",  # what a sanitizer says before the end of a process is not captured
+                    *(f"--deselect={TESTS.name}/{name}" for name in NOT_MEANT[kind]),
+                    *(others if name != names[0] else []),
+                    *arguments,
+                    *(str(TESTS / file) for file in files),
+                ],
+                env={**variables, "FASTSM_ISA": name},
+            )
+            for name in (names[:1] if quick else names)
+        ]
+    return max(map(abs, codes))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
