@@ -7,8 +7,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SOURCES := setup.py pyproject.toml README.md LICENSE $(shell find fastsm src -type f -not -name '*.pyc' -not -name '*.so')
 OTHERS := MANIFEST.in $(wildcard *.md) $(shell find tests benchmarks -type f -not -name '*.pyc' -not -name '*.so')
 BUILD := .venv-build/bin
-# What `make bench` measures with.
+# As many tests at a time as there are cores, but no more than memory is likely to be there for.
+AT_ONCE := --numprocesses auto --maxprocesses 4 --quiet
+# What `make bench` measures with, and how many examples each test of `make fuzz` tries.
 THREADS ?= 1,2
+EXAMPLES ?= 2000
+# What `make sanitize` builds and tests: see tests/sanitize.py.
+SANITIZERS ?= address checks
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
@@ -19,8 +24,8 @@ train: .venv/.installed  ## install the package in .venv and train on its handwr
 
 # With PYTHONSAFEPATH the processes that tests start do not find the source tree either.
 test: .venv-test/.installed  ## test the built wheel: all tests, then the quick ones without AVX
-	PYTHONSAFEPATH=1 .venv-test/bin/pytest tests --pyargs fastsm --doctest-modules --doctest-ignore-import-errors
-	PYTHONSAFEPATH=1 FASTSM_ISA=baseline .venv-test/bin/pytest tests -m "not slow and not memory"
+	PYTHONSAFEPATH=1 .venv-test/bin/pytest $(AT_ONCE) tests --pyargs fastsm --doctest-modules --doctest-ignore-import-errors
+	PYTHONSAFEPATH=1 FASTSM_ISA=baseline .venv-test/bin/pytest $(AT_ONCE) tests -m "not slow and not memory"
 
 wheel: dist/.sdist dist/.wheel  ## build the sdist, and from it the wheel, in dist/, and check them
 	$(BUILD)/twine check --strict dist/*.tar.gz dist/*.whl
@@ -43,14 +48,39 @@ bench: .venv-bench/.installed  ## measure beside other libraries (hours), and wr
 page: .venv-test/.installed  ## write docs/benchmarks.md and its pictures from benchmarks/results
 	.venv-test/bin/python benchmarks/page.py
 
+docs: .venv-docs/.installed  ## build the documentation in docs/_build/html, running its lessons and examples
+	.venv-docs/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	.venv-docs/bin/linkchecker --no-status docs/_build/html/index.html
+
+# PyTorch is needed for this only.
+differential: .venv-differential/.installed  ## compare with PyTorch over the product of options, shapes and types
+	PYTHONSAFEPATH=1 .venv-differential/bin/python tests/differential.py
+
+fuzz: .venv-test/.installed  ## attack with hostile arrays, numbers, labels and files: EXAMPLES of each
+	PYTHONSAFEPATH=1 FASTSM_FUZZ=$(EXAMPLES) .venv-test/bin/pytest tests/test_hostile_*.py
+
 instructions: .venv-test/.installed  ## count the kernels' instructions under valgrind: no more than are stored
 	.venv-test/bin/python benchmarks/instructions.py
 
+# With QUICK=1 a few tests; SANITIZERS=thread looks for races between threads.
+sanitize: .venv-test/.installed $(SANITIZERS:%=build/sanitize/%/.built)  ## test builds that look for errors of memory
+	for kind in $(SANITIZERS); do \
+		.venv-test/bin/python tests/sanitize.py $$kind build/sanitize/$$kind/site $(QUICK:%=--quick) || exit 1; \
+	done
+
 clean:  ## remove all that was built, virtual environments too
-	rm -rf build dist *.egg-info .venv .venv-build .venv-test .venv-lint .venv-bench
+	rm -rf build dist *.egg-info .venv .venv-build .venv-test .venv-lint .venv-bench .venv-differential .venv-docs
+	rm -rf docs/_build docs/learn docs/examples docs/reference/generated docs/sg_execution_times.rst
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
-.PHONY: help train test wheel lint bench page instructions clean
+.PHONY: help train test wheel lint bench page docs differential fuzz instructions sanitize clean
+
+build/sanitize/%/.built: $(SOURCES) | dist/.sdist .venv-test/.installed
+	rm -rf build/sanitize/$*
+	mkdir -p build/sanitize/$*/source
+	tar -xzf dist/*.tar.gz --strip-components=1 -C build/sanitize/$*/source
+	FASTSM_SANITIZE=$* .venv-test/bin/pip install --quiet --no-deps --target build/sanitize/$*/site build/sanitize/$*/source
+	touch $@
 
 .venv/.installed: $(SOURCES)
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv

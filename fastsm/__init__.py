@@ -10,23 +10,31 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fastsm._info import show_versions
-from fastsm._threads import get_num_threads, set_num_threads
 from fastsm._version import __version__
-from fastsm.functional import (
-    cross_entropy,
-    cross_entropy_with_grad,
-    log_softmax,
-    log_softmax_vjp,
-    logsumexp,
-    softmax,
-    softmax_jacobian,
-    softmax_vjp,
-)
+
+try:
+    from fastsm._info import show_versions
+    from fastsm._threads import get_num_threads, set_num_threads
+    from fastsm.functional import (
+        cross_entropy,
+        cross_entropy_with_grad,
+        log_softmax,
+        log_softmax_vjp,
+        logsumexp,
+        softmax,
+        softmax_jacobian,
+        softmax_vjp,
+    )
+except ImportError as error:
+    # An environment variable is wrong. Whatever is asked for says so (`__getattr__`), but the command, which
+    # is imported after this, can say it in a line.
+    if not (error.name or "").startswith("FASTSM_"):
+        raise
 
 if TYPE_CHECKING:
     from fastsm import data, nn, optim, testing
     from fastsm._files import load, save
+    from fastsm._linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_with_grad
     from fastsm.training import History, TrainingDiverged, callbacks, fit
 
 __all__ = [
@@ -39,6 +47,8 @@ __all__ = [
     "data",
     "fit",
     "get_num_threads",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_grad",
     "load",
     "log_softmax",
     "log_softmax_vjp",
@@ -66,6 +76,8 @@ _PLACES = {
     "History": "fastsm.training",
     "TrainingDiverged": "fastsm.training",
     "fit": "fastsm.training",
+    "linear_cross_entropy": "fastsm._linear_cross_entropy",
+    "linear_cross_entropy_with_grad": "fastsm._linear_cross_entropy",
     "load": "fastsm._files",
     "save": "fastsm._files",
 }
@@ -78,6 +90,8 @@ def __getattr__(name: str) -> Any:
     if name in _PLACES:
         value = globals()[name] = getattr(import_module(_PLACES[name]), name)
         return value
+    if name in __all__:
+        return getattr(import_module("fastsm.functional"), name)  # fails as above
     raise AttributeError(f"module 'fastsm' has no attribute {name!r}")
 
 

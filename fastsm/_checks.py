@@ -17,11 +17,22 @@ __all__: list[str] = []
 Array: TypeAlias = NDArray[Any]
 
 REAL_DTYPES = "float16, bfloat16, float32, float64, an integer or bool"
+LONGEST_SHOWN = 500  # characters
+HARDEST_OVERLAP = 100_000  # steps of a search that may take exponentially many
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:
     """Whether fastsm computes with this dtype as it is, or in float32 and back."""
     return dtype.name in ("float16", "float32", "float64", "bfloat16")
+
+
+def shown(value: object) -> str:
+    """Return how a value looks in a message: never too long, and never an error of its own."""
+    try:
+        text = repr(value)
+    except Exception:  # as for an integer of 10,000 digits
+        return f"something of type {type(value).__name__}"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def is_masked(value: object) -> bool:
@@ -31,10 +42,19 @@ def is_masked(value: object) -> bool:
 
 
 def plain(name: str, value: ArrayLike, advice: str = "") -> Array:
-    """Return an array that is not masked; the mask would be forgotten."""
-    if is_masked(value):
+    """Return an array that is not masked; the mask would be forgotten.
+
+    It is a view of its own even of an array: another thread may give that another shape during the call.
+    """
+    try:
+        result = np.asanyarray(value)
+    except ValueError as error:
+        kind = type(value).__name__
+        raise ValueError(f"`{name}` must be what NumPy makes an array of, got {kind}: {error}") from None
+    rows = value if isinstance(value, (list, tuple)) and result.ndim > 1 else ()
+    if is_masked(result) or any(map(is_masked, rows)):
         raise TypeError(f"`{name}` must be an ordinary array, got a masked array{advice}")
-    return np.asarray(value)
+    return np.ndarray.view(result, np.ndarray)
 
 
 def array(name: str, value: ArrayLike, advice: str = "") -> Array:
@@ -76,21 +96,33 @@ def integer(value: object) -> int | None:
         return None
 
 
+def is_bool(value: object) -> bool:
+    """Whether this is True or False."""
+    return isinstance(value, (bool, np.bool_))
+
+
+def flag(name: str, value: object) -> bool:
+    """Return True or False."""
+    if not is_bool(value):
+        raise TypeError(f"`{name}` must be True or False, got {shown(value)}")
+    return bool(value)
+
+
 def axis(value: object, ndim: int) -> int:
     """Return the axis, counted from the front; an array without axes counts as one with one."""
     ndim = max(ndim, 1)
-    result = integer(value)
+    result = None if is_bool(value) else integer(value)
     if result is None:
-        raise TypeError(f"`axis` must be an integer, got {value!r}")
+        raise TypeError(f"`axis` must be an integer, got {shown(value)}")
     if not -ndim <= result < ndim:
-        raise np.exceptions.AxisError(f"`axis` must be from {-ndim} to {ndim - 1}, got {result}")
+        raise np.exceptions.AxisError(f"`axis` must be from {-ndim} to {ndim - 1}, got {shown(result)}")
     return result % ndim
 
 
 def number(name: str, value: object) -> float:
     """Return a real number."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"`{name}` must be a number, got {value!r}")
+    if is_bool(value) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"`{name}` must be a number, got {shown(value)}")
     try:
         return float(value)
     except OverflowError:
@@ -101,7 +133,7 @@ def temperature(value: object) -> float:
     """Return a temperature."""
     result = number("temperature", value)
     if not 1e-30 <= result <= 1e30:
-        raise ValueError(f"`temperature` must be from 1e-30 to 1e30, got {value!r}")
+        raise ValueError(f"`temperature` must be from 1e-30 to 1e30, got {shown(value)}")
     return result
 
 
@@ -109,16 +141,16 @@ def label_smoothing(value: object) -> float:
     """Return a label smoothing."""
     result = number("label_smoothing", value)
     if not 0 <= result <= 1:
-        raise ValueError(f"`label_smoothing` must be from 0 to 1, got {value!r}")
+        raise ValueError(f"`label_smoothing` must be from 0 to 1, got {shown(value)}")
     return result
 
 
 def reduction(value: object) -> str:
     """Return a reduction."""
     if not isinstance(value, str):
-        raise TypeError(f"`reduction` must be 'mean', 'sum' or 'none', got {value!r}")
+        raise TypeError(f"`reduction` must be 'mean', 'sum' or 'none', got {shown(value)}")
     if value not in ("mean", "sum", "none"):
-        raise ValueError(f"`reduction` must be 'mean', 'sum' or 'none', got {value!r}")
+        raise ValueError(f"`reduction` must be 'mean', 'sum' or 'none', got {shown(value)}")
     return value
 
 
@@ -135,21 +167,42 @@ def mask(value: ArrayLike, shape: tuple[int, ...]) -> Array:
 
 
 def out(value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return an array that results of this shape and dtype can be written to."""
+    """Return a view of an array that results of this shape and dtype can be written to."""
     if not isinstance(value, np.ndarray) or is_masked(value):
         raise TypeError(f"`out` must be a NumPy array, got {type(value).__name__}")
-    if value.dtype.newbyteorder("=") != dtype:
+    if not is_floating(value.dtype) or value.dtype.newbyteorder("=") != dtype:
         raise TypeError(f"`out` must have dtype {dtype}, got {value.dtype}")
-    same_shape("out", value, shape)
-    if not value.flags.writeable:
+    result = same_shape("out", np.ndarray.view(value, np.ndarray), shape)
+    if not result.flags.writeable:
         raise ValueError("`out` must be writeable, got a read-only array")
-    if value.size and any(n > 1 and step == 0 for n, step in zip(shape, value.strides, strict=True)):
-        raise ValueError("`out` must have an element for each result, got an array with a stride of 0")
-    return value
+    if overlaps_itself(result):
+        raise ValueError("`out` must have an element for each result, got an array whose elements overlap")
+    return result
+
+
+def share_memory(a: Array, b: Array) -> bool:
+    """Whether two arrays have a byte in common, or may have one where it is too hard to tell."""
+    try:
+        return np.shares_memory(a, b, max_work=HARDEST_OVERLAP)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+def overlaps_itself(array: Array) -> bool:
+    """Whether two elements of an array have a byte in common.
+
+    Then so have two of which one is the first along an axis and the other is not: the difference of their
+    addresses is the same wherever both are moved.
+    """
+    flags = array.flags
+    if flags.c_contiguous or flags.f_contiguous:
+        return False
+    fronts = (np.moveaxis(array, axis, 0) for axis, length in enumerate(array.shape) if length > 1)
+    return any(share_memory(front[:1], front[1:]) for front in fronts)
 
 
 def out_or_new(value: object, like: Array, dtype: np.dtype[Any]) -> Array:
-    """Return `out`, or a new array if it is None, of the shape of `like` and this dtype."""
+    """Return a view of `out`, or a new array if it is None, of the shape of `like` and this dtype."""
     if value is None:
         return np.empty_like(like, dtype=dtype, subok=False)
     return out(value, like.shape, dtype)
@@ -166,11 +219,7 @@ def no_overlap(out: Array, name: str, other: Array, *, may_be_same: bool) -> Non
     )
     if may_be_same and same and out.shape == other.shape:
         return
-    try:
-        shared = np.shares_memory(out, other, max_work=100_000)  # type: ignore[arg-type]
-    except np.exceptions.TooHardError:
-        shared = True
-    if shared:
+    if share_memory(out, other):
         unless = f" unless it is `{name}` itself" if may_be_same else ""
         raise ValueError(f"`out` must not overlap `{name}`{unless}, got an array that shares its memory")
 
@@ -182,19 +231,19 @@ def weights(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
 
 def num_threads(value: object, name: str = "num_threads") -> int:
     """Return a number of threads."""
-    result = None if isinstance(value, (bool, np.bool_)) else integer(value)
+    result = None if is_bool(value) else integer(value)
     if result is None:
-        raise TypeError(f"`{name}` must be an integer of at least 1, got {value!r}")
+        raise TypeError(f"`{name}` must be an integer of at least 1, got {shown(value)}")
     if result < 1:
-        raise ValueError(f"`{name}` must be an integer of at least 1, got {value!r}")
+        raise ValueError(f"`{name}` must be an integer of at least 1, got {shown(value)}")
     return result
 
 
 def ignore_index(value: object) -> int:
     """Return the label to ignore."""
-    result = None if isinstance(value, (bool, np.bool_)) else integer(value)
+    result = None if is_bool(value) else integer(value)
     if result is None:
-        raise TypeError(f"`ignore_index` must be an integer, got {value!r}")
+        raise TypeError(f"`ignore_index` must be an integer, got {shown(value)}")
     return result
 
 
@@ -215,7 +264,9 @@ def targets(value: ArrayLike, shape: tuple[int, ...], rows: tuple[int, ...]) -> 
 
 def labels(targets: Array, classes: int, ignored: int | None) -> tuple[Array, int | None]:
     """Return the labels as the kernels take them, int64 and contiguous, and the one to ignore."""
-    if targets.dtype == np.uint64 or (ignored is not None and not -(2**63) <= ignored < 2**63):
+    if targets.dtype.newbyteorder("=") == np.uint64 or (
+        ignored is not None and not -(2**63) <= ignored < 2**63
+    ):
         # Some number may not fit int64, where it must not become another one.
         fitting = np.where((targets >= 0) & (targets < classes), targets, classes).astype(np.int64)
         if ignored is not None:

@@ -8,29 +8,25 @@ the file before memory is taken for it, and checksums are verified. The tree is 
 means is for others to check.
 """
 
-import contextlib
 import json
 import math
 import os
 import re
-import secrets
 import struct
 import zipfile
-from collections.abc import Callable
 from typing import IO, Any
 
 import numpy as np
 
+from fastsm import _archive
 from fastsm._checks import Array
 
 __all__ = ["read", "write"]
 
 # Enough for a long history; parsing JSON takes some ten times its size.
 _HEADER_LIMIT = 1 << 24
-_MEMBER_LIMIT = 1 << 10
 # The most that a member takes up in the directory at the end of the file: its name is at most 100 bytes.
 _DIRECTORY_ENTRY = 46 + 100 + 32
-_END, _LOCATOR, _END64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
 # The header of a flat array in NumPy's format, version 1.0, letter by letter.
 _NPY = re.compile(
     rb"\x93NUMPY\x01\x00(..)\{'descr': '([<|][fiu][1248])', 'fortran_order': False,"
@@ -47,42 +43,17 @@ def write(path: str | os.PathLike[str], tree: dict[str, Any]) -> None:
     """
     arrays: dict[str, Array] = {}
     header = json.dumps(_pack(tree, "", arrays), allow_nan=False).encode()
-    if len(header) > _HEADER_LIMIT or len(arrays) >= _MEMBER_LIMIT:
+    if len(header) > _HEADER_LIMIT or len(arrays) >= _archive.MOST_MEMBERS:
         raise ValueError(f"`{os.fspath(path)}` cannot hold so much besides its arrays")
-    members = {"header": np.frombuffer(header, np.uint8), **arrays}
+    members = {"header": np.frombuffer(header, np.uint8)} | {
+        name: a.reshape(-1) for name, a in arrays.items()
+    }
 
     def fill(file: IO[bytes]) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in members.items():
-                # Without the time: the same tree makes the same file.
-                entry = zipfile.ZipInfo(f"{name}.npy")
-                entry.external_attr = 0o644 << 16
-                with archive.open(entry, "w", force_zip64=array.nbytes >= 1 << 31) as member:
-                    np.lib.format.write_array(member, array.reshape(-1), (1, 0), allow_pickle=False)
+        directory = b"".join(_archive.write_member(file, name, array) for name, array in members.items())
+        _archive.write_end(file, directory, len(members))
 
-    _replace(os.path.realpath(path), fill)
-
-
-def _replace(path: str, fill: Callable[[IO[bytes]], None]) -> None:
-    """Write a file beside the one at `path`, then put it in its place."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            fill(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # the new name must be on the disk too; Windows has no way to say so
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    _archive.replace(path, fill)
 
 
 def _pack(value: Any, place: str, arrays: dict[str, Array]) -> Any:
@@ -121,6 +92,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises ValueError, in one sentence, for a file that is not as `write` leaves it; OSError as `open` does.
     """
+    _archive.regular_size(path)
     with open(path, "rb") as file:
         try:
             return _read(file)
@@ -135,7 +107,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _read(file: IO[bytes]) -> dict[str, Any]:
     size = os.fstat(file.fileno()).st_size
-    _check_directory(file, size)
+    _archive.check_directory(file, size, _DIRECTORY_ENTRY)
     with zipfile.ZipFile(file) as archive:
         entries: dict[str, zipfile.ZipInfo] = {}
         for entry in archive.infolist():
@@ -157,27 +129,6 @@ def _read(file: IO[bytes]) -> dict[str, Any]:
     if entries:
         raise ValueError("it has a member that the header does not mention")
     return tree
-
-
-def _check_directory(file: IO[bytes], size: int) -> None:
-    """Check the end of the file, so that zipfile reads no directory larger than ours can be."""
-    file.seek(max(size - _END.size - _LOCATOR.size, 0))
-    tail = file.read(_LOCATOR.size + _END.size)
-    if len(tail) < _END.size or tail[-_END.size :][:4] != b"PK\5\6":
-        raise ValueError("its end is missing")
-    _, disk, first_disk, here, count, length, start, comment = _END.unpack(tail[-_END.size :])
-    end = size - _END.size
-    if len(tail) == _LOCATOR.size + _END.size and tail[:4] == b"PK\6\7":
-        _, _, where, _ = _LOCATOR.unpack(tail[: _LOCATOR.size])
-        end = size - _END.size - _LOCATOR.size - _END64.size
-        if where != end:
-            raise ValueError("its directory is not at its end")
-        file.seek(end)
-        _, _, _, _, disk, first_disk, here, count, length, start = _END64.unpack(file.read(_END64.size))
-    if disk or first_disk or comment or here != count:
-        raise ValueError("its end is wrong")
-    if count > _MEMBER_LIMIT or length > count * _DIRECTORY_ENTRY or start + length != end:
-        raise ValueError("its directory has a wrong size")
 
 
 def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, kinds: str) -> Array:

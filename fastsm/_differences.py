@@ -1,4 +1,4 @@
-"""Finite differences, the comparison of gradients with them, and the report of what was found."""
+"""Finite differences, and the comparison of gradients with them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fastsm._checks import Array
+from fastsm._gradient_reports import ArrayReport, GradientError, GradientReport
 
-__all__ = ["ArrayReport", "GradientError", "GradientReport", "Subject", "compare"]
+__all__ = ["Subject", "compare"]
 
 EPSILON = float(np.finfo(np.float64).eps)
 STEP = EPSILON ** (1 / 3)  # where the rounding and the truncation of a central difference are about equal
@@ -24,74 +25,7 @@ class Subject:
     cotangent: Array  # of the shape of what `evaluate` returns: the gradients are those of their product
     gradients: dict[str, Array]
     factors: dict[str, float] = field(default_factory=dict)  # what may have been forgotten, by name
-
-
-@dataclass(frozen=True)
-class ArrayReport:
-    """What was found about the gradient over one array."""
-
-    name: str
-    shape: tuple[int, ...]
-    checked: str  # "12 entries" or "4 directions"
-    wrong: int  # entries that are not as they should be
-    index: tuple[int, ...] | None  # the worst entry; None for a direction
-    analytic: float
-    numeric: float
-    scale: float  # the largest entry of the two gradients; for directions, how large a product may be
-    hint: str = ""
-
-    @property
-    def error(self) -> float:
-        """Difference of the worst entry, relative to the largest entry of the gradient."""
-        return abs(self.analytic - self.numeric) / self.scale if self.scale else 0.0
-
-    def __str__(self) -> str:
-        """Return one line, or two if something is wrong."""
-        place = "a direction" if self.index is None else f"[{', '.join(map(str, self.index))}]"
-        head = f"{self.name} {self.shape}: {self.checked}, "
-        if not self.wrong:
-            return f"{head}largest error {self.error:.1e}"
-        text = (
-            f"{head}{self.wrong} wrong; the worst is {place}:"
-            f" given {self.analytic:.9g}, finite differences {self.numeric:.9g}"
-        )
-        return f"{text}\n    {self.hint}" if self.hint else text
-
-
-@dataclass(frozen=True)
-class GradientReport:
-    """What `check_grads` found, array by array; `print` shows it."""
-
-    mode: str
-    tolerance: float
-    arrays: tuple[ArrayReport, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether all gradients are right."""
-        return not any(array.wrong for array in self.arrays)
-
-    @property
-    def worst(self) -> ArrayReport:
-        """The array with the largest error, of the wrong ones if there are any."""
-        return max(self.arrays, key=lambda array: (array.wrong > 0, np.nan_to_num(array.error, nan=np.inf)))
-
-    def __str__(self) -> str:
-        """Return a line for each array, after a line that says whether they are right."""
-        wrong = ", ".join(array.name for array in self.arrays if array.wrong)
-        head = f"wrong gradient over {wrong}" if wrong else "gradients agree with finite differences"
-        lines = [f"{head} ({self.mode}, tolerance {self.tolerance:g})", *map(str, self.arrays)]
-        return "\n".join(lines).replace("\n", "\n  ")
-
-
-class GradientError(AssertionError):
-    """A gradient is wrong; the message says where, and `report` has the numbers."""
-
-    __module__ = "fastsm.testing"  # where users find it
-
-    def __init__(self, message: str, report: GradientReport | None = None) -> None:
-        super().__init__(message)
-        self.report = report
+    size: float = 0.0  # of what the value is made from, where that may be larger than the value
 
 
 def compare(
@@ -190,7 +124,8 @@ def _slope(
     for step in STEPS:
         high, low = values(step), values(-step)
         slope = float(np.sum(weight * (high - low))) / (2 * step)
-        noise = 16 * EPSILON * float(np.sum(np.abs(weight) * (np.abs(high) + np.abs(low)))) / (2 * step)
+        size = max(float(np.sum(np.abs(weight) * (np.abs(high) + np.abs(low)))), 2 * subject.size)
+        noise = 16 * EPSILON * size / (2 * step)
         allowed = tolerance * (max(abs(given), abs(slope)) + 1e-3 * scale) + noise
         if abs(given - slope) <= allowed:
             return slope, True

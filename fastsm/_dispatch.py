@@ -4,6 +4,7 @@ The kernels work on float32 and float64 arrays whose rows or columns are contigu
 does not fit is copied into something that does, worked on in place, and copied back.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from fastsm._checks import Array
 from fastsm._isa import kernels
 
 __all__: list[str] = []
+
+# The largest of several weights may be less, or more than the inverse of it, without being scaled.
+LEAST_WEIGHT = 1e-6
 
 # As src/task.pxi counts them.
 SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, SOFTMAX_VJP, LOG_SOFTMAX_VJP = range(5)
@@ -39,6 +43,8 @@ def on_logits(
     mask = None if where is None else _checks.mask(where, logits.shape)
     work = _checks.compute_dtype(dtype)
     if mask is not None:
+        if out is not None:
+            _checks.no_overlap(result, "where", mask, may_be_same=False)
         logits = _masked(logits, mask, work)
     return _finish(out, _run(operation, logits, None, result, axis, scale, threads, work, mask))
 
@@ -52,12 +58,16 @@ def logsumexp(
     threads = None if num_threads is None else _checks.num_threads(num_threads)
     dtype = _checks.result_dtype(logits)
     work = _checks.compute_dtype(dtype)
-    shape = logits.shape[:axis] + ((1,) if keepdims and logits.ndim else ()) + logits.shape[axis + 1 :]
+    kept = (1,) if _checks.flag("keepdims", keepdims) and logits.ndim else ()
+    shape = logits.shape[:axis] + kept + logits.shape[axis + 1 :]
     result = None if out is None else _checks.out(out, shape, dtype)
     if result is not None:
         _checks.no_overlap(result, "x", logits, may_be_same=False)
     if where is not None:
-        logits = _masked(logits, _checks.mask(where, logits.shape), work)
+        mask = _checks.mask(where, logits.shape)
+        if result is not None:
+            _checks.no_overlap(result, "where", mask, may_be_same=False)
+        logits = _masked(logits, mask, work)
     logits = logits.reshape(logits.shape or (1,))
     values = np.full(shape, -np.inf, work)
     if logits.size:
@@ -68,7 +78,7 @@ def logsumexp(
     if result is None:
         return values.astype(dtype, copy=False)[()]
     result[...] = values
-    return result
+    return out
 
 
 def vjp(
@@ -105,7 +115,7 @@ def _masked(logits: Array, mask: Array, work: np.dtype[Any]) -> Array:
 
 def _finish(out: object, result: Array) -> Any:
     """Return `out` itself where it was given; a NumPy scalar for an array without axes, as NumPy does."""
-    return result if out is not None else result[()]
+    return out if out is not None else result[()]
 
 
 def _apply(
@@ -203,18 +213,24 @@ def cross_entropy(
     if ignore_index is not None:
         ignored = _checks.ignore_index(ignore_index)
         if not is_index:
-            raise ValueError(f"`ignore_index` must be None with probability targets, got {ignore_index!r}")
+            raise ValueError(
+                f"`ignore_index` must be None with probability targets, got {_checks.shown(ignore_index)}"
+            )
     by_class = None if class_weight is None else _checks.weights("class_weight", class_weight, (classes,))
     by_row = None if sample_weight is None else _checks.weights("sample_weight", sample_weight, rows)
-    gradient = None
+    gradient: Any = None
     if with_gradient:
         gradient = _checks.out_or_new(out, x, dtype)
         _checks.no_overlap(gradient, "logits", x, may_be_same=True)
-        others = {"targets": targets, "class_weight": class_weight, "sample_weight": sample_weight}
+        others = {"targets": y, "class_weight": class_weight, "sample_weight": sample_weight}
         for name, other in others.items():
             if isinstance(other, np.ndarray):
                 _checks.no_overlap(gradient, name, other, may_be_same=False)
+    returned: Any = gradient if out is None else out
 
+    if how == "mean":  # which is the same for any multiple of the weights that it divides by
+        by_class = _scaled(by_class) if is_index else by_class
+        by_row = _scaled(by_row)
     if is_index:
         labels, ignored = _checks.labels(y, classes, ignored)
         bad, weight = kernels.check_labels(labels, classes, ignored, by_class, by_row)
@@ -227,7 +243,7 @@ def cross_entropy(
     if x.size == 0 or (how == "mean" and weight == 0):
         if gradient is not None:
             gradient[...] = 0
-        return (np.zeros(rows, dtype)[()] if how == "none" else dtype.type(0)), gradient
+        return (np.zeros(rows, dtype)[()] if how == "none" else dtype.type(0)), returned
 
     losses = np.empty(rows, work)
     with np.errstate(over="ignore"):  # a weight too large for float32 is infinite
@@ -257,6 +273,16 @@ def cross_entropy(
     if gradient is not None and values is not gradient and values is not None:
         gradient[...] = values
     if how == "none":
-        return losses.astype(dtype, copy=False)[()], gradient
+        return losses.astype(dtype, copy=False)[()], returned
     total = kernels.total(losses)
-    return dtype.type(total / weight if how == "mean" else total), gradient
+    return dtype.type(total / weight if how == "mean" else total), returned
+
+
+def _scaled(weights: Array | None) -> Array | None:
+    """Return weights that are very large or all small times a power of 2, so that float32 holds them."""
+    if weights is None or not weights.size:
+        return weights
+    largest = float(np.abs(weights).max())
+    if LEAST_WEIGHT <= largest <= 1 / LEAST_WEIGHT or not 0 < largest < math.inf:
+        return weights
+    return np.asarray(np.ldexp(weights, -math.frexp(largest)[1]))

@@ -19,7 +19,8 @@ def save(
     """Save a model: one .npz file, without pickle, that `load` reads.
 
     The file is written beside its place, brought to the disk, and renamed: whatever happens, there is a
-    complete file, the old one or the new one.
+    complete file, the old one or the new one. A process that is killed meanwhile may leave a file that ends
+    in ``.tmp``, too.
 
     Parameters
     ----------

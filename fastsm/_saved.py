@@ -24,6 +24,8 @@ __all__ = ["Saved", "read", "write"]
 
 # Raised when files change so that this version of the code would misread them.
 _VERSION = 1
+# A model file names a layer in some twenty bytes, and an object takes a kilobyte.
+_MOST_LAYERS = 10_000
 
 
 @dataclass
@@ -101,6 +103,8 @@ def read(path: str | os.PathLike[str], layers: Sequence[type] = ()) -> Saved:
 def _model_tree(model: nn.Sequential) -> dict[str, Any]:
     if not isinstance(model, nn.Sequential):
         raise TypeError(f"`model` must be a Sequential, got {type(model).__name__}")
+    if len(model.layers) > _MOST_LAYERS:
+        raise ValueError(f"`model` must have at most {_MOST_LAYERS} layers, got {len(model.layers)}")
     return {
         "dtype": model.dtype.name,
         "layers": [_layer_tree(layer) for layer in model.layers],
@@ -131,11 +135,17 @@ def _model(tree: dict[str, Any], layers: Sequence[type]) -> nn.Sequential:
         raise ValueError(f"the dtype of the model must be float32 or float64, got {dtype!r}")
     if not isinstance(params, np.ndarray) or params.ndim != 1 or params.dtype != dtype:
         raise ValueError(f"the parameters must be a flat array of {dtype}")
-    parts = [_layer(part, layers) for part in _list(tree, "layers")]
+    described = _list(tree, "layers")
+    if len(described) > _MOST_LAYERS:
+        raise ValueError(f"it has {len(described)} layers, more than {_MOST_LAYERS}")
+    offered = (getattr(nn, name) for name in nn.__all__)
+    known = {kind.__name__: kind for kind in offered if isinstance(kind, type) and issubclass(kind, Layer)}
+    own = {kind.__name__: kind for kind in layers}
+    parts = [_layer(part, known, own) for part in described]
     # Before the model takes memory for the layers of this package.
-    known = [math.prod(shape) for part in parts for shape in _shapes(part).values()]
-    if sum(known) > params.size:
-        raise ValueError(f"the layers have {sum(known)} parameters, the file {params.size}")
+    needed = sum(math.prod(shape) for part in parts for shape in _shapes(part).values())
+    if needed > params.size:
+        raise ValueError(f"the layers have more parameters than the file, which has {params.size}")
     for part in parts:
         # Instead of random numbers, that would be overwritten.
         shapes = _shapes(part)
@@ -147,23 +157,19 @@ def _model(tree: dict[str, Any], layers: Sequence[type]) -> nn.Sequential:
     if named != tree.get("parameters") or model.params.size != params.size:
         raise ValueError("the parameters are not those of the layers")
     model.params[...] = params
-    for part, described in zip(parts, tree["layers"], strict=True):
-        if ("state" in described) != hasattr(part, "state"):
+    for part, its in zip(parts, described, strict=True):
+        if ("state" in its) != hasattr(part, "state"):
             raise ValueError(f"{type(part).__name__} has a state in the file or in the code, but not in both")
-        if "state" in described:
-            part.set_state(_dict(described, "state"))
+        if "state" in its:
+            part.set_state(_dict(its, "state"))
     return model
 
 
-def _layer(tree: Any, layers: Sequence[type]) -> Any:
+def _layer(tree: Any, known: dict[str, type], own: dict[str, type]) -> Any:
     if not isinstance(tree, dict) or not isinstance(tree.get("class"), str):
         raise ValueError("a layer has no class")
     name, config = tree["class"], _dict(tree, "config") if "config" in tree else {}
-    if tree.get("own"):
-        kinds = {kind.__name__: kind for kind in layers}
-    else:
-        offered = (getattr(nn, name) for name in nn.__all__)
-        kinds = {k.__name__: k for k in offered if isinstance(k, type) and issubclass(k, Layer)}
+    kinds = own if tree.get("own") else known
     if name not in kinds:
         advice = f": pass layers=[{name}]" if tree.get("own") and name.isidentifier() else ""
         raise ValueError(f"its layer {name[:50]!r} is not known{advice}")

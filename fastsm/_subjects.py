@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from fastsm import _checks
 from fastsm._checks import Array
-from fastsm._differences import GradientError, Subject
+from fastsm._differences import Subject
+from fastsm._gradient_reports import GradientError
 from fastsm.nn._objective import value_and_grad
 
 __all__ = ["check_repeatable", "of_function", "of_layer", "of_loss", "of_model_with_loss", "of_pair"]
@@ -45,7 +46,7 @@ def of_pair(
 
 def of_loss(loss: Any, arrays: Sequence[ArrayLike], sample_weight: ArrayLike | None) -> Subject:
     outputs, targets = _two(arrays, "a loss is checked with its outputs and its targets")
-    live = _live(outputs)
+    live = _floating("the outputs of a loss", outputs)
 
     def evaluate() -> Array:
         return _result(loss(live.copy(), targets, sample_weight=sample_weight))
@@ -55,13 +56,14 @@ def of_loss(loss: Any, arrays: Sequence[ArrayLike], sample_weight: ArrayLike | N
     if abs(value - alone) > 1e-9 * max(1.0, abs(alone)):
         raise GradientError(f"`value_and_grad` returns the loss {value!r}, a call of the loss {alone!r}")
     factors = _sizes({"outputs": live}, getattr(loss, "temperature", None))
-    return Subject({"outputs": live}, evaluate, np.ones(()), {"outputs": np.array(gradient)}, factors)
+    given = {"outputs": np.array(gradient)}
+    return Subject({"outputs": live}, evaluate, np.ones(()), given, factors, _size(live, gradient))
 
 
 def of_layer(layer: Any, arrays: Sequence[ArrayLike], rng: np.random.Generator) -> Subject:
     if len(arrays) != 1:
         raise TypeError(f"a layer is checked with one array, its input, got {len(arrays)}")
-    layer, live = _in_float64(layer, rng), _live(arrays[0])
+    layer, live = _in_float64(layer, rng), _floating("the input of a layer", arrays[0])
     forward = Forward(layer)
 
     def evaluate() -> Array:
@@ -81,7 +83,7 @@ def of_model_with_loss(
     model: Any, loss: Any, arrays: Sequence[ArrayLike], sample_weight: ArrayLike | None
 ) -> Subject:
     x, y = _two(arrays, "a model with a loss is checked with its input and the targets")
-    model, live = _in_float64(model, np.random.default_rng(0)), _live(x)
+    model, live = _in_float64(model, np.random.default_rng(0)), _floating("the input of a model", x)
     forward = Forward(model)
 
     def evaluate() -> Array:
@@ -94,7 +96,10 @@ def of_model_with_loss(
     given = {"x": _gradient("x", dx, live)}
     params, grads = _parameters(model)
     factors = _sizes({"x": live}, _temperature(model) or getattr(loss, "temperature", None))
-    return Subject({"x": live, **params}, evaluate, np.ones(()), {**given, **grads}, factors)
+    outputs = _result(forward(live.copy()))
+    _, over_outputs = loss.value_and_grad(outputs.copy(), y, sample_weight=sample_weight)
+    size = _size(outputs, over_outputs)
+    return Subject({"x": live, **params}, evaluate, np.ones(()), {**given, **grads}, factors, size)
 
 
 # ---- layers ----
@@ -168,8 +173,21 @@ def _temperature(layer: Any) -> float | None:
 
 def _live(value: ArrayLike) -> Any:
     """Return a copy in float64 of floating numbers; anything else as it is."""
-    array = np.asarray(value)
+    array = _checks.plain("array", value)
     return np.array(array, np.float64) if _checks.is_floating(array.dtype) else value
+
+
+def _floating(name: str, value: ArrayLike) -> Array:
+    """Return a copy in float64 of floating numbers, which is what can be differentiated."""
+    live = _live(value)
+    if not isinstance(live, np.ndarray) or live.dtype != np.float64:
+        raise TypeError(f"{name} must be a floating array, got {_checks.shown(value)}")
+    return live
+
+
+def _size(outputs: Array, gradient: Array) -> float:
+    """Return what the rounding of the outputs is to the loss: more than its own, if -log p is near 0."""
+    return float(np.sum(np.abs(np.nan_to_num(gradient * outputs, posinf=0, neginf=0))))
 
 
 def _copy(value: Any) -> Any:

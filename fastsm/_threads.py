@@ -29,6 +29,8 @@ BLOCKS_PER_THREAD = 4
 # Rows of a block come in multiples of the rows that are copied in together.
 BLOCK_ROWS = 64
 UNLIMITED = 2**62
+# More threads than this are never started, whatever number is asked for.
+MOST_THREADS = 256
 
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
@@ -48,7 +50,7 @@ def _initial() -> int:
         return _checks.num_threads(int(text))
     except ValueError:
         message = f"`FASTSM_NUM_THREADS` must be an integer of at least 1, got {text!r}"
-        raise ImportError(message) from None
+        raise ImportError(message, name="FASTSM_NUM_THREADS") from None
 
 
 def _start_helper() -> bool:
@@ -68,7 +70,7 @@ def _start_helper() -> bool:
 
 
 _num_threads = _initial()
-kernels.set_team(_num_threads, _start_helper)
+kernels.set_team(min(_num_threads, MOST_THREADS), _start_helper)
 # The elements up to which a call stays on its thread anyway, for the short paths of the kernels: a variable,
 # as a function that returns it would take an eighth of their time.
 serial_limit = UNLIMITED if _num_threads == 1 else PARALLEL_ELEMENTS
@@ -83,7 +85,7 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1.
+        At least 1. More than 256 threads are never started.
 
     Raises
     ------
@@ -101,7 +103,7 @@ def set_num_threads(n: int) -> None:
     """
     global _num_threads, serial_limit
     _num_threads = _checks.num_threads(n, "n")
-    kernels.set_team(_num_threads, _start_helper)
+    kernels.set_team(min(_num_threads, MOST_THREADS), _start_helper)
     serial_limit = UNLIMITED if _num_threads == 1 else PARALLEL_ELEMENTS
 
 
@@ -124,7 +126,7 @@ def get_num_threads() -> int:
 
 def run(block: Callable[[int, int], None], rows: int, classes: int, num_threads: int | None) -> None:
     """Call ``block(first, last)`` for ranges that make up all rows, on several threads if that pays."""
-    threads = _num_threads if num_threads is None else num_threads
+    threads = min(_num_threads if num_threads is None else num_threads, MOST_THREADS)
     if threads == 1 or rows * classes < PARALLEL_ELEMENTS:
         block(0, rows)
         return
@@ -161,7 +163,7 @@ def _submit(work: Callable[[], None], count: int) -> list[Future[None]]:
         with _lock:
             if _pool is None:
                 # Threads start when they are needed, so the maximum costs nothing.
-                _pool = ThreadPoolExecutor(max_workers=1024, thread_name_prefix="fastsm")
+                _pool = ThreadPoolExecutor(max_workers=MOST_THREADS, thread_name_prefix="fastsm")
             pool = _pool
         for _ in range(count):
             helpers.append(pool.submit(work))  # noqa: PERF401 - those submitted before an error must be kept

@@ -44,6 +44,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+__all__ = [
+    "cross_entropy",
+    "cross_entropy_with_grad",
+    "log_softmax",
+    "log_softmax_vjp",
+    "logsumexp",
+    "softmax",
+    "softmax_jacobian",
+    "softmax_vjp",
+]
+
 Array: TypeAlias = NDArray[Any]
 Mask: TypeAlias = ArrayLike | None
 

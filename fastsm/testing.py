@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 
 from fastsm import _checks
 from fastsm._checks import Array
-from fastsm._differences import ArrayReport, GradientError, GradientReport, compare
+from fastsm._differences import compare
+from fastsm._gradient_reports import ArrayReport, GradientError, GradientReport
 from fastsm._subjects import check_repeatable, of_function, of_layer, of_loss, of_model_with_loss, of_pair
 
 __all__ = ["ArrayReport", "GradientError", "GradientReport", "check_grads"]
@@ -111,7 +112,7 @@ def check_grads(
       z (2, 3): 6 entries, 6 wrong; the worst is ...
     """
     # Not the numbers that default_rng(0) gives, as the arrays may be these: x.T @ x would hide a transpose.
-    generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng((rng, 1))
+    generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng((_seed(rng), 1))
     _check_options(mode, directions, tolerance)
     is_layer = hasattr(f, "forward") and hasattr(f, "backward")
     if isinstance(f, type):
@@ -135,13 +136,22 @@ def check_grads(
         return compare(subject, mode, directions, tolerance, generator)
 
 
+def _seed(rng: object) -> int:
+    seed = None if _checks.is_bool(rng) else _checks.integer(rng)
+    if seed is None:
+        raise TypeError(f"`rng` must be an integer or a numpy.random.Generator, got {_checks.shown(rng)}")
+    if seed < 0:
+        raise ValueError(f"`rng` must be at least 0 if it is an integer, got {_checks.shown(rng)}")
+    return seed
+
+
 def _check_options(mode: object, directions: object, tolerance: object) -> None:
     if mode not in ("directional", "full"):
-        raise ValueError(f"`mode` must be 'directional' or 'full', got {mode!r}")
+        raise ValueError(f"`mode` must be 'directional' or 'full', got {_checks.shown(mode)}")
     count = _checks.integer(directions)
     if count is None:
-        raise TypeError(f"`directions` must be an integer of at least 1, got {directions!r}")
+        raise TypeError(f"`directions` must be an integer of at least 1, got {_checks.shown(directions)}")
     if count < 1:
-        raise ValueError(f"`directions` must be an integer of at least 1, got {directions!r}")
+        raise ValueError(f"`directions` must be an integer of at least 1, got {_checks.shown(directions)}")
     if not 0 < _checks.number("tolerance", tolerance) < 1:
-        raise ValueError(f"`tolerance` must be between 0 and 1, got {tolerance!r}")
+        raise ValueError(f"`tolerance` must be between 0 and 1, got {_checks.shown(tolerance)}")

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from fastsm._command import _errors
 from fastsm._command._errors import CommandError, UsageError
-from fastsm._command._output import red
+from fastsm._command._output import printable, red
 from fastsm._version import __version__
 
 __all__ = ["main"]
@@ -101,6 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):  # who read our output has left, as `head` does
             return _errors.FAILURE
         return _fail(str(error), command, _errors.FAILURE)
+    except ImportError as error:  # a wrong FASTSM_NUM_THREADS, or FASTSM_ISA
+        if not (error.name or "").startswith("FASTSM_"):
+            raise
+        return _fail(str(error), command, _errors.USAGE)
     except MemoryError as error:
         return _fail(f"not enough memory: {error}", command, _errors.FAILURE)
 
@@ -127,5 +131,5 @@ def _give_up_stdout() -> None:
 
 def _fail(message: str, command: str | None, code: int) -> int:
     prog = f"fastsm {command}" if command else "fastsm"
-    print(f"{prog}: {red('error')}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{prog}: {red('error')}: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code

@@ -12,14 +12,15 @@ from fastsm._command._errors import DATA, CommandError
 __all__ = ["as_trained_on", "check_features", "fingerprint", "load_splits", "split_off"]
 
 
-def load_splits(settings: dict[str, Any]) -> Any:
-    """Return training and test data."""
+def load_splits(settings: dict[str, Any], part: tuple[int, int] = (0, 1)) -> Any:
+    """Return training data, or a part of them, and test data."""
     try:
         return data.load(
             settings["data"],
             data_dir=settings["data_dir"],
             download=settings["download"],
             label=settings["label"],
+            part=part,
         )
     except (data.DataError, OSError) as error:
         raise CommandError(str(error), DATA) from error

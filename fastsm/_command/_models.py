@@ -45,7 +45,11 @@ def load_trained(name: str) -> Trained:
     classes, shape, dtype = about.get("classes"), about.get("shape"), about.get("dtype")
     if not (isinstance(classes, list) and len(classes) == count and all(type(c) is str for c in classes)):
         classes = [str(i) for i in range(count)]
-    fits = isinstance(shape, list) and all(type(n) is int for n in shape) and _product(shape) == features
+    fits = (
+        isinstance(shape, list)
+        and all(type(n) is int and n > 0 for n in shape)
+        and _product(shape) == features
+    )
     image = tuple(shape) if fits and isinstance(shape, list) else None
     return Trained(
         path, model, history, features, classes, image, dtype if isinstance(dtype, str) else None, settings

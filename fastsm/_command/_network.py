@@ -27,8 +27,8 @@ def make_model(settings: dict[str, Any], features: int, classes: int) -> nn.Sequ
     )
 
 
-def make_loss(settings: dict[str, Any], labels: Array, classes: int) -> Any:
-    """Return the loss."""
+def make_loss(settings: dict[str, Any], counts: Array) -> Any:
+    """Return the loss for classes with so many rows."""
     name, smoothing = settings["loss"], settings["label_smoothing"]
     if smoothing and name != "cross-entropy":
         raise UsageError(f"--label-smoothing works with --loss cross-entropy, got --loss {name}")
@@ -38,8 +38,7 @@ def make_loss(settings: dict[str, Any], labels: Array, classes: int) -> Any:
             raise UsageError(
                 f"--class-weight balanced works with --loss cross-entropy or focal, got --loss {name}"
             )
-        counts = np.bincount(labels, minlength=classes)
-        weight = len(labels) / (classes * np.maximum(counts, 1))
+        weight = counts.sum() / (len(counts) * np.maximum(counts, 1))
     if name == "cross-entropy":
         return nn.CrossEntropyLoss(on="probs", class_weight=weight, label_smoothing=smoothing)
     if name == "focal":

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any, TextIO
 
-__all__ = ["Output", "bold", "red", "table"]
+__all__ = ["Output", "Silence", "bold", "plain", "printable", "red", "table"]
 
 
 def _colours(stream: TextIO) -> bool:
@@ -24,6 +24,11 @@ def red(words: str) -> str:
     return f"\033[31m{words}\033[0m" if _colours(sys.stderr) else words
 
 
+def printable(words: str) -> str:
+    """Return text from a file as one line for a terminal, which control characters would command."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+
+
 class Output:
     """Lines for people, or with --json an object a line for programs."""
 
@@ -34,7 +39,7 @@ class Output:
     def result(self, words: str, **values: Any) -> None:
         """Print a result; flushed, so that a program that reads along sees it now."""
         if self.json:
-            print(json.dumps(_plain(values), allow_nan=False), flush=True)
+            print(json.dumps(plain(values), allow_nan=False), flush=True)
         else:
             print(words, flush=True)
 
@@ -49,14 +54,24 @@ class Output:
             self.note(words)
 
 
-def _plain(value: Any) -> Any:
+class Silence(Output):
+    """Of the ranks of a training one tells, and the others are silent."""
+
+    def __init__(self) -> None:
+        super().__init__({"quiet": True})
+
+    def result(self, words: str, **values: Any) -> None:
+        """Say nothing."""
+
+
+def plain(value: Any) -> Any:
     """Return a value as JSON can have it: NaN and infinities become null."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -6,12 +6,20 @@ import numpy as np
 
 from fastsm import nn
 from fastsm._checks import Array
-from fastsm._command._output import table
+from fastsm._command._errors import DATA, CommandError
+from fastsm._command._output import printable, table
 from fastsm.training import metrics
 
-__all__ = ["confusion_table", "predict_probs", "report", "report_table"]
+__all__ = ["check_classes", "confusion_table", "predict_probs", "report", "report_table"]
 
 _BLOCK = 4096
+_MOST_CLASSES = 4096
+
+
+def check_classes(count: int, source: str) -> None:
+    """Check that there are not so many classes that a matrix of them would fill the memory."""
+    if count > _MOST_CLASSES:
+        raise CommandError(f"{source} must have at most {_MOST_CLASSES} classes, got {count}", DATA)
 
 
 def predict_probs(model: nn.Sequential, x: Array) -> Array:
@@ -30,6 +38,7 @@ def predict_probs(model: nn.Sequential, x: Array) -> Array:
 def report(probs: Array, labels: Array, classes: list[str]) -> dict[str, Any]:
     """Return accuracy, precision, recall and F1 of each class, the confusion matrix, and calibration."""
     count = len(classes)
+    check_classes(count, "the model")
     choice = probs.argmax(axis=1)
     confusion = np.bincount(labels * count + choice, minlength=count * count).reshape(count, count)
     right = confusion.diagonal()
@@ -83,7 +92,11 @@ def report_table(figures: dict[str, Any]) -> str:
     """Return precision, recall and F1 of each class."""
     rows = [["class", "precision", "recall", "F1", "rows"]]
     rows += [
-        [one["class"], *(f"{one[key]:.3f}" for key in ("precision", "recall", "f1")), str(one["rows"])]
+        [
+            _shown(one["class"]),
+            *(f"{one[key]:.3f}" for key in ("precision", "recall", "f1")),
+            str(one["rows"]),
+        ]
         for one in figures["per_class"]
     ]
     return table(rows)
@@ -91,7 +104,7 @@ def report_table(figures: dict[str, Any]) -> str:
 
 def confusion_table(figures: dict[str, Any]) -> str:
     """Return the confusion matrix: a line for each true class, a column for each answer."""
-    names = [one["class"] for one in figures["per_class"]]
+    names = [_shown(one["class"]) for one in figures["per_class"]]
     head = [name if len(name) <= 6 else f"{name[:5]}." for name in names]
     rows = [["true \\ answer", *head]]
     rows += [
@@ -99,3 +112,8 @@ def confusion_table(figures: dict[str, Any]) -> str:
         for name, row in zip(names, figures["confusion"], strict=True)
     ]
     return table(rows)
+
+
+def _shown(name: str) -> str:
+    """Return the name of a class such that the table stays one."""
+    return printable(name[:40])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastsm._command._errors import DATA, CommandError, UsageError
+from fastsm._command._output import plain
 from fastsm._version import __version__
 
 __all__ = [
@@ -49,11 +50,10 @@ def new_folder(out: str | None, data: str) -> Path:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a file such that there is always a complete one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(
-        json.dumps({"fastsm": __version__, **values}, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-    )
-    os.replace(temporary, path)
+    from fastsm import _archive  # with NumPy, which `fastsm train --help` does without
+
+    text = json.dumps({"fastsm": __version__, **plain(values)}, indent=1, allow_nan=False) + "\n"
+    _archive.replace(path, lambda file: file.write(text.encode()))
 
 
 def read_json(path: Path) -> dict[str, Any]:

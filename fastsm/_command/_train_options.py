@@ -40,6 +40,13 @@ THREADS = Option(
 TRAIN = [
     *DATA,
     Option(
+        "shard-data",
+        flag,
+        False,
+        "with --mpi: each process loads its own part of the training data only",
+        group="data",
+    ),
+    Option(
         "val-split",
         real(0, 1),
         0.1,
@@ -125,6 +132,13 @@ TRAIN = [
     Option("seed", whole(0), 0, "where all that is random comes from", "N", group="training"),
     THREADS,
     Option(
+        "mpi",
+        flag,
+        False,
+        "share the training with the other processes of mpirun: mpirun -n 4 fastsm train --mpi",
+        group="training",
+    ),
+    Option(
         "out",
         text,
         None,
@@ -137,7 +151,7 @@ TRAIN = [
 ]
 
 # What may differ when a run is taken up again.
-CHANGEABLE = ("epochs", "threads", "data_dir", "download", "plots", "json", "quiet")
+CHANGEABLE = ("epochs", "threads", "mpi", "shard_data", "data_dir", "download", "plots", "json", "quiet")
 
 _USUAL = {
     "adamw": {"lr": 3e-3, "momentum": 0.0, "weight_decay": 1e-2},

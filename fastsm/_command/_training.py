@@ -12,7 +12,8 @@ from fastsm._checks import Array
 from fastsm._command import _network, _pictures, _report, _runs
 from fastsm._command._errors import DATA, DIVERGED, INTERRUPTED, OK, CommandError, UsageError
 from fastsm._command._inputs import fingerprint, load_splits, split_off
-from fastsm._command._output import Output, bold
+from fastsm._command._output import Output, Silence, bold
+from fastsm._command._world import world
 from fastsm.training import Run
 
 __all__ = ["Training"]
@@ -20,6 +21,8 @@ __all__ = ["Training"]
 
 class _Lines:
     """Tells each epoch as a line of JSON."""
+
+    first_rank_only = True
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -36,14 +39,26 @@ class Training:
     def __init__(
         self, settings: dict[str, Any], output: Output, folder: Path | None, description: dict[str, Any]
     ) -> None:
-        self.settings, self.output = settings, output
+        if settings["shard_data"] and not settings["mpi"]:
+            raise UsageError("--shard-data works with --mpi")
+        self.world = world(settings["mpi"])
+        self.settings, self.output = settings, Silence() if self.world.rank else output
         self.folder, self.description = folder, description
 
     def run(self) -> int:
         """Train, test, and write everything; return the exit code."""
+        try:
+            return self._run()
+        except BaseException as error:
+            self.world.end(error)
+
+    def _run(self) -> int:
         started = time.perf_counter()
-        splits = load_splits(self.settings)
+        sharded = self.settings["shard_data"]
+        splits = load_splits(self.settings, (self.world.rank, self.world.size) if sharded else (0, 1))
         history, model, folder = self._train(splits)
+        if self.world.rank:
+            return OK
         if history.stopped == "interrupted":
             raise CommandError(f"interrupted: go on with fastsm train --resume {folder}", INTERRUPTED)
         fastsm.save(folder / _runs.MODEL, model, history=history)
@@ -54,21 +69,25 @@ class Training:
         settings, train, classes = self.settings, splits.train, len(splits.train.classes)
         rest, aside = self._parts(splits)
         x, y = (train.X[rest], train.y[rest]) if len(aside) else (train.X, train.y)
-        loss = _network.make_loss(settings, y, classes)
+        counts = np.bincount(y, minlength=classes)
+        if settings["shard_data"]:
+            counts = self.world.add(counts)
+        rows = int(counts.sum())
+        loss = _network.make_loss(settings, counts)
         try:
             model = _network.make_model(settings, x.shape[1], classes)
-            steps = settings["epochs"] * -(-len(x) // settings["batch_size"])
+            steps = settings["epochs"] * -(-rows // settings["batch_size"])
             optimizer = _network.make_optimizer(settings, steps)
         except (ValueError, OverflowError) as error:
             raise UsageError(f"the settings make no network: {error}") from error
         validation = None
         if len(aside):
             validation = (train.X[aside], _network.targets(settings, train.y[aside], classes))
-        folder, checkpoint = self._begin(splits)
+        folder, checkpoint = self.world.first_does(lambda: self._begin(splits))
         sizes = "-".join(map(str, [x.shape[1], *settings["hidden"], classes]))
-        self.output.progress(f"training {sizes} on {len(x)} rows of {splits.name} ({splits.source})")
+        self.output.progress(f"training {sizes} on {rows} rows of {splits.name} ({splits.source})")
         if self.output.json:
-            self.output.result("", event="start", out=str(folder), rows=len(x), settings=settings)
+            self.output.result("", event="start", out=str(folder), rows=rows, settings=settings)
         try:
             history = fastsm.fit(
                 model,
@@ -84,6 +103,8 @@ class Training:
                 rng=np.random.default_rng([settings["seed"], 1]),
                 num_threads=settings["threads"] or None,
                 resume_from=checkpoint,
+                comm=self.world.comm,
+                sharded=settings["shard_data"] and self.world.comm is not None,
             )
         except fastsm.TrainingDiverged as error:
             what = str(error).partition(": ")[0]
@@ -100,6 +121,7 @@ class Training:
         settings, train = self.settings, splits.train
         if len(train.classes) < 2 or not len(train.y) or not len(splits.test.y):
             raise CommandError(f"{splits.source} must have two classes or more, and rows of them", DATA)
+        _report.check_classes(len(train.classes), splits.source)
         rest, aside = split_off(train.y, settings["val_split"], np.random.default_rng([settings["seed"], 2]))
         if not len(rest):
             raise UsageError(f"--val-split {settings['val_split']} leaves no row to train on")
@@ -128,10 +150,12 @@ class Training:
                 "fingerprint": fingerprint(splits.train.X, splits.train.y),
             },
         }
+        if self.settings["shard_data"]:  # nobody has seen all of the data
+            description["data"]["fingerprint"] = None
         folder = self.folder
         if folder is None:
             folder = _runs.new_folder(self.settings["out"], self.settings["data"])
-        elif self.description.get("data") != description["data"]:
+        elif not _same_data(self.description.get("data"), description["data"]):
             raise CommandError(f"{splits.source} has other data than {folder} was trained on", DATA)
         description["settings"]["out"] = str(folder)
         # Without a checkpoint the run was stopped in its first epoch, and begins again.
@@ -176,3 +200,13 @@ class Training:
             seconds=seconds,
             out=str(folder),
         )
+
+
+def _same_data(before: Any, now: dict[str, Any]) -> bool:
+    """Whether a run was begun with these data, as far as whoever described them has seen them."""
+    if not isinstance(before, dict):
+        return False
+    fingerprints = before.get("fingerprint"), now["fingerprint"]
+    return before | {"fingerprint": 0} == now | {"fingerprint": 0} and (
+        None in fingerprints or fingerprints[0] == fingerprints[1]
+    )

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_threads(settings["threads"])
     json_file, folder = _places(settings["json"], settings["plot"])
     output = Output({"quiet": settings["quiet"]})
+    importlib.import_module("fastsm._threads")  # a wrong FASTSM_ISA would fail in each child
 
     from fastsm._bench import Settings, report, runs
 
@@ -140,11 +142,7 @@ def _places(json_file: str | None, folder: str | None) -> tuple[Path | None, Pat
 
 
 def _draw(document: dict[str, Any], folder: Path, output: Output) -> None:
-    try:
-        from fastsm._bench import plots
+    from fastsm._bench import plots
 
-        drawn = plots.draw(document, folder)
-    except ImportError as error:
-        raise CommandError(f"--plot: {error}", FAILURE) from None
-    for path in drawn:
+    for path in plots.draw(document, folder):
         output.note(f"wrote {path}")

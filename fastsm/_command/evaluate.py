@@ -56,8 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
         if not isinstance(trained.settings.get("data"), str):
             raise UsageError(f"--data is needed, as {arguments.model} does not say what it was trained on")
         for key in ("data", "data_dir", "label"):
-            if settings[key] is None or key == "label":
-                settings[key] = trained.settings.get(key) or settings[key]
+            its = trained.settings.get(key)
+            if isinstance(its, str) and its and (settings[key] is None or key == "label"):
+                settings[key] = its
     figures = _figures(trained, settings)
     if output.json:
         output.result("", model=str(trained.path), data=settings["data"], part=settings["part"], **figures)
@@ -77,6 +78,7 @@ def _figures(trained: Any, settings: dict[str, Any]) -> dict[str, Any]:
 
     from fastsm._command._inputs import as_trained_on, check_features, load_splits
     from fastsm._command._report import predict_probs, report
+    from fastsm.data._dataset import listed
 
     splits = load_splits(settings)
     part = splits.test if settings["part"] == "test" else splits.train
@@ -89,9 +91,9 @@ def _figures(trained: Any, settings: dict[str, Any]) -> dict[str, Any]:
         numbers = {name: i for i, name in enumerate(trained.classes)}
         strange = [name for name in part.classes if name not in numbers]
         if strange:
-            known = ", ".join(trained.classes[:10])
             raise CommandError(
-                f"{splits.source} has the class {strange[0]!r}, which the model does not know: {known}",
+                f"{splits.source} has the class {strange[0]!r:.50}, which the model does not know:"
+                f" {listed(trained.classes)}",
                 DATA_CODE,
             )
         labels = np.array([numbers[name] for name in part.classes])[labels]

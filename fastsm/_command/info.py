@@ -6,7 +6,7 @@ from typing import Any
 
 from fastsm._command._errors import OK
 from fastsm._command._options import add_options, given_flags, resolve
-from fastsm._command._output import Output
+from fastsm._command._output import Output, printable
 from fastsm._command._train_options import OUTPUT
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
@@ -84,9 +84,10 @@ def _model(name: str, output: Output) -> None:
     summary = io.StringIO()
     trained.model.summary(file=summary)
     lines = [f"{trained.path}", "", summary.getvalue().rstrip(), ""]
-    lines.append(f"classes        {', '.join(trained.classes[:20])}{', ...' * (len(trained.classes) > 20)}")
+    names = ", ".join(printable(name[:40]) for name in trained.classes[:20])
+    lines.append(f"classes        {names}{', ...' * (len(trained.classes) > 20)}")
     if trained.settings:
-        lines += [f"{key:<14} {_shown(value)}" for key, value in trained.settings.items()]
+        lines += [f"{printable(key):<14} {_shown(value)}" for key, value in trained.settings.items()]
     lines.append(f"epochs done    {trained.history.epochs}")
     for column in ("loss", "val_loss", "val_accuracy"):
         if trained.history.get(column):
@@ -98,5 +99,5 @@ def _model(name: str, output: Output) -> None:
 
 def _shown(value: Any) -> str:
     if isinstance(value, list):
-        return ",".join(map(str, value)) or "none"
-    return "-" if value is None else str(value)
+        return printable(",".join(map(str, value))) or "none"
+    return "-" if value is None else printable(str(value))

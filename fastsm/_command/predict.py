@@ -4,7 +4,7 @@ import argparse
 
 from fastsm._command._errors import OK
 from fastsm._command._options import Option, add_options, flag, given_flags, resolve, whole
-from fastsm._command._output import Output
+from fastsm._command._output import Output, printable
 from fastsm._command._train_options import OUTPUT
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
@@ -62,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
             answers = [
                 {"class": trained.classes[i], "index": i, "probability": float(of_row[i])} for i in order
             ]
-            told = "\t".join(f"{answer['class']}\t{answer['probability']:.4f}" for answer in answers)
+            told = "\t".join(
+                f"{printable(answer['class'])}\t{answer['probability']:.4f}" for answer in answers
+            )
             output.result(f"{name}\t{row}\t{told}", input=name, row=row, **answers[0], top=answers)
     return OK

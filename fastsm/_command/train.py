@@ -36,12 +36,17 @@ examples:
   fastsm train --hidden 64,64 --dropout 0.2 --epochs 40 another network
   fastsm train --data table.csv --label species         your own table: numbers, and a column of classes
   fastsm train --resume fastsm-runs/digits-1            go on with a run that was interrupted
+  mpirun -n 4 fastsm train --mpi                        four processes, the same model (fastsm[mpi])
 
 settings for Fashion-MNIST, and the test accuracy that they reach:
   fastsm train --data fashion-mnist --hidden 128 --epochs 15 --batch-size 128 --lr 0.002 --dropout 0.1  88.9 %
   fastsm train --data fashion-mnist --hidden 512,512 --epochs 25 --batch-size 256 --lr 0.002 --dropout 0.3
                --val-split 0.05                                                                         89.8 %
 """
+
+
+# Of a file of options; what is larger is none.
+_LARGEST = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +88,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _toml(name: str) -> dict[str, Any]:
     try:
         with open(name, "rb") as file:
-            return tomllib.load(file)
+            text = file.read(_LARGEST + 1)
+        if len(text) > _LARGEST:
+            raise ValueError(f"it has more than {_LARGEST} bytes")
+        return tomllib.loads(text.decode())
     except OSError as error:
         raise UsageError(f"--config must be a file that can be read: {error}") from None
     except (ValueError, RecursionError) as error:

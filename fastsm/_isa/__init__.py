@@ -30,7 +30,7 @@ def _choose() -> str:
         return available[0]
     if requested not in available:
         message = f"`FASTSM_ISA` must be one of {', '.join(available)} on this machine, got {requested!r}"
-        raise ImportError(message)
+        raise ImportError(message, name="FASTSM_ISA")
     return requested
 
 

@@ -1,6 +1,8 @@
 """What a data set is, in memory, and what is raised where a file does not hold one."""
 
+import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastsm._checks import Array
 
-__all__ = ["DataError", "Dataset", "Splits", "split", "splits"]
+__all__ = ["DataError", "Dataset", "Splits", "listed", "part_of", "split", "splits"]
 
 
 class DataError(ValueError):
@@ -24,6 +26,12 @@ class DataError(ValueError):
     ...     print(error)
     'mnits' is no data set and no path: give digits, fashion-mnist, kmnist, mnist, or a file or folder
     """
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return some names that a file has, for an error of one line; what cannot be printed is escaped."""
+    shown = [name if name.isprintable() else ascii(name) for name in itertools.islice(names, 9)]
+    return f"{', '.join(shown[:8]) or 'nothing':.200}{', ...' * (len(shown) > 8)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +121,12 @@ class Splits:
     train: Dataset
     test: Dataset
     source: str
+
+
+def part_of(rows: int, part: tuple[int, int]) -> slice:
+    """Return which rows are part number `part[0]`, from 0, of `part[1]`."""
+    number, count = part
+    return slice(rows * number // count, rows * (number + 1) // count)
 
 
 def splits(

@@ -3,7 +3,9 @@
 import os
 from collections.abc import Iterator
 
-from fastsm.data._dataset import DataError, Dataset, splits
+import numpy as np
+
+from fastsm.data._dataset import DataError, Dataset, part_of, splits
 from fastsm.data._idx import load_idx
 
 __all__ = ["FILES", "files_in", "read_folder"]
@@ -39,13 +41,25 @@ def files_in(folder: str) -> list[str]:
     return paths
 
 
-def read_folder(folder: str, classes: tuple[str, ...] | None = None) -> tuple[Dataset, Dataset]:
-    """Return the parts for training and for testing."""
+def read_folder(
+    folder: str, classes: tuple[str, ...] | None = None, part: tuple[int, int] = (0, 1)
+) -> tuple[Dataset, Dataset]:
+    """Return the parts for training and for testing; of the first one only some rows are read."""
     paths = files_in(folder)
     if not paths:
         raise DataError(
             f"{folder!r} must have the four files {', '.join(FILES)} (plain or .gz), got none of them"
         )
-    images, labels, test_images, test_labels = map(load_idx, paths)
+    labels, test_images, test_labels = map(load_idx, paths[1:])
+    own = part_of(len(labels), part) if labels.ndim else slice(0)
+    if part == (0, 1):
+        images = load_idx(paths[0])
+    else:
+        images = load_idx(paths[0], rows=(own.start, own.stop))
+        if classes is None:  # those of all rows, whether this part has them or not
+            values = np.unique(np.concatenate([labels.reshape(-1), test_labels.reshape(-1)]))
+            classes = tuple(map(str, values.tolist()))
+            labels, test_labels = np.searchsorted(values, labels), np.searchsorted(values, test_labels)
+        labels = labels[own]
     train, test = splits(repr(folder), (images, labels), (test_images, test_labels), classes=classes)
     return train, test

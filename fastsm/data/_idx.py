@@ -3,7 +3,6 @@
 import gzip
 import math
 import os
-import stat
 import struct
 import zlib
 from typing import IO, Any, cast
@@ -12,28 +11,32 @@ import numpy as np
 
 from fastsm._checks import Array
 from fastsm.data._dataset import DataError
+from fastsm.data._limits import EXPANSION, LIMIT, expanded, regular_size
 
-__all__ = ["EXPANSION", "LIMIT", "fill", "load_idx", "regular_size", "unreadable"]
+__all__ = ["fill", "load_idx", "unreadable"]
 
-LIMIT = 1 << 32
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_DIMENSIONS = 64  # NumPy's
-# The most that DEFLATE makes of a byte.
-EXPANSION = 1032
 
 
-def load_idx(path: str | os.PathLike[str], *, limit: int = LIMIT) -> Array:
-    """Return the array in an IDX file, the format of MNIST [1]_, plain or compressed by gzip.
+def load_idx(
+    path: str | os.PathLike[str], *, limit: int = LIMIT, rows: tuple[int, int] | None = None
+) -> Array:
+    """Return the array in an IDX file, the format of MNIST, plain or compressed by gzip.
 
-    The file is not trusted: the size that its header promises is checked before memory is taken for it, no
-    more than that and one byte is read, and gzip's checksum is verified.
+    The format is described in [1]_. The file is not trusted: the size that its header promises is checked
+    before memory is taken for it, no more than that and one byte is read, and gzip's checksum is verified.
+    What is compressed may become 64 MB or 100 times its size.
 
     Parameters
     ----------
     path : path-like
         The file. Whether it is compressed is seen from its first bytes, not from its name.
     limit : int, default 2**32
-        The most bytes that the elements may take.
+        The most bytes that the elements of the file may take.
+    rows : tuple of two int, optional
+        Take memory for these rows only: from the first number to before the second. Each must lie in the
+        file.
 
     Returns
     -------
@@ -43,7 +46,8 @@ def load_idx(path: str | os.PathLike[str], *, limit: int = LIMIT) -> Array:
     Raises
     ------
     DataError
-        If the file cannot be read, is not in this format, too short or too long, or larger than `limit`.
+        If the file cannot be read, is not in this format, too short or too long, larger than `limit`, or has
+        no such `rows`.
 
     References
     ----------
@@ -68,9 +72,9 @@ def load_idx(path: str | os.PathLike[str], *, limit: int = LIMIT) -> Array:
             compressed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             if not compressed:
-                return _read(file, name, limit, size, exact=True)
+                return _read(file, name, limit, size, compressed, rows)
             with gzip.GzipFile(fileobj=file) as plain:
-                return _read(cast(IO[bytes], plain), name, limit, EXPANSION * size, exact=False)
+                return _read(cast(IO[bytes], plain), name, limit, size, compressed, rows)
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(name, error) from error
 
@@ -83,16 +87,10 @@ def unreadable(name: str, error: Exception) -> DataError:
     return DataError(f"{name!r} cannot be read: {reason}")
 
 
-def regular_size(name: str) -> int:
-    """Return the size of a file; of a pipe or a device there is none, and reading it may never end."""
-    status = os.stat(name)
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{name!r} must be a regular file")
-    return status.st_size
-
-
-def _read(file: IO[bytes], name: str, limit: int, size: int, *, exact: bool) -> Array:
-    """Return the array; `size` is how large the whole content is, or at most can be."""
+def _read(
+    file: IO[bytes], name: str, limit: int, size: int, compressed: bool, rows: tuple[int, int] | None
+) -> Array:
+    """Return the array, or some rows of it; `size` is that of the file, compressed or not."""
     start = _exactly(file, 4, name)
     if start[:2] != b"\0\0" or start[2] not in _DTYPES or not 1 <= start[3] <= _MAX_DIMENSIONS:
         raise DataError(
@@ -106,25 +104,34 @@ def _read(file: IO[bytes], name: str, limit: int, size: int, *, exact: bool) -> 
     promised = math.prod(shape) * dtype.itemsize
     if needed > limit:
         raise DataError(f"{name!r} promises {needed} bytes, more than the limit of {limit}")
-    header = 4 + 4 * start[3]
-    if header + promised > size or (exact and header + promised < size):
+    header, largest = 4 + 4 * start[3], EXPANSION * size if compressed else size
+    if header + promised > largest or (not compressed and header + promised < size):
         raise DataError(
             f"{name!r} promises an array of shape {shape}, {promised} bytes, got"
-            f" {'' if exact else 'at most '}{size - header}: it is cut off or not an IDX file"
+            f" {'at most ' if compressed else ''}{largest - header}: it is cut off or not an IDX file"
         )
-    array = np.empty(shape, dtype)
-    fill(file, array, repr(name))
+    if compressed:
+        expanded(repr(name), size, promised)
+    first, last = (0, shape[0]) if rows is None else rows
+    if not 0 <= first <= last <= shape[0]:
+        raise DataError(f"`rows` must lie in the {shape[0]} of {name!r}, got {rows}")
+    array = np.empty((last - first, *shape[1:]), dtype)
+    of_a_row = math.prod(shape[1:]) * dtype.itemsize
+    file.seek(first * of_a_row, os.SEEK_CUR)
+    fill(file, array, repr(name), after=(shape[0] - last) * of_a_row)
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def fill(file: IO[bytes], array: Array, where: str) -> None:
-    """Read the elements of a new array, and check that they are all that is left of the file."""
+def fill(file: IO[bytes], array: Array, where: str, after: int = 0) -> None:
+    """Read the elements of a new array, and check that only `after` bytes come behind them."""
     view, done = memoryview(cast(Any, array.reshape(-1).view(np.uint8))), 0
     while done < array.nbytes:
         count = cast(Any, file).readinto(view[done : done + (1 << 20)])
         if not count:
             raise DataError(f"{where} promises {array.nbytes} bytes of elements, got {done}: it is cut off")
         done += count
+    if after and file.seek(after - 1, os.SEEK_CUR) and not file.read(1):
+        raise DataError(f"{where} ends {after} bytes or less after the rows that were read: it is cut off")
     if file.read(1):
         raise DataError(f"{where} has more than the {array.nbytes} bytes that it promises: fetch it again")
 

@@ -2,7 +2,7 @@
 
 import os
 
-from fastsm.data._dataset import DataError, Dataset, Splits, split, splits
+from fastsm.data._dataset import DataError, Dataset, Splits, part_of, split, splits
 from fastsm.data._digits import load_digits
 from fastsm.data._download import cached, pooch_or_none
 from fastsm.data._download import download as fetch
@@ -30,6 +30,7 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
     label: str = "label",
+    part: tuple[int, int] = (0, 1),
 ) -> Splits:
     """Return a data set, by its name or from a file or folder, in a part to train on and one to test on.
 
@@ -49,7 +50,9 @@ def load(
           the others. At least 100 columns, a square number of them, of whole numbers from 0 to 255 with some
           above 1 are images of bytes.
 
-        A name goes before a path: write ``"./mnist"`` for a folder ``mnist``.
+        A name goes before a path: write ``"./mnist"`` for a folder ``mnist``. Files are not trusted: what
+        they promise is checked before memory is taken, and what is compressed may become 64 MB or 100 times
+        its size.
     data_dir : path-like, optional
         Where to look for a named set first: in the folder of that name in it, then in it. Next come the
         folder that the environment variable ``FASTSM_DATA_DIR`` names, ``/usr/share/datasets`` and the cache
@@ -59,6 +62,10 @@ def load(
         cache, checked by SHA-256.
     label : str, default "label"
         The column with the labels, of a CSV file; where there is none of the name ``"label"``, the last one.
+    part : tuple of two int, default (0, 1)
+        Of the rows to train on take part number ``part[0]``, counted from 0, of ``part[1]`` about equal parts
+        only, as one of several processes may want. Of the files of MNIST's format no more than that is in
+        memory; others are read as a whole first.
 
     Returns
     -------
@@ -88,14 +95,18 @@ def load(
     ([2, 3, 1, 3, 5], ('0', '1', '2'))
     """
     text = os.fspath(name)
+    number, count = part
+    if not 0 <= number < count:
+        raise ValueError(f"`part` must be (number, count) with a number in [0, count), got {part}")
     if text == "digits":
         images, labels = load_digits()
-        return Splits(text, *split(Dataset(images, labels, _DIGITS, (8, 8))), "bundled with fastsm")
+        train, test = split(Dataset(images, labels, _DIGITS, (8, 8)))
+        return Splits(text, _cut(train, part), test, "bundled with fastsm")
     if text in _CLASSES:
         folder = _find(text, data_dir, download)
-        return Splits(text, *read_folder(folder, _CLASSES[text]), folder)
+        return Splits(text, *read_folder(folder, _CLASSES[text], part), folder)
     if os.path.isdir(text):
-        return Splits(os.path.basename(os.path.realpath(text)), *read_folder(text), text)
+        return Splits(os.path.basename(os.path.realpath(text)), *read_folder(text, None, part), text)
     if not os.path.exists(text):
         raise DataError(
             f"{text!r} is no data set and no path: give digits, {', '.join(_CLASSES)}, or a file or folder"
@@ -109,7 +120,15 @@ def load(
     train, test = parts if len(parts) == 2 else split(parts[0])
     if not len(test):
         raise DataError(f"{text!r} must have two rows of a class at least, so that one can be tested on")
-    return Splits(stem(text), train, test, text)
+    return Splits(stem(text), _cut(train, part), test, text)
+
+
+def _cut(whole: Dataset, part: tuple[int, int]) -> Dataset:
+    """Return some rows, and no more than these."""
+    if part == (0, 1):
+        return whole
+    own = part_of(len(whole), part)
+    return Dataset(whole.X[own].copy(), whole.y[own], whole.classes, whole.shape)
 
 
 def _find(name: str, data_dir: str | os.PathLike[str] | None, allowed: bool) -> str:

@@ -8,22 +8,27 @@ import itertools
 import math
 import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
 
+from fastsm import _archive
 from fastsm._checks import Array
-from fastsm.data._dataset import DataError
-from fastsm.data._idx import EXPANSION, LIMIT, fill, regular_size, unreadable
+from fastsm.data._dataset import DataError, listed
+from fastsm.data._idx import unreadable
+from fastsm.data._limits import LIMIT, expanded, regular_size
+from fastsm.data._npy import read_array
 
-__all__ = ["read_csv", "read_npz"]
+__all__ = ["csv_rows", "members_of", "read_csv", "read_members", "read_npz"]
 
-_LINE_LIMIT = 1 << 24
+_ROW_LIMIT = 1 << 24  # letters
 _BLOCK = 1 << 16  # cells that are parsed at a time
 _BYTES = {str(byte): byte for byte in range(256)}
+_DIRECTORY_ENTRY = 4096  # bytes, on an average
 _NAMES = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"))
 
 
@@ -34,36 +39,59 @@ def read_csv(path: str, label: str) -> tuple[Array, Array]:
     shape (N, side, side) where they can only be images (100 columns or more, a square number of them, whole
     numbers from 0 to 255 and some above 1), else float64.
     """
-    try:
-        reader = csv.reader(text_lines(path), strict=True)
-        header = next((row for row in reader if row), [])
-        column = _label_column(path, header, label)
-        X, labels = _cells(path, reader, header, column)
-    except csv.Error as error:
-        raise DataError(f"{path!r} must be a CSV file, line {reader.line_num}: {error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path!r} must be text in UTF-8: {error}") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise unreadable(path, error) from error
+    rows = csv_rows(path)
+    _, header = next(rows, (0, []))
+    X, labels = _cells(path, rows, header, _label_column(path, header, label))
     side = math.isqrt(X.shape[1])
     if X.dtype == np.uint8 and side >= 10 and side * side == X.shape[1] and X.max() > 1:
         return X.reshape(-1, side, side), labels
     return X.astype(np.float64, copy=False), labels
 
 
-def text_lines(path: str) -> Iterator[str]:
-    """Yield the lines of a file, plain or compressed by gzip, of bounded length and in bounded number."""
-    regular_size(path)
+def csv_rows(path: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV file, plain or compressed by gzip, each with the number of its last line.
+
+    Empty ones are left out. Rows are of bounded length, and together of bounded size; DataError says what is
+    wrong.
+    """
+    left = _ROW_LIMIT
+
+    def lines() -> Iterator[str]:
+        nonlocal left
+        for line in _lines(path):
+            left -= len(line)  # a row may have several lines, within quotes
+            if left <= 0:
+                raise DataError(f"{path!r} has too long a line, or quotes over too many lines")
+            yield line
+
+    reader = csv.reader(lines(), strict=True)
+    try:
+        for row in reader:
+            left = _ROW_LIMIT
+            if row:
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(f"{path!r} must be a CSV file, line {reader.line_num}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path!r} must be text in UTF-8: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise unreadable(path, error) from error
+
+
+def _lines(path: str) -> Iterator[str]:
+    """Yield the lines of a file, the long ones in pieces."""
+    size, total = regular_size(path), 0
     with open(path, "rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         plain = cast(IO[bytes], gzip.GzipFile(fileobj=file)) if compressed else file
-        total = 0
         with io.TextIOWrapper(plain, "utf-8-sig", newline="") as text:
-            while line := text.readline(_LINE_LIMIT):
+            while line := text.readline(_ROW_LIMIT):
                 total += len(line)
-                if len(line) == _LINE_LIMIT or total > LIMIT:
-                    raise DataError(f"{path!r} has too long a line, or is too large for a table")
+                if compressed:
+                    expanded(repr(path), size, total)
+                elif total > LIMIT:
+                    raise DataError(f"{path!r} is too large for a table")
                 yield line
 
 
@@ -71,7 +99,8 @@ def _label_column(path: str, header: list[str], label: str) -> int:
     """Return the number of the column that holds the labels."""
     if len(header) < 2:
         raise DataError(
-            f"{path!r} must have a header with at least two columns, separated by commas, got {header}"
+            f"{path!r} must have a header with at least two columns, separated by commas, got"
+            f" {listed(header)}"
         )
     names = [name.strip() for name in header]
     if all(_number(name) is not None for name in names):
@@ -81,8 +110,7 @@ def _label_column(path: str, header: list[str], label: str) -> int:
     if label in names:
         return names.index(label)
     if label != "label":
-        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-        raise DataError(f"{path!r} must have a column {label!r} with the labels, got {shown}")
+        raise DataError(f"{path!r} must have a column {label!r} with the labels, got {listed(names)}")
     return len(names) - 1
 
 
@@ -93,7 +121,9 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _cells(path: str, reader: Any, header: list[str], column: int) -> tuple[Array, Array]:
+def _cells(
+    path: str, numbered: Iterator[tuple[int, list[str]]], header: list[str], column: int
+) -> tuple[Array, Array]:
     """Return the numbers, as bytes if they fit, and the labels."""
     blocks: list[Array] = []
     rows: list[list[str]] = []
@@ -101,20 +131,17 @@ def _cells(path: str, reader: Any, header: list[str], column: int) -> tuple[Arra
     labels: list[str] = []
     known: dict[str, str] = {}  # each label once in memory
     full = max(_BLOCK // len(header), 1)
-    for row in reader:
-        if not row:
-            continue
+    for line, row in numbered:
         if len(row) != len(header):
             raise DataError(
-                f"{path!r} must have {len(header)} cells in every row, got {len(row)} in line"
-                f" {reader.line_num}"
+                f"{path!r} must have {len(header)} cells in every row, got {len(row)} in line {line}"
             )
         name = row.pop(column).strip()
         if not name:
-            raise DataError(f"{path!r} must have a label in every row, got none in line {reader.line_num}")
+            raise DataError(f"{path!r} must have a label in every row, got none in line {line}")
         labels.append(known.setdefault(name, name))
         rows.append(row)
-        lines.append(reader.line_num)
+        lines.append(line)
         if len(rows) == full:
             blocks.append(_parse(path, header, column, rows, lines))
             rows, lines = [], []
@@ -166,48 +193,59 @@ def _label_array(path: str, labels: list[str], known: dict[str, str]) -> Array:
 
 def read_npz(path: str) -> list[tuple[Array, Array]]:
     """Return ``X, y`` of an archive, or ``x_train, y_train, x_test, y_test``; capitals do not matter."""
+    with members_of(path) as (archive, members):
+        lower = {name.lower(): entry for name, entry in members.items()}
+        if len(lower) < len(members):
+            raise DataError(f"{path!r} has two arrays whose names differ in capitals only: rename one")
+        for names in _NAMES:
+            if all(name in lower for name in names):
+                arrays = read_members(archive, [lower[name] for name in names], path)
+                return list(zip(arrays[::2], arrays[1::2], strict=True))
+    held = listed(sorted(lower))
+    raise DataError(f"{path!r} must hold X and y, or x_train, y_train, x_test and y_test, got {held}")
+
+
+@contextlib.contextmanager
+def members_of(path: str) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+    """Open an archive of NumPy's: its members by their names; whatever is wrong with it is a DataError."""
     try:
         size = regular_size(path)
-        with zipfile.ZipFile(path) as archive:
-            members = {e.filename.removesuffix(".npy").lower(): e for e in archive.infolist()}
-            for names in _NAMES:
-                if all(name in members for name in names):
-                    arrays = [read_member(archive, members[name], path, size) for name in names]
-                    return list(zip(arrays[::2], arrays[1::2], strict=True))
+        with open(path, "rb") as file:
+            _archive.check_directory(file, size, _DIRECTORY_ENTRY)
+            with zipfile.ZipFile(file) as archive:
+                entries = archive.infolist()
+                members = {entry.filename.removesuffix(".npy"): entry for entry in entries}
+                if len(members) < len(entries):
+                    raise DataError(f"{path!r} has two members of one name: save it again")
+                yield archive, members
     except DataError:
         raise
     except (
         OSError, EOFError, ValueError, RuntimeError, KeyError, IndexError, OverflowError, zlib.error,
-        zipfile.BadZipFile, zipfile.LargeZipFile,
+        struct.error, zipfile.BadZipFile, zipfile.LargeZipFile,
     ) as error:  # fmt: skip
         if isinstance(error, OSError) and error.strerror:
             raise unreadable(path, error) from error
         raise DataError(f"{path!r} must be an archive written by numpy.savez: {error}") from error
-    held = ", ".join(sorted(members)[:8]) or "nothing"
-    raise DataError(f"{path!r} must hold X and y, or x_train, y_train, x_test and y_test, got {held}")
 
 
-def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str, size: int) -> Array:
-    """Return an array; its size is checked before memory is taken for it."""
-    where = f"{entry.filename} in {path!r}"
-    if entry.file_size > min(LIMIT, EXPANSION * size) and not entry.file_size <= size:
-        raise DataError(f"{where} promises {entry.file_size} bytes, which is too much")
-    with archive.open(entry) as member:
-        version = np.lib.format.read_magic(member)
-        if version not in ((1, 0), (2, 0)):
-            raise DataError(f"{where} has version {version} of NumPy's format: save plain numbers and texts")
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, dtype = read(member)
-        if dtype.kind not in "biufU" or not dtype.itemsize:
-            raise DataError(f"{where} must have numbers or texts, got {dtype}: save it with another dtype")
-        promised = math.prod(shape) * dtype.itemsize
-        if any(n < 0 for n in shape) or member.tell() + promised != entry.file_size:
-            raise DataError(f"{where} has not the size that its shape {shape} promises: save it again")
-        array = np.empty(shape[::-1] if fortran else shape, dtype)
-        fill(member, array, where)
-    return array.T if fortran else array
+def read_members(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], path: str) -> list[Array]:
+    """Return arrays; their size is checked before memory is taken for them."""
+    size = os.path.getsize(path)
+    for entry in entries:
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DataError(f"{entry.filename} in {path!r} must be compressed as by numpy.savez_compressed")
+    # Members that lie over one another would count several times.
+    if sum(entry.compress_size for entry in entries) > size:
+        raise DataError(f"{path!r} has members that are larger than the file: save it again")
+    needed = sum(entry.file_size for entry in entries)
+    if needed > size:
+        expanded(repr(path), size, needed)
+    arrays = []
+    for entry in entries:
+        with archive.open(entry) as member:
+            arrays.append(read_array(member, entry.file_size, f"{entry.filename!r} in {path!r}"))
+    return arrays
 
 
 def stem(path: str) -> str:

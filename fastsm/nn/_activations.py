@@ -120,7 +120,7 @@ class LeakyReLU(_FromOutput):
         super().__init__()
         self.slope = _checks.number("slope", slope)
         if not 0 <= self.slope < math.inf:
-            raise ValueError(f"`slope` must be at least 0 and finite, got {slope!r}")
+            raise ValueError(f"`slope` must be at least 0 and finite, got {_checks.shown(slope)}")
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that make such a layer, in the types of JSON."""

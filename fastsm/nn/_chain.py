@@ -31,7 +31,7 @@ class Chain:
 
     # What `_build` makes from the layers, and so no part of the state.
     _BUILT = frozenset(
-        {"_decayed", "_grads", "_params", "_result", "_reuse_dy", "_steps", "_stop", "_trained"}
+        {"_decayed", "_dx", "_grads", "_params", "_result", "_reuse_dy", "_steps", "_stop", "_trained"}
     )
 
     def __init__(self, layers: tuple[Any, ...], dtype: np.dtype[Any]) -> None:
@@ -61,7 +61,9 @@ class Chain:
         # Nobody needs a gradient below the first layer with parameters; but the user's layers all get theirs.
         first = (i for i, layer in enumerate(self.layers) if not ours[i] or getattr(layer, "params", None))
         self._trained = next(first, len(self.layers))
+        # What the last `_forward` and the last `_backward` returned.
         self._result: Array | None = None
+        self._dx: Array | None = None
         self._stop: int | None = None
         for layer in self.layers:
             _model_of[id(layer)] = self
@@ -102,6 +104,8 @@ class Chain:
         if result is None or stop != self._stop:
             raise RuntimeError("`backward` needs a forward pass before it: call forward(x, training=True)")
         gradient: Any = _checks.same_shape("dy", fitting("dy", dy, self._dtype), result.shape)
+        if _shares_buffer(gradient, self._dx):
+            gradient = gradient.copy()  # it would be overwritten while it is read
         last = len(self._steps[:stop]) - 1
         lowest = 0 if input_grad else self._trained
         i = last
@@ -112,18 +116,20 @@ class Chain:
         except Exception as error:
             self._say_where(error, i)
             raise
+        if input_grad:
+            self._dx = gradient
         return gradient if input_grad else None
 
     def _enter(self, x: ArrayLike) -> Array:
-        if type(x) is np.ndarray and x.dtype == np.uint8:
-            x = np.multiply(x, self._dtype.type(1 / 255), dtype=self._dtype)  # as `fit` gathers images
-        array = fitting("x", x, self._dtype)
+        given = x if type(x) is np.ndarray else _checks.array("x", x)  # a file mapped into memory, a table
+        if given.dtype == np.uint8:
+            given = np.multiply(given, self._dtype.type(1 / 255), dtype=self._dtype)  # as `fit` gathers
+        array = fitting("x", given, self._dtype)
         if array.ndim < 2:
             first = self.layers[0]
             raise wrong_shape(array, first.n_in if is_ours(first) else None, f"layer 0, {name_of(first)}")
-        base = array.base
-        if base is not None and self._result is not None and base is self._result.base:
-            return array.copy()  # the last output, in a buffer that is about to be overwritten
+        if _shares_buffer(array, self._result) or _shares_buffer(array, self._dx):
+            return array.copy()  # the buffer is about to be overwritten
         return array
 
     def _say_where(self, error: Exception, position: int) -> None:
@@ -136,3 +142,8 @@ class Chain:
         self.__dict__.update(state)
         self._check_owner()
         self._build()
+
+
+def _shares_buffer(array: Array, returned: Array | None) -> bool:
+    """Whether an array lies in the buffer of a layer that was returned."""
+    return returned is not None and array.base is not None and array.base is returned.base

@@ -39,7 +39,7 @@ class ClassLoss(RowLoss):
         The sum over the rows of sample weight times the class weight of the label, without the rows that are
         ignored; with probabilities as targets the sum of the sample weights.
         """
-        y = np.asarray(targets)
+        y = _checks.plain("targets", targets)
         are_labels = y.dtype.kind in "iu"
         rows = y.shape if are_labels else y.shape[:-1]
         weight = None if sample_weight is None else _checks.weights("sample_weight", sample_weight, rows)
@@ -77,7 +77,10 @@ class ClassLoss(RowLoss):
             dense[kept, labels[kept]] = 1
         else:
             if self.ignore_index is not None:
-                message = f"`ignore_index` must be None with probability targets, got {self.ignore_index!r}"
+                message = (
+                    f"`ignore_index` must be None with probability targets,"
+                    f" got {_checks.shown(self.ignore_index)}"
+                )
                 raise ValueError(message)
             dense = y.astype(x.dtype, copy=False)
         if self.label_smoothing:

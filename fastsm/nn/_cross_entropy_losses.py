@@ -69,7 +69,7 @@ class CrossEntropyLoss(ClassLoss):
         self.on = domain(on, "logits", "probs")
         self.temperature = _checks.temperature(temperature)
         if on == "probs" and self.temperature != 1:
-            message = f'`temperature` must be 1.0 with on="probs", got {temperature!r}'
+            message = f'`temperature` must be 1.0 with on="probs", got {_checks.shown(temperature)}'
             raise ValueError(f"{message}: give it to nn.Softmax(temperature={temperature!r})")
 
     def __call__(

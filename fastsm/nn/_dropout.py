@@ -13,6 +13,9 @@ from fastsm.nn._layer import Layer
 
 __all__ = ["Dropout"]
 
+# Where the count of elements starts again from 0, as that of the kernel does.
+WRAP = 2**64
+
 
 class Dropout(Layer):
     r"""Set elements to 0 at random in training, and divide the others by ``1 - probability``.
@@ -61,12 +64,14 @@ class Dropout(Layer):
         super().__init__()
         self.probability = _checks.number("probability", probability)
         if not 0 <= self.probability < 1:
-            raise ValueError(f"`probability` must be in [0, 1), got {probability!r}")
+            raise ValueError(f"`probability` must be in [0, 1), got {_checks.shown(probability)}")
         self._seed = None if rng is None else _seed(generator(rng))
         #: How many elements have passed in training, and how many had when the last batch came; None if
         #: nothing was dropped from that.
         self._count = 0
         self._first: int | None = None
+        #: Where the rows are part of a batch that is shared: how many come before them, and how many are all.
+        self._part: tuple[int, int] | None = None
 
     def initialize(self, rng: np.random.Generator, dtype: np.dtype[Any]) -> None:
         """Draw the seed, unless the layer has one.
@@ -96,7 +101,7 @@ class Dropout(Layer):
         ndarray
             A buffer of the layer, valid until the next call.
         """
-        return self._forward(self._enter(x), training, False)
+        return self._forward(self._enter(x), _checks.flag("training", training), False)
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that make such a layer, in the types of JSON; `state` has the seed."""
@@ -124,13 +129,16 @@ class Dropout(Layer):
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If it is something else.
         """
-        numbers = [integer(state.get(name)) for name in ("seed", "count")]
-        if set(state) != {"seed", "count"} or not all(n is not None and 0 <= n < 2**64 for n in numbers):
-            raise ValueError(f"`state` must have a seed and a count in [0, 2**64), got {state!r}")
-        self._seed, self._count = state["seed"], state["count"]
+        if not isinstance(state, dict):
+            raise TypeError(f"`state` must be a dict with a seed and a count, got {_checks.shown(state)}")
+        seed, count = (integer(state.get(name)) for name in ("seed", "count"))
+        if len(state) != 2 or seed is None or count is None or not (0 <= seed < WRAP and 0 <= count < WRAP):
+            message = f"`state` must have a seed and a count in [0, 2**64), got {_checks.shown(state)}"
+            raise ValueError(message)
+        self._seed, self._count = seed, count
 
     def _forward(self, x: Array, training: bool, reuse: bool) -> Array:
         y = x if reuse else self._output.like(x)
@@ -138,8 +146,11 @@ class Dropout(Layer):
         if training and self.probability > 0:
             if self._seed is None:
                 self._seed = _seed(np.random.default_rng())
-            self._first = self._count
-            self._count += x.size
+            before, size = 0, x.size
+            if self._part is not None:
+                before, size = (rows * (x.size // len(x)) for rows in self._part)
+            self._first = (self._count + before) % WRAP
+            self._count = (self._count + size) % WRAP
             kernels.dropout(x, y, self.probability, self._seed, self._first)
         else:
             self._first = None

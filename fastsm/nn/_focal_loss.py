@@ -70,7 +70,7 @@ class FocalLoss(ClassLoss):
         self._temperature = 1.0  # of the softmax, if this is over its logits
         self.gamma = _checks.number("gamma", gamma)
         if not 0 <= self.gamma < np.inf:
-            raise ValueError(f"`gamma` must be at least 0 and finite, got {gamma!r}")
+            raise ValueError(f"`gamma` must be at least 0 and finite, got {_checks.shown(gamma)}")
 
     def _class_rows(self, x: Array, t: Array, grad: Array | None) -> Array:
         if self.on == "logits":

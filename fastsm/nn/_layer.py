@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _checks
-from fastsm._checks import Array, integer
+from fastsm._checks import Array
 from fastsm.nn._buffers import Buffer, fitting
 
 __all__: list[str] = []
@@ -81,7 +81,9 @@ class Layer:
             raise RuntimeError(f"`backward` of {self!r} needs a call of `forward` before it")
         gradient = fitting("dy", dy, self._saved.dtype)
         _checks.same_shape("dy", gradient, self._output_shape())
-        return self._backward(gradient, input_grad, False)
+        # What the last call returned would be overwritten while it is read.
+        gradient = gradient.copy() if self._input_gradient.holds(gradient) else gradient
+        return self._backward(gradient, _checks.flag("input_grad", input_grad), False)
 
     def __call__(self, x: ArrayLike) -> Array:
         """Return the layer's output as a new array and leave what `backward` needs alone.
@@ -115,8 +117,9 @@ class Layer:
         if array.ndim == 0:
             raise ValueError("`x` must have at least one axis, got shape ()")
         array = fitting("x", array, self._dtype_for(array))
-        # Its own last output would be overwritten while it is read.
-        return array.copy() if self._output.holds(array) else array
+        # What the layer returned would be overwritten while it is read.
+        own = self._output.holds(array) or self._input_gradient.holds(array)
+        return array.copy() if own else array
 
     def _dtype_for(self, x: Array) -> np.dtype[Any]:
         return _checks.compute_dtype(_checks.result_dtype(x))
@@ -171,12 +174,7 @@ class ParameterLayer(Layer):
 
 def feature_count(name: str, value: object) -> int:
     """Return a number of features."""
-    result = None if isinstance(value, (bool, np.bool_)) else integer(value)
-    if result is None:
-        raise TypeError(f"`{name}` must be an integer of at least 1, got {value!r}")
-    if result < 1:
-        raise ValueError(f"`{name}` must be an integer of at least 1, got {value!r}")
-    return result
+    return _checks.num_threads(value, name)
 
 
 def wrong_shape(x: Array, features: int | None, where: str) -> ValueError:

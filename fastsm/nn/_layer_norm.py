@@ -63,7 +63,7 @@ class LayerNorm(ParameterLayer):
         self.n_in = self.n_out = self.n = feature_count("n", n)
         self.epsilon = _checks.number("epsilon", epsilon)
         if not 0 < self.epsilon < np.inf:
-            raise ValueError(f"`epsilon` must be above 0 and finite, got {epsilon!r}")
+            raise ValueError(f"`epsilon` must be above 0 and finite, got {_checks.shown(epsilon)}")
         self._mean = Buffer()
         self._inverse_deviation = Buffer()
 

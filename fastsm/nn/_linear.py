@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fastsm import _checks
 from fastsm._checks import Array
 from fastsm._isa import kernels
 from fastsm.nn._initializers import Initializer, generator, initial, initializer
@@ -82,9 +83,7 @@ class Linear(ParameterLayer):
         super().__init__()
         self.n_in = feature_count("n_in", n_in)
         self.n_out = feature_count("n_out", n_out)
-        if not isinstance(bias, (bool, np.bool_)):
-            raise TypeError(f"`bias` must be True or False, got {bias!r}")
-        self.bias = bool(bias)
+        self.bias = _checks.flag("bias", bias)
         self.init = init
         initializer(init)  # an unknown name is an error now, not when the weights are made
         self._rng = None if rng is None else generator(rng)

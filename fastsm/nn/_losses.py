@@ -77,12 +77,13 @@ class MAELoss(RowLoss):
 
 
 class BrierLoss(RowLoss):
-    """Brier score: the sum over the classes of ``(p - y)^2`` [1]_, on probabilities.
+    """Brier score: the sum over the classes of ``(p - y)^2``, on probabilities.
 
     Notes
     -----
     Targets are integer labels, shape (N,), or probabilities, shape (N, C). The gradient over the
-    probabilities is ``2 (p - y)``; `Softmax` takes it through its vector-Jacobian product.
+    probabilities is ``2 (p - y)``; `Softmax` takes it through its vector-Jacobian product. Brier's score [1]_
+    is this sum, not its mean over the classes.
 
     References
     ----------

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastsm import _checks
 from fastsm.nn._activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from fastsm.nn._dropout import Dropout
 from fastsm.nn._initializers import Initializer
@@ -90,21 +91,26 @@ class MLP(Sequential):
         rng: int | np.random.Generator | None = None,
     ) -> None:
         if not isinstance(sizes, Iterable):
-            raise TypeError(f"`sizes` must be a sequence of integers, got {sizes!r}")
+            raise TypeError(f"`sizes` must be a sequence of integers, got {_checks.shown(sizes)}")
         counts = [feature_count(f"sizes[{i}]", size) for i, size in enumerate(sizes)]
         if len(counts) < 2:
-            raise ValueError(f"`sizes` must have at least two numbers, input and output, got {sizes!r}")
+            raise ValueError(
+                f"`sizes` must have at least two numbers, input and output, got {_checks.shown(sizes)}"
+            )
         make = _choice("activation", activation, _ACTIVATIONS)
-        before_activation = init or ("glorot_uniform" if make in (Tanh, Sigmoid) else "he_normal")
+        last = "glorot_uniform" if init is None else init
+        before_activation = "he_normal" if init is None and make not in (Tanh, Sigmoid) else last
+        normalizes = _checks.flag("layer_norm", layer_norm)
+        drops = _checks.number("dropout", dropout) != 0
         layers: list[Any] = []
         for n_in, n_out in pairwise(counts[:-1]):
             layers.append(Linear(n_in, n_out, init=before_activation))
-            if layer_norm:
+            if normalizes:
                 layers.append(LayerNorm(n_out))
             layers.append(make())
-            if dropout != 0:
+            if drops:
                 layers.append(Dropout(dropout))
-        layers.append(Linear(counts[-2], counts[-1], init=init or "glorot_uniform"))
+        layers.append(Linear(counts[-2], counts[-1], init=last))
         if head is not None:
             layers.append(_choice("head", head, _HEADS)())
         super().__init__(*layers, dtype=dtype, rng=rng)
@@ -117,4 +123,6 @@ def _choice(name: str, value: object, choices: dict[str, Callable[[], Any]]) -> 
     if isinstance(value, str) and value in choices:
         return choices[value]
     kind = ValueError if isinstance(value, str) else TypeError
-    raise kind(f"`{name}` must be one of {', '.join(choices)}, or a class of layers, got {value!r}")
+    raise kind(
+        f"`{name}` must be one of {', '.join(choices)}, or a class of layers, got {_checks.shown(value)}"
+    )

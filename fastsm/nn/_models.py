@@ -8,6 +8,7 @@ from typing import Any, TextIO, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from fastsm import _checks
 from fastsm._checks import Array
 from fastsm.nn._chain import Chain
 from fastsm.nn._initializers import generator
@@ -135,7 +136,7 @@ class Sequential(Chain):
         ValueError
             If `x` has a wrong shape.
         """
-        return self._forward(x, training)
+        return self._forward(x, _checks.flag("training", training))
 
     def backward(self, dy: ArrayLike, input_grad: bool = True) -> Array | None:
         """Run all layers backwards and fill `grads`, overwriting what was there.
@@ -159,7 +160,7 @@ class Sequential(Chain):
         ValueError
             If `dy` has a wrong shape.
         """
-        return self._backward(dy, input_grad)
+        return self._backward(dy, _checks.flag("input_grad", input_grad))
 
     def __call__(self, x: ArrayLike) -> Array:
         """Inference: run all layers and leave what `backward` needs alone.

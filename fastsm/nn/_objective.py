@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from numpy.typing import ArrayLike
 
+from fastsm import _checks
 from fastsm._checks import Array
 from fastsm.nn._buffers import Buffer
 from fastsm.nn._row_loss import DOMAINS
@@ -173,6 +174,9 @@ def value_and_grad(
     >>> model.layers[0].grads["bias"].round(4)
     array([-0.6667,  0.3333,  0.3333], dtype=float32)
     """
+    if isinstance(model, type) or not (hasattr(model, "forward") and hasattr(model, "backward")):
+        raise TypeError(f"`model` must be a model, got {_checks.shown(model)}")
+    input_grad = _checks.flag("input_grad", input_grad)
     buffer = _buffers.get(model)
     if buffer is None:
         buffer = _buffers[model] = Buffer()

@@ -86,9 +86,10 @@ class RowLoss:
                     _checks.no_overlap(result, name, other, may_be_same=False)
             shared = np.may_share_memory(result, x)
         total = self.total_weight(targets, weight)
+        returned = result if out is None else out
         if total == 0:
             result[...] = 0
-            return 0.0, result
+            return 0.0, returned
         grad = np.empty_like(x) if shared or result.dtype != x.dtype else result
         values = self._rows(x, prepared, grad)
         value = _mean(values, weight, total)
@@ -99,7 +100,7 @@ class RowLoss:
             grad *= (weight / total).astype(x.dtype)[:, None]
         if grad is not result:
             result[...] = grad
-        return value, result
+        return value, returned
 
     def total_weight(self, targets: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return what the mean divides by: here the number of rows, or the sum of their weights.
@@ -147,9 +148,9 @@ def domain(on: object, *allowed: str) -> str:
     """Return what a loss is given, if it is one of those that it can be given."""
     choices = " or ".join(repr(name) for name in allowed)
     if not isinstance(on, str):
-        raise TypeError(f"`on` must be {choices}, got {on!r}")
+        raise TypeError(f"`on` must be {choices}, got {_checks.shown(on)}")
     if on not in allowed:
-        raise ValueError(f"`on` must be {choices}, got {on!r}")
+        raise ValueError(f"`on` must be {choices}, got {_checks.shown(on)}")
     return on
 
 

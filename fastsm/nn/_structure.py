@@ -1,10 +1,12 @@
 """What can be said of a list of layers before it runs: whether it makes a model, and its table."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastsm import _checks
 from fastsm.nn._layer import Layer
 from fastsm.nn._user_layer import UserLayer
 
@@ -23,9 +25,13 @@ def name_of(layer: object) -> str:
 
 def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return the dtype of a model."""
-    result = np.dtype(dtype)
-    if result not in (np.float32, np.float64) or not result.isnative:
-        raise TypeError(f"`dtype` must be float32 or float64, got {result}")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of codes that NumPy is about to drop
+            result = None if dtype is None else np.dtype(dtype)
+    except Exception:  # NumPy asks objects for their dtype, and for a text to put into its errors
+        result = None
+    if result is None or result not in (np.float32, np.float64) or not result.isnative:
+        raise TypeError(f"`dtype` must be float32 or float64, got {result or _checks.shown(dtype)}")
     return result
 
 
@@ -33,6 +39,7 @@ def check_layers(layers: tuple[Any, ...]) -> None:
     """Check that each is a layer, that none comes twice, and that sizes fit."""
     if not layers:
         raise ValueError("`layers` must have at least one layer, got none")
+    places: dict[int, int] = {}  # by identity: layers need not be hashable
     for i, layer in enumerate(layers):
         if isinstance(layer, (list, tuple)):
             raise TypeError("layers must be passed one by one, as in Sequential(*layers), got a list of them")
@@ -44,7 +51,7 @@ def check_layers(layers: tuple[Any, ...]) -> None:
             )
         if not (callable(getattr(layer, "forward", None)) and callable(getattr(layer, "backward", None))):
             raise TypeError(f"layer {i} must have `forward` and `backward`, got {type(layer).__name__}")
-        first = next(k for k, other in enumerate(layers) if other is layer)
+        first = places.setdefault(id(layer), i)
         if first < i:
             raise ValueError(
                 f"layers {first} and {i} must be two objects, got the same {name_of(layer)} twice"

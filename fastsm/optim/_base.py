@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsm import _checks
+from fastsm._checks import flag
 
 __all__ = ["Array", "LearningRate", "Optimizer", "above_0", "at_least_0", "below_1", "flag"]
 
@@ -18,28 +19,22 @@ LearningRate: TypeAlias = float | Callable[[int], float]
 def at_least_0(name: str, value: object) -> float:
     result = _checks.number(name, value)
     if not 0 <= result < math.inf:
-        raise ValueError(f"`{name}` must be finite and at least 0, got {value!r}")
+        raise ValueError(f"`{name}` must be finite and at least 0, got {_checks.shown(value)}")
     return result
 
 
 def below_1(name: str, value: object) -> float:
     result = _checks.number(name, value)
     if not 0 <= result < 1:
-        raise ValueError(f"`{name}` must be at least 0 and below 1, got {value!r}")
+        raise ValueError(f"`{name}` must be at least 0 and below 1, got {_checks.shown(value)}")
     return result
 
 
 def above_0(name: str, value: object) -> float:
     result = _checks.number(name, value)
     if not 0 < result < math.inf:
-        raise ValueError(f"`{name}` must be finite and above 0, got {value!r}")
+        raise ValueError(f"`{name}` must be finite and above 0, got {_checks.shown(value)}")
     return result
-
-
-def flag(name: str, value: object) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"`{name}` must be True or False, got {value!r}")
-    return bool(value)
 
 
 class Optimizer:
@@ -56,6 +51,23 @@ class Optimizer:
         How many steps have been done.
     state : dict of str to ndarray
         What is remembered from step to step, one value for each parameter; made in the first step.
+
+    Examples
+    --------
+    One of your own, which steps by the sign of the gradient:
+
+    >>> import numpy as np
+    >>> from fastsm import optim
+    >>> class SignDescent(optim.Optimizer):
+    ...     def state_names(self):
+    ...         return ()
+    ...     def update(self, params, grads, *, rate, decay, scale):
+    ...         params -= rate * (np.sign(grads) + decay * params)
+    >>> w = np.array([1.0, -2.0])
+    >>> optimizer = SignDescent(0.5, weight_decay=0.0, decay_biases=True)
+    >>> optimizer.step(w, 2 * w)
+    >>> w, optimizer.steps
+    (array([ 0.5, -1.5]), 1)
     """
 
     # The arguments of the constructor, which are attributes too.
@@ -115,13 +127,20 @@ class Optimizer:
         """
         if params is not self._params or grads is not self._grads:
             self._accept(params, grads)
+        if type(scale) is not float:
+            scale = _checks.number("scale", scale)
         rate, decay, arrays = self.learning_rate, self.weight_decay, self.state.values()
         if decay == 0 or self.decay_biases:
             self.update(params, grads, *arrays, rate=rate, decay=decay, scale=scale)
         elif decayed is None:
             raise ValueError("`decayed` must be given with decay_biases=False: pass model.decayed")
         else:
-            for part, its_decay in ((slice(decayed), decay), (slice(decayed, None), 0.0)):
+            stop = None if _checks.is_bool(decayed) else _checks.integer(decayed)
+            if stop is None or not 0 <= stop <= params.size:
+                kind = TypeError if stop is None else ValueError
+                got = _checks.shown(decayed)
+                raise kind(f"`decayed` must be an integer from 0 to {params.size}, got {got}")
+            for part, its_decay in ((slice(stop), decay), (slice(stop, None), 0.0)):
                 parts = [a[part] for a in (params, grads, *arrays)]
                 self.update(*parts, rate=rate, decay=its_decay, scale=scale)
         self.steps += 1
@@ -138,13 +157,18 @@ class Optimizer:
 
         Raises
         ------
-        ValueError
-            If the names of the arrays are not those of this optimizer.
+        TypeError, ValueError
+            If `steps` is no number of steps, or the arrays are not those of this optimizer.
         """
+        count = None if _checks.is_bool(steps) else _checks.integer(steps)
+        if count is None or not isinstance(state, dict):
+            raise TypeError("`steps` must be an integer, and `state` a dict of arrays")
+        if not 0 <= count < 1 << 62:
+            raise ValueError(f"`steps` must be an integer from 0 to 2**62, got {_checks.shown(steps)}")
         if state and set(state) != set(self.state_names()):
-            raise ValueError(f"`state` must hold {self.state_names()}, got {tuple(state)}")
-        self.steps = steps
-        self.state = {name: state[name].copy() for name in self.state_names()} if state else {}
+            raise ValueError(f"`state` must hold {self.state_names()}, got {_checks.shown(tuple(state))}")
+        copies = {name: _checks.array(name, state[name]).copy() for name in self.state_names() if state}
+        self.steps, self.state = count, copies
         self._params = self._grads = None
 
     def _accept(self, params: Array, grads: Array) -> None:
@@ -152,11 +176,21 @@ class Optimizer:
         for name, array in (("params", params), ("grads", grads)):
             if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
                 raise TypeError(f"`{name}` must be an array of float32 or float64")
+            if type(array) is not np.ndarray:
+                raise TypeError(f"`{name}` must be an ordinary array, got {type(array).__name__}")
             if array.ndim != 1 or not array.flags.c_contiguous:
                 raise ValueError(f"`{name}` must be flat and contiguous, got shape {array.shape}")
+            if not array.flags.aligned:
+                raise ValueError(
+                    f"`{name}` must be aligned in memory, got an array that begins between elements"
+                )
         if grads.shape != params.shape or grads.dtype != params.dtype:
             expected, got = f"{params.dtype}{params.shape}", f"{grads.dtype}{grads.shape}"
             raise ValueError(f"`grads` must be like `params`, {expected}, got {got}")
+        if not params.flags.writeable:
+            raise ValueError("`params` must be writeable, got a read-only array")
+        if _checks.share_memory(params, grads):
+            raise ValueError("`grads` must not overlap `params`, got an array that shares its memory")
         if not self.state:
             self.state = {name: np.zeros_like(params) for name in self.state_names()}
         for array in self.state.values():

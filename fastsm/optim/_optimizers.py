@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from fastsm import _checks
 from fastsm._isa import kernels
 from fastsm.optim._base import Array, LearningRate, Optimizer, above_0, below_1, flag
 
@@ -12,7 +13,7 @@ class SGD(Optimizer):
     r"""Stochastic gradient descent, with momentum if asked for.
 
     With the gradient :math:`g`, the learning rate :math:`\eta`, the momentum :math:`\mu` and the weight decay
-    :math:`\lambda`, as in ``torch.optim.SGD``:
+    :math:`\lambda`, as in ``torch.optim.SGD`` [1]_ [2]_:
 
     .. math:: g \leftarrow g + \lambda w, \quad v \leftarrow \mu v + g, \quad w \leftarrow w - \eta v
 
@@ -38,9 +39,10 @@ class SGD(Optimizer):
 
     References
     ----------
-    H. Robbins and S. Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22, 1951.
-    I. Sutskever, J. Martens, G. Dahl and G. Hinton, "On the importance of initialization and momentum in deep
-    learning", ICML 2013, equations 1 to 4 (with the learning rate taken out of the velocity).
+    .. [1] H. Robbins and S. Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22,
+       1951.
+    .. [2] I. Sutskever, J. Martens, G. Dahl and G. Hinton, "On the importance of initialization and momentum
+       in deep learning", ICML 2013, equations 1 to 4 (with the learning rate taken out of the velocity).
 
     Examples
     --------
@@ -83,7 +85,7 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     r"""Steps divided by a running root mean square of the gradient.
 
-    With the decay :math:`\alpha`, as in ``torch.optim.RMSprop``:
+    With the decay :math:`\alpha`, as in ``torch.optim.RMSprop`` [1]_:
 
     .. math:: g \leftarrow g + \lambda w, \quad s \leftarrow \alpha s + (1 - \alpha) g^2, \quad
               u = g / (\sqrt{s} + \epsilon), \quad v \leftarrow \mu v + u, \quad w \leftarrow w - \eta v
@@ -110,7 +112,8 @@ class RMSprop(Optimizer):
 
     References
     ----------
-    T. Tieleman and G. Hinton, "Lecture 6.5 - RMSProp", COURSERA: Neural Networks for Machine Learning, 2012.
+    .. [1] T. Tieleman and G. Hinton, "Lecture 6.5 - RMSProp", COURSERA: Neural Networks for Machine Learning,
+       2012.
 
     Examples
     --------
@@ -155,7 +158,7 @@ class RMSprop(Optimizer):
 class Adam(Optimizer):
     r"""Running means of the gradient and of its square, corrected for having started at 0.
 
-    At step :math:`t`, counted from 1, as in ``torch.optim.Adam``:
+    At step :math:`t`, counted from 1, as in ``torch.optim.Adam`` [1]_:
 
     .. math:: g \leftarrow g + \lambda w, \quad m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad
               s \leftarrow \beta_2 s + (1 - \beta_2) g^2
@@ -182,7 +185,7 @@ class Adam(Optimizer):
 
     References
     ----------
-    D. P. Kingma and J. Ba, "Adam: A method for stochastic optimization", ICLR 2015, algorithm 1.
+    .. [1] D. P. Kingma and J. Ba, "Adam: A method for stochastic optimization", ICLR 2015, algorithm 1.
 
     Examples
     --------
@@ -208,7 +211,7 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay, decay_biases)
         if not isinstance(betas, (tuple, list)):
-            raise TypeError(f"`betas` must be two numbers, got {betas!r}")
+            raise TypeError(f"`betas` must be two numbers, got {_checks.shown(betas)}")
         if len(betas) != 2:
             raise ValueError(f"`betas` must be two numbers, got {len(betas)}")
         self.betas = below_1("betas[0]", betas[0]), below_1("betas[1]", betas[1])
@@ -230,7 +233,7 @@ class AdamW(Adam):
     r"""Adam with decoupled weight decay: parameters shrink by themselves, not through the gradient.
 
     As `Adam` with :math:`\lambda = 0`, after :math:`w \leftarrow w - \eta \lambda w` (as in
-    ``torch.optim.AdamW``).
+    ``torch.optim.AdamW``) [1]_.
 
     Parameters
     ----------
@@ -252,7 +255,7 @@ class AdamW(Adam):
 
     References
     ----------
-    I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
+    .. [1] I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
 
     Examples
     --------

@@ -12,18 +12,22 @@ from fastsm import _checks
 
 __all__ = ["constant", "cosine", "one_cycle", "step", "warmup_cosine"]
 
+# Steps beyond these are not told apart: no training has as many.
+MOST_STEPS = 1 << 62
+
 
 def _rate(name: str, value: object) -> None:
     if not 0 <= _checks.number(name, value) < math.inf:
-        raise ValueError(f"`{name}` must be finite and at least 0, got {value!r}")
+        raise ValueError(f"`{name}` must be finite and at least 0, got {_checks.shown(value)}")
 
 
-def _steps(name: str, value: object, least: int = 1) -> None:
-    result = None if isinstance(value, bool) else _checks.integer(value)
+def _steps(name: str, value: object, least: int = 1) -> int:
+    result = None if _checks.is_bool(value) else _checks.integer(value)
     if result is None:
-        raise TypeError(f"`{name}` must be an integer of at least {least}, got {value!r}")
+        raise TypeError(f"`{name}` must be an integer of at least {least}, got {_checks.shown(value)}")
     if result < least:
-        raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}")
+        raise ValueError(f"`{name}` must be an integer of at least {least}, got {_checks.shown(value)}")
+    return min(result, MOST_STEPS)
 
 
 def _half_cosine(start: float, end: float, fraction: float) -> float:
@@ -91,12 +95,18 @@ class step:
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of this step."""
-        return self.lr * self.factor ** (step // self.every)
+        changes = _steps("step", step, 0) // self.every
+        try:
+            return self.lr * self.factor**changes
+        except OverflowError:  # for a factor above 1; an optimizer says that such a rate is of no use
+            return math.inf
 
 
 @dataclass(frozen=True)
 class cosine:
     r"""Down half a wave of a cosine: :math:`e + (\text{lr} - e)(1 + \cos(\pi t / n)) / 2`.
+
+    This is SGDR [1]_ without the restarts.
 
     Parameters
     ----------
@@ -109,8 +119,8 @@ class cosine:
 
     References
     ----------
-    I. Loshchilov and F. Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017, equation 5
-    (without the restarts).
+    .. [1] I. Loshchilov and F. Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017,
+       equation 5.
 
     Examples
     --------
@@ -132,15 +142,15 @@ class cosine:
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of this step."""
-        return _half_cosine(self.lr, self.final, step / self.steps)
+        return _half_cosine(self.lr, self.final, _steps("step", step, 0) / self.steps)
 
 
 @dataclass(frozen=True)
 class warmup_cosine:
     r"""Up in a straight line, then down half a wave of a cosine.
 
-    Step :math:`t` of the first :math:`w` has the learning rate :math:`\text{lr} (t + 1) / w`; the others have
-    that of `cosine` over the steps that remain.
+    Step :math:`t` of the first :math:`w` has the learning rate :math:`\text{lr} (t + 1) / w` [1]_; the others
+    have that of `cosine` over the steps that remain.
 
     Parameters
     ----------
@@ -155,8 +165,7 @@ class warmup_cosine:
 
     References
     ----------
-    P. Goyal et al., "Accurate, large minibatch SGD: Training ImageNet in 1 hour", 2017, section 2.2, for the
-    way up; Loshchilov and Hutter as in `cosine` for the way down.
+    .. [1] P. Goyal et al., "Accurate, large minibatch SGD: Training ImageNet in 1 hour", 2017, section 2.2.
 
     Examples
     --------
@@ -178,12 +187,14 @@ class warmup_cosine:
         _steps("warmup", self.warmup, 0)
         _rate("final", self.final)
         if self.warmup >= self.steps:
-            raise ValueError(f"`warmup` must be less than `steps`, {self.steps}, got {self.warmup}")
+            shown = _checks.shown(self.steps), _checks.shown(self.warmup)
+            raise ValueError(f"`warmup` must be less than `steps`, {shown[0]}, got {shown[1]}")
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of this step."""
+        step = _steps("step", step, 0)
         if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
+            return self.lr * (step + 1) / min(self.warmup, MOST_STEPS)
         return _half_cosine(self.lr, self.final, (step - self.warmup) / (self.steps - self.warmup))
 
 
@@ -192,7 +203,8 @@ class one_cycle:
     r"""Up to a peak, then down to almost nothing, both along half a wave of a cosine.
 
     It starts at ``lr / start_factor``, reaches `lr` after the part `warmup` of the steps, and ends, in the
-    last step, at ``lr / start_factor / final_factor``. Momentum stays as it is.
+    last step, at ``lr / start_factor / final_factor``. Momentum stays as it is. The idea is that of [1]_, the
+    waves and the defaults are those of ``torch.optim.lr_scheduler.OneCycleLR``.
 
     Parameters
     ----------
@@ -209,8 +221,8 @@ class one_cycle:
 
     References
     ----------
-    L. N. Smith and N. Topin, "Super-convergence: Very fast training of neural networks using large learning
-    rates", 2018, section 3. The waves and the defaults are those of ``torch.optim.lr_scheduler.OneCycleLR``.
+    .. [1] L. N. Smith and N. Topin, "Super-convergence: Very fast training of neural networks using large
+       learning rates", 2018, section 3.
 
     Examples
     --------
@@ -231,16 +243,17 @@ class one_cycle:
         _rate("lr", self.lr)
         _steps("steps", self.steps, 2)
         if not 0 < _checks.number("warmup", self.warmup) < 1:
-            raise ValueError(f"`warmup` must be above 0 and below 1, got {self.warmup!r}")
+            raise ValueError(f"`warmup` must be above 0 and below 1, got {_checks.shown(self.warmup)}")
         for name in ("start_factor", "final_factor"):
             value = getattr(self, name)
             if not 1 <= _checks.number(name, value) < math.inf:
-                raise ValueError(f"`{name}` must be finite and at least 1, got {value!r}")
+                raise ValueError(f"`{name}` must be finite and at least 1, got {_checks.shown(value)}")
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of this step."""
-        start = self.lr / self.start_factor
-        peak, last = self.warmup * self.steps - 1, self.steps - 1
+        step, start = _steps("step", step, 0), self.lr / self.start_factor
+        steps = min(self.steps, MOST_STEPS)
+        peak, last = self.warmup * steps - 1, steps - 1
         if step < peak:
             return _half_cosine(start, self.lr, step / peak)
         # With few steps the peak may lie before the first one.

@@ -21,7 +21,7 @@ __all__ = ["MLPClassifier"]
 
 @documented
 class MLPClassifier(Predictions):
-    """Multilayer perceptron that classifies: scikit-learn's `MLPClassifier`, with fastsm, and more.
+    """Multilayer perceptron that classifies: scikit-learn's ``MLPClassifier``, with fastsm, and more.
 
     Everything that scikit-learn's has is here with the same name, default and meaning; what comes after
     `max_fun` is new, and so are some values of the parameters before. Parameters that a solver has no use for

@@ -21,7 +21,7 @@ __all__ = ["MLPRegressor"]
 
 @documented
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
-    """Multilayer perceptron that predicts numbers: scikit-learn's `MLPRegressor`, with fastsm, and more.
+    """Multilayer perceptron that predicts numbers: scikit-learn's ``MLPRegressor``, with fastsm, and more.
 
     Everything that scikit-learn's has is here with the same name, default and meaning; what comes after
     `max_fun` is new, and so are some values of the parameters before. Parameters that a solver has no use for

@@ -4,7 +4,7 @@ Images stay as they are, bytes: a kernel scales them to [0, 1] while it gathers.
 is converted once, at the start.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,14 +64,17 @@ class Rows:
 
     def batches(self, size: int, order: Array) -> Iterator[Batch]:
         """Yield the rows in this order, `size` at a time; the last batch may be smaller."""
+        size = min(size, len(order))
+        return self.gathered((order[first : first + size] for first in range(0, len(order), size or 1)), size)
+
+    def gathered(self, parts: Iterable[Array], size: int) -> Iterator[Batch]:
+        """Yield the rows that have the numbers in each of `parts`, which are `size` or fewer."""
         source, targets, weight, scale = self.x, self.y, self.weight, self.scale
-        gather, take, count = kernels.gather, targets.take, len(order)
-        size = min(size, count)
-        batch = self._buffers(size)
-        for first in range(0, count, size or 1):
-            rows = order[first : first + size]
-            if len(rows) < size:
-                batch = Batch(*(None if b is None else b[: len(rows)] for b in batch))  # type: ignore[arg-type]
+        gather, take = kernels.gather, targets.take
+        buffers = batch = self._buffers(size)
+        for rows in parts:
+            if len(rows) != len(batch.y):
+                batch = Batch(*(None if b is None else b[: len(rows)] for b in buffers))  # type: ignore[arg-type]
             x, y, w = batch
             gather(source, rows, x, scale)
             # The order is a permutation: "clip" only spares NumPy a buffer of its own.
@@ -103,7 +106,7 @@ def _targets(name: str, value: ArrayLike, rows: int, dtype: np.dtype[Any]) -> Ar
         if y.shape != (rows,):
             advice = ": one-hot rows must be floating" if y.ndim == 2 else ""
             raise ValueError(f"`{name}` must have shape ({rows},) for labels, got {y.shape}{advice}")
-        if y.dtype == np.uint64 and y.size and y.max() >= 1 << 63:
+        if y.dtype.newbyteorder("=") == np.uint64 and y.size and y.max() >= 1 << 63:
             raise ValueError(f"`{name}` must lie below 2**63, got {y.max()}")
         return np.require(y, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
     if not _checks.is_floating(y.dtype):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastsm import _saved
+from fastsm import _checks, _saved
 from fastsm.nn._structure import is_ours
 from fastsm.training._history import History
 from fastsm.training._run import Run
@@ -28,6 +28,10 @@ def write(path: str | os.PathLike[str], run: Run) -> None:
 
 def resume(path: str | os.PathLike[str], run: Run) -> None:
     """Let a training that has not begun continue from a checkpoint; if that fails nothing is changed."""
+    from fastsm.training._monitors import EarlyStopping  # not above: it imports this module
+
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"`resume_from` must be a path, got {_checks.shown(path)}")
     own = [type(layer) for layer in run.model.layers if not is_ours(layer)]
     saved = _saved.read(path, own)
     name, training, model = os.fspath(path), saved.training, run.model
@@ -40,20 +44,35 @@ def resume(path: str | os.PathLike[str], run: Run) -> None:
     if not (type(epoch) is int and 0 <= epoch < 1 << 62 and type(seed) is int and 0 <= seed < 1 << 64):
         raise ValueError(f"`resume_from` must be a checkpoint with an epoch and a seed, got {name!r}")
     restored = _matching(states, run.callbacks, name)
-    for _, state in restored:
-        best = state.get("params")  # of the best epoch, as EarlyStopping has them
-        if best is not None and (np.shape(best) != model.params.shape or best.dtype != model.dtype):
+    history = History(saved.history or {})
+    if history.epochs != epoch:
+        raise ValueError(f"`resume_from` must be a checkpoint with the history of its epochs, got {name!r}")
+    for callback, state in restored:
+        best = state.get("params") if isinstance(callback, EarlyStopping) else None  # of the best epoch
+        if isinstance(best, np.ndarray) and (best.shape != model.params.shape or best.dtype != model.dtype):
             raise ValueError(f"`resume_from` must hold the best parameters of this model, got {name!r}")
 
-    for callback, state in restored:
-        callback.set_state(state)
+    _set_states(restored)
     saved.restore_optimizer(run.optimizer)
     model.params[...] = saved.model.params
     for mine, its in zip(model.layers, saved.model.layers, strict=True):
         if hasattr(mine, "set_state"):
             mine.set_state(its.state())
-    run.history = History(saved.history or {})
+    run.history = history
     run.epoch, run.seed = epoch, seed
+
+
+def _set_states(restored: list[tuple[Any, dict[str, Any]]]) -> None:
+    """Let callbacks continue from these states: all of them or, if one refuses, none."""
+    before: list[tuple[Any, dict[str, Any]]] = []
+    try:
+        for callback, state in restored:
+            before.append((callback, callback.state()))
+            callback.set_state(state)
+    except BaseException:
+        for callback, state in before:
+            callback.set_state(state)
+        raise
 
 
 def _kinds(model: Any) -> list[Any]:
@@ -75,7 +94,7 @@ def _matching(states: Any, callbacks: list[Any], name: str) -> list[tuple[Any, d
     if not well_formed:
         raise ValueError(f"`resume_from` must be a checkpoint with states of callbacks, got {name!r}")
     result = []
-    left = [c for c in callbacks if hasattr(c, "set_state")]
+    left = [c for c in callbacks if hasattr(c, "state") and hasattr(c, "set_state")]
     for state in states:
         callback = next((c for c in left if type(c).__name__ == state["class"]), None)
         if callback is not None:

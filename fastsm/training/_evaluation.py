@@ -6,6 +6,7 @@ from fastsm._checks import Array
 from fastsm.nn._objective import Objective
 from fastsm.training._batches import Rows
 from fastsm.training._metric import Metric, Running
+from fastsm.training._ranks import Ranks
 
 __all__ = ["Evaluation", "Recorder"]
 
@@ -21,29 +22,34 @@ class Evaluation:
         model, loss = objective.model, objective.loss
         self.ignored: int | None = getattr(loss, "ignore_index", None)
         emits = model.emits
+        self.gives = "output"
         if objective.stop is not None:  # a softmax that is taken together with the loss
             self.on, self.temperature = "logits", float(model.layers[-1].temperature)
+            self.gives = "probs"
         elif emits in ("probs", "log_probs"):
             self.on, self.temperature = emits, 1.0
         else:
             self.on = getattr(loss, "on", "output")
             self.temperature = float(getattr(loss, "temperature", 1.0))
 
-    def __call__(self, rows: Rows, batch_size: int) -> dict[str, float]:
-        """Return the loss and the metrics over data, without dropout."""
+    def __call__(self, rows: Rows, batch_size: int, ranks: Ranks | None = None) -> dict[str, float]:
+        """Return the loss and the metrics over data, without dropout; ranks share the work."""
         objective, running = self.objective, self.running()
         total = weights = 0.0
-        for x, y, weight in rows.batches(max(batch_size, _BLOCK), np.arange(len(rows))):
+        own = np.arange(len(rows)) if ranks is None else ranks.own(len(rows))
+        for x, y, weight in rows.batches(max(batch_size, _BLOCK), own):
             outputs = objective.model._infer(x, objective.stop)
             block_weight = objective.over.total_weight(y, weight)
             total += objective.over(outputs, y, sample_weight=weight) * block_weight
             weights += block_weight
             self.update(running, outputs, y, weight)
-        return {"loss": total / weights if weights else 0.0, **running.results()}
+        if ranks is not None:
+            total, weights = ranks.add([total, weights])
+        return {"loss": total / weights if weights else 0.0, **running.results(ranks)}
 
     def running(self) -> Running:
         """Return means to which `update` adds."""
-        return Running(self.metrics, self.on, self.temperature)
+        return Running(self.metrics, self.on, self.temperature, self.gives)
 
     def update(self, running: Running, outputs: Array, targets: Array, weight: Array | None) -> None:
         """Add the rows that count."""
@@ -81,10 +87,10 @@ class Recorder:
             self._weight[start:end] = weight
         self._count = end
 
-    def results(self) -> dict[str, float]:
-        """Return the metrics over all that was added, and start again."""
+    def results(self, ranks: Ranks | None = None) -> dict[str, float]:
+        """Return the metrics over all that was added, by all ranks, and start again."""
         self._flush()
-        return self._running.results()
+        return self._running.results(ranks)
 
     def _flush(self) -> None:
         n = self._count

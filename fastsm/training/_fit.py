@@ -1,5 +1,6 @@
 """`fit`: from a model and data to a trained model."""
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from fastsm.training._evaluation import Evaluation
 from fastsm.training._history import History
 from fastsm.training._metric import Metric
 from fastsm.training._monitors import Checkpoint
+from fastsm.training._ranks import Ranks
 from fastsm.training._run import HOOKS, Run
 from fastsm.training.metrics import resolve
 
@@ -47,6 +49,8 @@ def fit(
     num_threads: int | None = None,
     resume_from: str | os.PathLike[str] | None = None,
     shuffle: bool = True,
+    comm: Any = None,
+    sharded: bool = False,
 ) -> History:
     r"""Train a model on mini-batches.
 
@@ -96,6 +100,15 @@ def fit(
         callbacks, history and the order of the rows take up what is in the file.
     shuffle : bool, default True
         Whether each epoch takes the rows in a new random order.
+    comm : mpi4py.MPI.Comm, optional
+        Share the training with the other processes of this communicator, all of which call `fit` with the
+        same arguments (``mpirun -n 4 python script.py``). Each takes its part of every mini-batch; the
+        gradients are added up. The model comes out the same as from one process, up to rounding, and the same
+        bits on all ranks. Callbacks that write or print do so on the first rank only.
+    sharded : bool, default False
+        With `comm`: each rank has other rows in `X`, `y`, `sample_weight` and `validation_data`, its own. The
+        batches are then made of a part of each rank's, as many as `batch_size` in all, in an order that
+        depends on the number of ranks.
 
     Returns
     -------
@@ -109,12 +122,15 @@ def fit(
         If an argument is wrong, or the loss does not take what the model gives.
     TrainingDiverged
         If the loss, the gradient or the parameters become NaN or infinite.
+    RuntimeError
+        With `comm`, if an argument is wrong on another rank. An error later on, on any rank, ends all
+        processes with a message and the exit code 1.
 
     Notes
     -----
     The loss of an epoch is the sum of the batches' losses, each times the weight of its rows, over the sum of
-    these weights: exact for a smaller last batch, too. Clipping multiplies the gradient :math:`g` by
-    :math:`\min(1, c / |g|)` [1]_.
+    these weights: exact for a smaller last batch, too, and for the parts of ranks. Clipping multiplies the
+    gradient :math:`g` by :math:`\min(1, c / |g|)` [1]_.
 
     References
     ----------
@@ -132,41 +148,62 @@ def fit(
     >>> history["val_accuracy"][-1] > 0.85
     True
     """
-    if not isinstance(model, nn.Sequential):
-        raise TypeError(f"`model` must be a Sequential, got {type(model).__name__}")
-    rows = Rows(X, y, sample_weight, model.dtype)
-    if len(rows) == 0:
-        raise ValueError("`X` must have at least one row, got none")
-    loss = _default_loss(model, rows) if loss is None else loss
-    optimizer = Adam() if optimizer is None else optimizer
-    if not isinstance(optimizer, Optimizer):
-        got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
-        raise TypeError(f"`optimizer` must be an optimizer, as optim.Adam(1e-3), got {got}")
-    batch_size = min(_checks.num_threads(batch_size, "batch_size"), len(rows))
-    objective = Objective(model, loss)
-    validation = _validation(validation_data, model, rows)
-    _check_labels("y", rows, model, loss)
-    if validation is not None:
-        _check_labels("validation_data[1]", validation, model, loss)
-    run = Run(
-        model,
-        objective,
-        optimizer,
-        resolve(metrics),
-        rows,
-        validation,
-        _callbacks(callbacks),
-        epochs=_checks.num_threads(epochs, "epochs"),
-        batch_size=batch_size,
-        clip_norm=math.inf if clip_norm is None else _positive("clip_norm", clip_norm),
-        shuffle=bool(shuffle),
-        seed=int(generator(rng).integers(1 << 63)),
-    )
-    threads = None if num_threads is None else _checks.num_threads(num_threads)
-    if resume_from is not None:
-        _checkpoint.resume(resume_from, run)
-    with _threads.limited(threads, _threads.largest_product(model, batch_size)):
-        run.train()
+    ranks = _ranks(comm, sharded)
+    together = contextlib.nullcontext if ranks is None else ranks.agreeing
+    with together():
+        if not isinstance(model, nn.Sequential):
+            raise TypeError(f"`model` must be a Sequential, got {type(model).__name__}")
+        rows = Rows(X, y, sample_weight, model.dtype)
+        if len(rows) == 0:
+            raise ValueError("`X` must have at least one row, got none")
+    count = len(rows) if ranks is None else ranks.count_rows(len(rows))
+    with together():
+        loss = _default_loss(model, rows) if loss is None else loss
+        optimizer = Adam() if optimizer is None else optimizer
+        if not isinstance(optimizer, Optimizer):
+            got = (
+                f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
+            )
+            raise TypeError(f"`optimizer` must be an optimizer, as optim.Adam(1e-3), got {got}")
+        batch_size = min(_checks.num_threads(batch_size, "batch_size"), count)
+        objective = Objective(model, loss)
+        validation = _validation(validation_data, model, rows)
+        _check_labels("y", rows, model, loss)
+        if validation is not None:
+            _check_labels("validation_data[1]", validation, model, loss)
+        run = Run(
+            model,
+            objective,
+            optimizer,
+            resolve(metrics),
+            rows,
+            validation,
+            _callbacks(callbacks),
+            epochs=_checks.num_threads(epochs, "epochs"),
+            batch_size=batch_size,
+            clip_norm=math.inf if clip_norm is None else _positive("clip_norm", clip_norm),
+            shuffle=_checks.flag("shuffle", shuffle),
+            seed=int(generator(rng).integers(1 << 63)),
+            ranks=ranks,
+            count=count,
+        )
+        threads = None if num_threads is None else _checks.num_threads(num_threads)
+        if resume_from is not None:
+            _checkpoint.resume(resume_from, run)
+    largest = _threads.largest_product(model, batch_size)
+    if ranks is None:
+        with _threads.limited(threads, largest):
+            run.train()
+        return run.history
+    ranks.begin(run)
+    try:
+        with (
+            ranks.ending_together(lambda error: error is run.diverged),
+            _threads.limited(ranks.threads() if threads is None else threads, largest),
+        ):
+            run.train()
+    finally:
+        ranks.end()
     return run.history
 
 
@@ -180,14 +217,14 @@ def evaluate(
     sample_weight: ArrayLike | None = None,
     batch_size: int = 1024,
 ) -> dict[str, float]:
-    """Return the loss and metrics of a model on data, as `fit` does for its validation data.
+    """Return the loss and metrics of a model on data, as `fastsm.fit` does for its validation data.
 
     Parameters
     ----------
     model : Sequential
         Run without dropout.
     X, y, sample_weight, loss, metrics
-        As for `fit`; uint8 is divided by 255 here too.
+        As for `fastsm.fit`; uint8 is divided by 255 here too.
     batch_size : int, default 1024
         Rows that go through the model together.
 
@@ -215,6 +252,20 @@ def evaluate(
     loss = _default_loss(model, rows) if loss is None else loss
     evaluation = Evaluation(Objective(model, loss), resolve(metrics))
     return evaluation(rows, _checks.num_threads(batch_size, "batch_size"))
+
+
+def _ranks(comm: Any, sharded: object) -> Ranks | None:
+    """Return the ranks that share a training, None if there is but one."""
+    shards = _checks.flag("sharded", sharded)
+    if comm is None:
+        if shards:
+            raise ValueError("`sharded` must be False without `comm`")
+        return None
+    if not all(hasattr(comm, name) for name in ("Allreduce", "Get_rank", "Get_size")):
+        raise TypeError(
+            f"`comm` must be a communicator of mpi4py, as MPI.COMM_WORLD, got {type(comm).__name__}"
+        )
+    return None if comm.Get_size() == 1 else Ranks(comm, shards)
 
 
 def _default_loss(model: nn.Sequential, rows: Rows) -> Any:
@@ -277,5 +328,5 @@ def _callbacks(callbacks: object) -> list[Any]:
 def _positive(name: str, value: object) -> float:
     result = _checks.number(name, value)
     if not 0 < result < math.inf:
-        raise ValueError(f"`{name}` must be finite and above 0, got {value!r}")
+        raise ValueError(f"`{name}` must be finite and above 0, got {_checks.shown(value)}")
     return result

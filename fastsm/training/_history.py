@@ -86,7 +86,9 @@ class History(dict[str, list[float]]):
         names = [n for n in self if not n.startswith("val_") and n not in ("seconds", "learning_rate")]
         if not names:
             raise ValueError("`plot` needs at least one completed epoch")
-        figure, axes = pyplot.subplots(1, len(names), figsize=(4 * len(names), 3), squeeze=False)
+        figure, axes = pyplot.subplots(
+            1, len(names), figsize=(4 * len(names), 3), squeeze=False, layout="constrained"
+        )
         for axis, name in zip(axes[0], names, strict=True):
             for column, label in ((name, "training"), (f"val_{name}", "validation")):
                 if column in self:
@@ -94,7 +96,6 @@ class History(dict[str, list[float]]):
             axis.set_xlabel("epoch")
             axis.set_title(name)
             axis.legend()
-        figure.tight_layout()
         if path is not None:
             figure.savefig(path)
             pyplot.close(figure)

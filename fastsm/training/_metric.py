@@ -9,10 +9,15 @@ from numpy.typing import ArrayLike
 
 from fastsm import _checks, functional
 from fastsm._checks import Array
+from fastsm.training._ranks import Ranks
 
 __all__ = ["Metric", "Rows", "Running"]
 
 Rows: TypeAlias = Callable[[Array, Array], ArrayLike]
+
+# What metrics want, and what models give.
+TAKES = ("output", "scores", "probs", "log_probs")
+ON = ("probs", "logits", "log_probs", "output")
 
 
 class Metric:
@@ -50,7 +55,12 @@ class Metric:
         finish: Callable[[Any], float] = float,
         larger_is_better: bool | None = None,
     ) -> None:
-        self.rows, self.takes, self.finish = rows, takes, finish
+        for argument, function in (("rows", rows), ("finish", finish)):
+            if not callable(function):
+                raise TypeError(f"`{argument}` must be callable, got {_checks.shown(function)}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"`name` must be a string, got {_checks.shown(name)}")
+        self.rows, self.takes, self.finish = rows, _one_of("takes", takes, TAKES), finish
         self.larger_is_better = larger_is_better
         functools.update_wrapper(self, rows)
         self.name: str = name or getattr(rows, "__name__", None) or type(rows).__name__
@@ -88,16 +98,30 @@ class Metric:
         weight = (
             None if sample_weight is None else _checks.weights("sample_weight", sample_weight, x.shape[:1])
         )
-        running = Running([self], on)
+        running = Running([self], _one_of("on", on, ON))
         running.update(x, y, weight)
         return running.results()[self.name]
 
 
-class Running:
-    """Means of metrics over rows that come in blocks."""
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
+    """Return a word that is one of these."""
+    if not isinstance(value, str) or value not in allowed:
+        kind = ValueError if isinstance(value, str) else TypeError
+        raise kind(f"`{name}` must be one of {', '.join(allowed)}, got {_checks.shown(value)}")
+    return value
 
-    def __init__(self, metrics: list[Metric], on: str, temperature: float = 1.0) -> None:
-        self.metrics, self.on, self.temperature = metrics, on, temperature
+
+class Running:
+    """Means of metrics over rows that come in blocks.
+
+    The rows are `on` logits, say, of this temperature, and the model gives `gives`: what comes out of a
+    softmax that is taken together with the loss is not at hand.
+    """
+
+    def __init__(
+        self, metrics: list[Metric], on: str, temperature: float = 1.0, gives: str = "output"
+    ) -> None:
+        self.metrics, self.on, self.temperature, self.gives = metrics, on, temperature, gives
         self._sums: list[Any] = [0.0] * len(metrics)
         self._weight = 0.0
 
@@ -105,10 +129,11 @@ class Running:
         """Add rows, all of the same weight if that is None."""
         converted: dict[str, Array] = {}
         for i, metric in enumerate(self.metrics):
-            takes = metric.takes
+            takes = self.gives if metric.takes == "output" else metric.takes
             if takes not in converted:
                 converted[takes] = convert(outputs, self.on, takes, self.temperature)
-            rows = np.asarray(metric.rows(converted[takes], targets), np.float64)
+            values = _checks.array(f"what {metric.name} returns", metric.rows(converted[takes], targets))
+            rows = values.astype(np.float64)
             if rows.shape[:1] != outputs.shape[:1] or rows.ndim > 2:
                 raise ValueError(
                     f"`{metric.name}` must return a value for each of the {len(outputs)} rows, got shape"
@@ -117,12 +142,14 @@ class Running:
             self._sums[i] = self._sums[i] + (rows.sum(axis=0) if weight is None else weight @ rows)
         self._weight += len(outputs) if weight is None else float(weight.sum())
 
-    def results(self) -> dict[str, float]:
-        """Return the metrics of all rows so far, NaN if they weigh nothing; start again."""
-        total = self._weight
+    def results(self, ranks: Ranks | None = None) -> dict[str, float]:
+        """Return the metrics of all rows so far, of all ranks, NaN if they weigh nothing; start again."""
+        sums, total = self._sums, self._weight
+        if ranks is not None:
+            *sums, total = ranks.add([*sums, total])
         results = {
             m.name: float(m.finish(s / total)) if total else float("nan")
-            for m, s in zip(self.metrics, self._sums, strict=True)
+            for m, s in zip(self.metrics, sums, strict=True)
         }
         self._sums, self._weight = [0.0] * len(self.metrics), 0.0
         return results
@@ -138,6 +165,6 @@ def convert(outputs: Array, on: str, takes: str, temperature: float = 1.0) -> Ar
     if on == "log_probs":
         return np.exp(outputs)
     if on == "probs":
-        with np.errstate(divide="ignore"):  # the logarithm of 0 is meant
+        with np.errstate(divide="ignore", invalid="ignore"):  # the logarithm of 0 is meant, NaN is an answer
             return np.asarray(np.log(outputs))
     raise ValueError(f"`metrics` must do without {takes}, as the model gives none: end it in nn.Softmax()")

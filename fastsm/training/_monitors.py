@@ -60,6 +60,8 @@ def _better(name: str, run: Run) -> str:
 class EarlyStopping:
     """Ends a training when a value has not improved for some epochs.
 
+    Like the criteria UP in [1]_, which count how often in a row the validation error has grown.
+
     Parameters
     ----------
     monitor : str, default "val_loss"
@@ -87,7 +89,7 @@ class EarlyStopping:
 
     References
     ----------
-    L. Prechelt, "Early stopping - but when?", in Neural Networks: Tricks of the Trade, 1998.
+    .. [1] L. Prechelt, "Early stopping - but when?", in Neural Networks: Tricks of the Trade, 1998.
 
     Examples
     --------
@@ -207,6 +209,8 @@ class Checkpoint:
     (2, True)
     >>> folder.cleanup()
     """
+
+    first_rank_only = True
 
     def __init__(
         self,

@@ -34,6 +34,8 @@ class ProgressBar:
     >>> _ = fit(nn.MLP([2, 2]), [[0.0, 1.0]], [1], epochs=1, callbacks=[callbacks.ProgressBar()])
     """
 
+    first_rank_only = True
+
     def __init__(self, interval: float = 0.1) -> None:
         self.interval = _checks.number("interval", interval)
         self._bar: Any = None
@@ -83,6 +85,8 @@ class ProgressBar:
 
 class _Logger:
     """Writes a line for each epoch to a file, which is closed in between."""
+
+    first_rank_only = True
 
     def __init__(self, path: Path) -> None:
         self.path = os.fspath(path)

@@ -14,6 +14,7 @@ from fastsm.training._batches import Rows
 from fastsm.training._evaluation import Evaluation, Recorder
 from fastsm.training._history import History
 from fastsm.training._metric import Metric
+from fastsm.training._ranks import Ranks
 
 __all__ = ["HOOKS", "Run", "TrainingDiverged"]
 
@@ -31,6 +32,17 @@ class TrainingDiverged(ArithmeticError):
         Where: both counted from 1, the step within the epoch.
     learning_rate : float
         The learning rate of that step.
+
+    Examples
+    --------
+    >>> import fastsm
+    >>> from fastsm import nn, optim
+    >>> try:
+    ...     fastsm.fit(nn.MLP([1, 1], init="ones"), [[1.0]], [[0.0]], loss=nn.MSELoss(), metrics=[],
+    ...                optimizer=optim.SGD(1e30))
+    ... except fastsm.TrainingDiverged as error:
+    ...     print(error.epoch, error.learning_rate)
+    2 1e+30
     """
 
     def __init__(self, what: str, epoch: int, step: int, learning_rate: float) -> None:
@@ -62,6 +74,24 @@ class Run:
         The epochs so far.
     metrics : list of Metric
         The metrics.
+    rank, ranks : int
+        The number of this process, counted from 0, and of all that share the training: 0 and 1 without MPI.
+
+    Examples
+    --------
+    A callback that ends the training once the loss is small enough:
+
+    >>> import fastsm
+    >>> from fastsm import nn, optim
+    >>> class Enough:
+    ...     def on_epoch_end(self, run):
+    ...         if run.logs["loss"] < 0.1:
+    ...             run.stop()
+    >>> model = nn.MLP([1, 2], init="zeros")
+    >>> history = fastsm.fit(model, [[-1.0], [1.0]], [0, 1], optimizer=optim.SGD(1.0), epochs=100,
+    ...                      callbacks=[Enough()])
+    >>> history.stopped, history.epochs
+    ('early stop', 6)
     """
 
     def __init__(
@@ -79,20 +109,28 @@ class Run:
         clip_norm: float,
         shuffle: bool,
         seed: int,
+        ranks: Ranks | None,
+        count: int,
     ) -> None:
         self.model, self.optimizer, self.history = model, optimizer, History()
+        self.rank: int = 0 if ranks is None else ranks.rank
+        self.ranks: int = 1 if ranks is None else ranks.size
         self.epoch, self.epochs = 0, epochs
-        self.step, self.steps = 0, -(-len(rows) // batch_size)
+        self.step, self.steps = 0, -(-count // batch_size)
         self.logs: dict[str, float] = {}
         self.callbacks, self.metrics = callbacks, metrics
         self.stopping = False
         self.seed = seed
+        self.diverged: TrainingDiverged | None = None
+        self._ranks = ranks
         self._objective, self._rows, self._validation = objective, rows, validation
         self._batch_size, self._clip_norm, self._shuffle = batch_size, clip_norm, shuffle
         self._evaluation = Evaluation(objective, metrics)
         self._recorder = Recorder(self._evaluation) if metrics else None
+        # One rank writes and tells; the others only compute.
+        called = [c for c in callbacks if not (self.rank and getattr(c, "first_rank_only", False))]
         self._hooks = {
-            name: [getattr(c, name) for c in callbacks if callable(getattr(c, name, None))] for name in HOOKS
+            name: [getattr(c, name) for c in called if callable(getattr(c, name, None))] for name in HOOKS
         }
         own = ["loss", *(metric.name for metric in metrics)]
         others = [] if validation is None else [f"val_{name}" for name in own]
@@ -115,11 +153,13 @@ class Run:
                 self._epoch()
             self.history.stopped = "early stop" if self.stopping else "epochs"
         except KeyboardInterrupt:
+            if self._ranks is not None:
+                raise
             self.history.stopped = "interrupted"
         self.call("on_train_end")
 
     def _epoch(self) -> None:
-        started = time.perf_counter()
+        started, ranks = time.perf_counter(), self._ranks
         self.epoch, self.step, self.logs = self.epoch + 1, 0, {}
         self.call("on_epoch_begin")
         rate = self.optimizer.learning_rate
@@ -129,44 +169,59 @@ class Run:
             if not math.isfinite(kernels.sum_of_squares(self.model.params)):
                 raise self._diverged("the parameters became NaN or infinite")
             if self._recorder is not None:
-                logs |= self._recorder.results()
+                logs |= self._recorder.results(ranks)
             if self._validation is not None:
-                results = self._evaluation(self._validation, self._batch_size)
+                results = self._evaluation(self._validation, self._batch_size, ranks)
                 logs |= {f"val_{name}": value for name, value in results.items()}
         self.logs = {**logs, "learning_rate": rate, "seconds": time.perf_counter() - started}
+        if ranks is not None:
+            self.logs = ranks.first(self.logs)
         self.history.record(self.logs)
         self.call("on_epoch_end")
+        if ranks is not None:
+            self.stopping = ranks.any(self.stopping)
 
     def _order(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return the order of the rows: a function of the seed and the epoch, so that it can be resumed."""
         if not self._shuffle:
             return np.arange(len(self._rows))
+        if self._ranks is not None and self._ranks.sharded:
+            return self._ranks.order(self.seed, self.epoch)
         return np.random.default_rng([self.seed, self.epoch]).permutation(len(self._rows))
 
     def _batches(self) -> float:
         """Do the steps of an epoch, and return the exact mean of the loss over its rows."""
         # Looked up once: at a tenth of a millisecond a step, each look-up counts.
-        objective, model, clip_norm = self._objective, self.model, self._clip_norm
+        objective, model, clip_norm, ranks = self._objective, self.model, self._clip_norm, self._ranks
         value_and_grad, total_weight = objective.value_and_grad, objective.loss.total_weight
         update, params, grads, decayed = self.optimizer.step, model.params, model.grads, model.decayed
         recorder, on_batch_end, isfinite = self._recorder, self._hooks["on_batch_end"], math.isfinite
         clips = clip_norm < math.inf
-        scale, total, weights = 1.0, 0.0, 0.0
-        for x, y, weight in self._rows.batches(self._batch_size, self._order()):
+        share = 1.0  # what the gradient is multiplied by
+        total = weights = 0.0
+        rows, order, size = self._rows, self._order(), self._batch_size
+        batches = (
+            rows.batches(size, order) if ranks is None else rows.gathered(ranks.parts(order, size), size)
+        )
+        for x, y, weight in batches:
             self.step += 1
             value, _ = value_and_grad(x, y, sample_weight=weight)
+            batch_weight = total_weight(y, weight)
+            if ranks is not None:
+                grads, value, batch_weight = ranks.sum(model.grads, value, batch_weight)
+                share = 1 / batch_weight if batch_weight else 0.0
             if not isfinite(value):
                 raise self._diverged(f"the loss became {value}")
+            scale = share
             if clips:
-                norm = math.sqrt(kernels.sum_of_squares(grads))
+                norm = share * math.sqrt(kernels.sum_of_squares(grads))
                 if not isfinite(norm):
                     raise self._diverged("the gradient became NaN or infinite")
-                scale = clip_norm / norm if norm > clip_norm else 1.0
+                scale = share * clip_norm / norm if norm > clip_norm else share
             update(params, grads, decayed=decayed, scale=scale)
-            batch_weight = total_weight(y, weight)
             total += value * batch_weight
             weights += batch_weight
-            if recorder is not None:
+            if recorder is not None and (ranks is None or not ranks.idle):
                 recorder.add(objective.last, y, weight)  # type: ignore[arg-type]
             if on_batch_end:
                 self.logs = {"loss": value}
@@ -174,4 +229,5 @@ class Run:
         return total / weights if weights else 0.0
 
     def _diverged(self, what: str) -> TrainingDiverged:
-        return TrainingDiverged(what, self.epoch, self.step, self.optimizer.learning_rate)
+        self.diverged = TrainingDiverged(what, self.epoch, self.step, self.optimizer.learning_rate)
+        return self.diverged

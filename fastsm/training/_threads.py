@@ -35,12 +35,12 @@ def largest_product(model: Any, batch_size: int) -> int:
 def limited(num_threads: int | None, largest: int) -> Iterator[None]:
     """Limit BLAS, and fastsm's own threads if a number was asked for, as long as this lasts."""
     before = _threads.get_num_threads()
-    blas = num_threads
-    if num_threads is not None:
-        _threads.set_num_threads(num_threads)
-    elif largest < LARGE_PRODUCT:
+    blas = None if num_threads is None else min(num_threads, _threads.MOST_THREADS)
+    if num_threads is None and largest < LARGE_PRODUCT:
         blas = 1
-    try:
+    try:  # from here on, as Ctrl-C may come at any line
+        if num_threads is not None:
+            _threads.set_num_threads(num_threads)
         controller = _controller()
         if blas is None or controller is None:
             yield

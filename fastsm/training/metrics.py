@@ -19,13 +19,16 @@ from fastsm.training._metric import Metric, Rows
 
 __all__ = ["Metric", "accuracy", "brier", "expected_calibration_error", "nll", "top_k"]
 
+# Each row takes a number for each bin.
+MOST_BINS = 1 << 20
+
 
 def _labels(outputs: Array, targets: Array) -> Array:
     """Return the labels, those of the largest probability where there are no labels."""
     if outputs.ndim != 2 or outputs.shape[1] < 2:
         raise ValueError(f"`metrics` on classes need at least two of them, got outputs {outputs.shape}")
-    if targets.ndim == 2:
-        return np.asarray(targets.argmax(axis=1))
+    if targets.ndim != 1:
+        return np.asarray(_like(outputs, targets).argmax(axis=1))
     if targets.dtype.kind not in "iu":
         raise TypeError(f"`targets` must be integers if they are labels, got {targets.dtype}")
     bad = (targets < 0) | (targets >= outputs.shape[1])
@@ -35,6 +38,11 @@ def _labels(outputs: Array, targets: Array) -> Array:
             f"`targets` must lie in [0, {outputs.shape[1]}), got {targets[where]} at position {where}"
         )
     return targets.astype(np.int64, copy=False)
+
+
+def _like(outputs: Array, targets: Array) -> Array:
+    """Return targets that are no labels: one for each output, as others would be stretched to their shape."""
+    return _checks.same_shape("targets", targets, outputs.shape)
 
 
 def _own(outputs: Array, targets: Array) -> Array:
@@ -76,18 +84,19 @@ def top_k(k: int) -> Metric:
     0.5
     """
     k = _checks.num_threads(k, "k")
+    shown = _checks.shown(k)
 
     def rows(outputs: Array, targets: Array) -> Array:
         labels = _labels(outputs, targets)
         if k > outputs.shape[1]:
-            raise ValueError(f"`k` must be at most the number of classes, {outputs.shape[1]}, got {k}")
+            raise ValueError(f"`k` must be at most the number of classes, {outputs.shape[1]}, got {shown}")
         own = _own(outputs, labels)
         lower = np.arange(outputs.shape[1]) < labels[:, None]
         before = np.count_nonzero((outputs > own) | ((outputs == own) & lower), axis=1)
         # With NaN no comparison is true: such a row is wrong.
         return np.asarray((before < k) & (own[:, 0] == own[:, 0]))
 
-    return Metric(rows, f"top_{k}", takes="scores", larger_is_better=True)
+    return Metric(rows, f"top_{shown}", takes="scores", larger_is_better=True)
 
 
 @_metric(takes="log_probs", larger_is_better=False)
@@ -103,7 +112,7 @@ def nll(outputs: Array, targets: Array) -> Array:
     if targets.ndim == 1:
         return -_own(outputs, targets)[:, 0]
     with np.errstate(invalid="ignore"):
-        terms = targets * outputs
+        terms = _like(outputs, targets) * outputs
     terms[(targets == 0) & np.isinf(outputs)] = 0  # 0 log 0
     return np.asarray(-terms.sum(axis=1, dtype=np.float64))
 
@@ -112,10 +121,12 @@ def nll(outputs: Array, targets: Array) -> Array:
 def brier(outputs: Array, targets: Array) -> Array:
     r"""Brier score: :math:`\sum_k (p_k - y_k)^2`, from 0 to 2.
 
+    It is the sum over the classes, as in [1]_; others take their mean, or for two classes one of them.
+
     References
     ----------
-    G. W. Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review 78,
-    1950.
+    .. [1] G. W. Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review
+       78, 1950.
 
     Examples
     --------
@@ -127,23 +138,24 @@ def brier(outputs: Array, targets: Array) -> Array:
         own = _own(outputs, targets)[:, 0].astype(np.float64)
         # (p - 1)^2 - p^2 = 1 - 2p for the own class
         return np.asarray(np.square(outputs).sum(axis=1, dtype=np.float64) + 1 - 2 * own)
-    return np.asarray(np.square(outputs - targets).sum(axis=1, dtype=np.float64))
+    return np.asarray(np.square(outputs - _like(outputs, targets)).sum(axis=1, dtype=np.float64))
 
 
 def expected_calibration_error(bins: int = 15) -> Metric:
     r"""How far confidence is from accuracy: :math:`\sum_b \frac{n_b}{N} |\text{acc}_b - \text{conf}_b|`.
 
-    The confidence of a row is its largest probability. Bin b of M takes those in :math:`((b - 1)/M, b/M]`.
+    The confidence of a row is its largest probability. Bin b of M takes those in :math:`((b - 1)/M, b/M]`
+    [1]_.
 
     Parameters
     ----------
     bins : int, default 15
-        At least 1.
+        At least 1, at most 2^20.
 
     References
     ----------
-    C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks", ICML 2017,
-    equation 3.
+    .. [1] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks",
+       ICML 2017, equation 3.
 
     Examples
     --------
@@ -153,6 +165,8 @@ def expected_calibration_error(bins: int = 15) -> Metric:
     (0.0, 0.25)
     """
     bins = _checks.num_threads(bins, "bins")
+    if bins > MOST_BINS:
+        raise ValueError(f"`bins` must be at most {MOST_BINS}, got {_checks.shown(bins)}")
 
     def rows(outputs: Array, targets: Array) -> Array:
         labels = _labels(outputs, targets)
@@ -171,7 +185,7 @@ def expected_calibration_error(bins: int = 15) -> Metric:
 def resolve(metrics: object) -> list[Metric]:
     """Return the metrics that these are, each by name, as a metric or as a function."""
     if isinstance(metrics, str) or not isinstance(metrics, (list, tuple)):
-        raise TypeError(f"`metrics` must be a list of names or functions, got {metrics!r}")
+        raise TypeError(f"`metrics` must be a list of names or functions, got {_checks.shown(metrics)}")
     result = [_resolve_one(metric) for metric in metrics]
     names = [metric.name for metric in result]
     if len({*names, "loss", "seconds", "learning_rate"}) != len(names) + 3:
@@ -193,5 +207,5 @@ def _resolve_one(metric: object) -> Metric:
         return top_k(int(metric[4:]))
     raise ValueError(
         "`metrics` must be 'accuracy', 'top_5' and the like, 'nll', 'brier', 'ece' or functions,"
-        f" got {metric!r}"
+        f" got {_checks.shown(metric)}"
     )
