@@ -37,7 +37,7 @@ lint: .venv-lint/.installed  ## check style, types and stubs
 	.venv-lint/bin/ruff format --check
 	PATH="$(CURDIR)/.venv-lint/bin:$$PATH" cython-lint src
 	.venv-lint/bin/mypy
-	.venv-lint/bin/python -P -m mypy.stubtest fastsm._isa.baseline.kernels
+	.venv-lint/bin/python -P -m mypy.stubtest --mypy-config-file pyproject.toml fastsm._isa.baseline.kernels
 
 bench: .venv-bench/.installed  ## measure beside other libraries (hours), and write the page of benchmarks
 	mkdir -p benchmarks/results
