@@ -6,8 +6,8 @@ import pytest
 
 from fastsm import _dispatch, _isa, functional
 
-# Scripts for mpiexec, no tests.
-collect_ignore_glob = ["mpi/*"]
+# Scripts, no tests.
+collect_ignore_glob = ["mpi/*", "differential.py", "sanitize.py"]
 
 
 @pytest.fixture(params=_isa.available)
