@@ -67,7 +67,9 @@ def test_killed_at_random_moments(tmp_path):
 started, kills, epochs = time.perf_counter(), {examples(12)}, set()
 train(path, 3)
 pace = (time.perf_counter() - started) / 3
-for _ in range(kills):
+while kills > 0 or len(epochs) < 2:
+    kills -= 1
+    pace *= 1 if len(epochs) > 1 else 1.2  # on a busy machine the first ones may come too early
     child = in_child(lambda: train(path, resume=path))
     time.sleep(random.uniform(0, 6 * pace))
     os.kill(child, signal.SIGKILL)
@@ -80,7 +82,6 @@ for _ in range(kills):
         train(path, 1)
 params, found, _ = train(path, resume=path)
 assert (params == whole).all() and found == losses, (epochs, found)
-assert len(epochs) > 1
 """
     run_python(TRAINING + code, FOLDER=str(tmp_path))
 
