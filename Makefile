@@ -49,7 +49,7 @@ page: .venv-test/.installed  ## write docs/benchmarks.md and its pictures from b
 	.venv-test/bin/python benchmarks/page.py
 
 docs: .venv-docs/.installed  ## build the documentation in docs/_build/html, running its lessons and examples
-	.venv-docs/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	PYTHONSAFEPATH=1 .venv-docs/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	.venv-docs/bin/linkchecker --no-status docs/_build/html/index.html
 
 # PyTorch is needed for this only.
