@@ -121,7 +121,7 @@ t_ : int
     How many rows were trained on, each as often as it was.
 n_features_in_ : int
     The number of features.
-feature_names_in_ : ndarray of shape (n_features_in_,)
+feature_names_in_ : ndarray of shape (features,)
     Their names, if `X` was a data frame whose columns all have strings as names.
 n_layers_ : int
     The number of layers, input and output included.
