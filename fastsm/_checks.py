@@ -281,3 +281,11 @@ def bad_label(targets: Array, classes: int, row: int) -> ValueError:
     position = tuple(int(i) for i in np.unravel_index(row, targets.shape)) if targets.ndim else ()
     where = "" if not position else f" at position {position[0] if len(position) == 1 else position}"
     return ValueError(f"`targets` must lie in [0, {classes}), got {targets[position]}{where}")
+
+
+def communicator(value: object) -> Any:
+    """Return a communicator of mpi4py, which need not be installed for whoever has none."""
+    if not all(hasattr(value, name) for name in ("Allreduce", "Get_rank", "Get_size")):
+        kind = type(value).__name__
+        raise TypeError(f"`comm` must be a communicator of mpi4py, as MPI.COMM_WORLD, got {kind}")
+    return value

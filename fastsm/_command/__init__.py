@@ -114,9 +114,11 @@ def _run(arguments: list[str], command: str | None) -> int:
     if not arguments:
         parser.print_help()
         return _errors.OK
-    parsed = parser.parse_args(arguments)
+    parsed, unknown = parser.parse_known_args(arguments)
     if parsed.command is None:
         parser.error("a command is missing")
+    if unknown:  # argparse would name the help of all commands
+        raise UsageError(f"unrecognized arguments: {' '.join(unknown)} (see fastsm {parsed.command} --help)")
     code: int = parsed.run(parsed)
     return code
 

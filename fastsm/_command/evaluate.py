@@ -67,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     from fastsm._command._report import confusion_table, report_table
 
     print(f"accuracy {bold(format(figures['accuracy'], '.2%'))} on {figures['rows']} rows\n")
-    print(report_table(figures), "\n")
-    print(confusion_table(figures), "\n")
+    print(f"{report_table(figures)}\n")
+    print(f"{confusion_table(figures)}\n")
     print(f"NLL {figures['nll']:.4f}   Brier {figures['brier']:.4f}   ECE {figures['ece']:.4f}")
     return OK
 

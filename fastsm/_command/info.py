@@ -85,15 +85,15 @@ def _model(name: str, output: Output) -> None:
     trained.model.summary(file=summary)
     lines = [f"{trained.path}", "", summary.getvalue().rstrip(), ""]
     names = ", ".join(printable(name[:40]) for name in trained.classes[:20])
-    lines.append(f"classes        {names}{', ...' * (len(trained.classes) > 20)}")
+    lines.append(f"{'classes':<16} {names}{', ...' * (len(trained.classes) > 20)}")
     if trained.settings:
-        lines += [f"{printable(key):<14} {_shown(value)}" for key, value in trained.settings.items()]
-    lines.append(f"epochs done    {trained.history.epochs}")
+        lines += [f"{printable(key):<16} {_shown(value)}" for key, value in trained.settings.items()]
+    lines.append(f"{'epochs done':<16} {trained.history.epochs}")
     for column in ("loss", "val_loss", "val_accuracy"):
         if trained.history.get(column):
-            lines.append(f"{column:<14} {trained.history[column][-1]:.4f} after the last epoch")
+            lines.append(f"{column:<16} {trained.history[column][-1]:.4f} after the last epoch")
     if values["test_accuracy"] is not None:
-        lines.append(f"test accuracy  {values['test_accuracy']:.2%}")
+        lines.append(f"{'test accuracy':<16} {values['test_accuracy']:.2%}")
     output.result("\n".join(lines), **values)
 
 

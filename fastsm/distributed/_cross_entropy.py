@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from fastsm import _checks
 from fastsm._checks import Array
 from fastsm._class_parts import Sums, Targets
-from fastsm.distributed._reductions import check_comm, maximum, total
+from fastsm.distributed._reductions import maximum, total
 from fastsm.nn._class_targets import ClassLoss
 
 __all__ = ["ShardedCrossEntropyLoss", "sharded_cross_entropy", "sharded_cross_entropy_with_grad"]
@@ -195,7 +195,7 @@ class ShardedCrossEntropyLoss(ClassLoss):
     ) -> None:
         super().__init__(class_weight, ignore_index, label_smoothing)
         self.n_classes = _checks.num_threads(n_classes, "n_classes")
-        self.comm = check_comm(comm)
+        self.comm = _checks.communicator(comm)
         self.temperature = _checks.temperature(temperature)
 
     def __call__(
@@ -241,7 +241,7 @@ class _Shard:
     def __init__(
         self, logits: ArrayLike, out: Array | None, comm: Any, class_start: int, n_classes: int
     ) -> None:
-        self.comm = check_comm(comm)
+        self.comm = _checks.communicator(comm)
         x = _checks.array("logits_shard", logits)
         if x.ndim != 2:
             raise ValueError(f"`logits_shard` must have shape (N, c), got {x.shape}")

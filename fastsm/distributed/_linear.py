@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from fastsm import _checks, nn
 from fastsm._checks import Array
-from fastsm.distributed._reductions import check_comm, maximum, minimum, total
+from fastsm.distributed._reductions import maximum, minimum, total
 from fastsm.nn._initializers import Initializer
 
 __all__ = ["ShardedLinear", "class_range", "sharded_argmax"]
@@ -41,7 +41,7 @@ def class_range(n_classes: int, comm: Any) -> tuple[int, int]:
     (0, 1000)
     """
     count = _checks.num_threads(n_classes, "n_classes")
-    rank, size = check_comm(comm).Get_rank(), comm.Get_size()
+    rank, size = _checks.communicator(comm).Get_rank(), comm.Get_size()
     return count * rank // size, count * (rank + 1) // size
 
 
@@ -84,7 +84,7 @@ def sharded_argmax(logits_shard: ArrayLike, /, *, comm: Any, class_start: int) -
     if x.shape[1]:
         best = x.argmax(axis=1)
         own = x[np.arange(len(x)), best].astype(np.float64)
-    largest = maximum(check_comm(comm), own.copy())
+    largest = maximum(_checks.communicator(comm), own.copy())
     nowhere = np.iinfo(np.int64).max
     return minimum(comm, np.where((own == largest) & (x.shape[1] > 0), best + start, nowhere))
 
@@ -139,7 +139,7 @@ class ShardedLinear(nn.Linear):
         init: str | Initializer = "he_normal",
         rng: int | None = None,
     ) -> None:
-        self.comm = check_comm(comm)
+        self.comm = _checks.communicator(comm)
         self.n_classes = _checks.num_threads(n_classes, "n_classes")
         self.start, self.stop = class_range(n_classes, comm)
         if self.n_classes < comm.Get_size():

@@ -4,16 +4,7 @@ from typing import Any
 
 from fastsm._checks import Array
 
-__all__ = ["check_comm", "maximum", "minimum", "total"]
-
-
-def check_comm(comm: Any) -> Any:
-    """Return a communicator of mpi4py."""
-    if not all(hasattr(comm, name) for name in ("Allreduce", "Get_rank", "Get_size")):
-        raise TypeError(
-            f"`comm` must be a communicator of mpi4py, as MPI.COMM_WORLD, got {type(comm).__name__}"
-        )
-    return comm
+__all__ = ["maximum", "minimum", "total"]
 
 
 def maximum(comm: Any, array: Array) -> Array:

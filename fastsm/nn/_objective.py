@@ -93,7 +93,8 @@ def check_domains(model: Any, loss: Any) -> None:
         if on == "probs" and hasattr(loss, "_over_logits") and emits == "probs":
             _check_distribution(model, loss)
         return
-    name, head = type(loss).__name__, type(_head(model)).__name__
+    # Of a user's own loss the name of the function.
+    name, head = getattr(loss, "__name__", type(loss).__name__), type(_head(model)).__name__
     if on == "logits" and emits in ("probs", "log_probs"):
         instead = 'the loss with on="probs"' if emits == "probs" else "nn.NLLLoss() as the loss"
         reason = "softmax would be applied twice" if "Softmax" in head else "the loss applies softmax itself"

@@ -261,11 +261,7 @@ def _ranks(comm: Any, sharded: object) -> Ranks | None:
         if shards:
             raise ValueError("`sharded` must be False without `comm`")
         return None
-    if not all(hasattr(comm, name) for name in ("Allreduce", "Get_rank", "Get_size")):
-        raise TypeError(
-            f"`comm` must be a communicator of mpi4py, as MPI.COMM_WORLD, got {type(comm).__name__}"
-        )
-    return None if comm.Get_size() == 1 else Ranks(comm, shards)
+    return None if _checks.communicator(comm).Get_size() == 1 else Ranks(comm, shards)
 
 
 def _default_loss(model: nn.Sequential, rows: Rows) -> Any:
