@@ -96,7 +96,9 @@ class Ranks:
         model = run.model
         mine = {
             "model": (repr(model), model.dtype.name, model.params.size),
-            "X": (run.steps, self._counts if self.sharded else self._counts[self.rank]),
+            "optimizer": (type(run.optimizer).__name__, run.optimizer.steps),
+            "X": self._counts if self.sharded else self._counts[self.rank],
+            "batch_size": run.batch_size,
             "epochs": run.epochs,
             "metrics": run.names,
             "resume_from": run.epoch,

@@ -66,6 +66,8 @@ class Run:
         The epoch, counted from 1, and their number. Before the first epoch it is 0, or that of a checkpoint.
     step, steps : int
         The step within the epoch, counted from 1 (0 before the first), and their number.
+    batch_size : int
+        The rows of a step, of all ranks together.
     logs : dict
         At the end of an epoch what `history` got for it; at the end of a batch the ``"loss"`` of that batch.
     names : tuple of str
@@ -124,7 +126,7 @@ class Run:
         self.diverged: TrainingDiverged | None = None
         self._ranks = ranks
         self._objective, self._rows, self._validation = objective, rows, validation
-        self._batch_size, self._clip_norm, self._shuffle = batch_size, clip_norm, shuffle
+        self.batch_size, self._clip_norm, self._shuffle = batch_size, clip_norm, shuffle
         self._evaluation = Evaluation(objective, metrics)
         self._recorder = Recorder(self._evaluation) if metrics else None
         # One rank writes and tells; the others only compute.
@@ -171,7 +173,7 @@ class Run:
             if self._recorder is not None:
                 logs |= self._recorder.results(ranks)
             if self._validation is not None:
-                results = self._evaluation(self._validation, self._batch_size, ranks)
+                results = self._evaluation(self._validation, self.batch_size, ranks)
                 logs |= {f"val_{name}": value for name, value in results.items()}
         self.logs = {**logs, "learning_rate": rate, "seconds": time.perf_counter() - started}
         if ranks is not None:
@@ -199,7 +201,7 @@ class Run:
         clips = clip_norm < math.inf
         share = 1.0  # what the gradient is multiplied by
         total = weights = 0.0
-        rows, order, size = self._rows, self._order(), self._batch_size
+        rows, order, size = self._rows, self._order(), self.batch_size
         batches = (
             rows.batches(size, order) if ranks is None else rows.gathered(ranks.parts(order, size), size)
         )
