@@ -47,11 +47,13 @@ LEAKS = [
 RACES = ["race:openblas", "called_from_lib:openblas"]
 NOT_MEANT = {
     "address": [
-        "test_package.py::test_no_sources_inside",  # measures the size of the package
+        "test_package.py::test_no_sources_inside",  # these measure the size of the package, and of memory
+        "test_bench_footprint.py",
+        "test_command_options.py::test_failures",  # the sanitizer says something about memory, too
         "test_hostile_arrays.py::test_huge_shapes",  # limit the memory of a process
         "test_hostile_files.py::test_bombs_under_a_limit_of_the_system",
     ],
-    "checks": ["test_package.py::test_no_sources_inside"],
+    "checks": ["test_package.py::test_no_sources_inside", "test_bench_footprint.py"],
     "thread": ["test_threads.py::test_labels_changing_all_the_time"],  # whose race is meant
 }
 # Every kernel with every instruction set, the team of threads, and the ways out through errors.
@@ -95,6 +97,7 @@ def main(kind: str, site: str, *arguments: str) -> int:
             subprocess.call(
                 [
                     *(sys.executable, "-m", "pytest", "-q", "-m", "not memory", "-p", "no:cacheprovider"),
+                    *(() if quick or kind == "thread" else ("--numprocesses=auto", "--maxprocesses=4")),
                     "--capture=sys",  # what a sanitizer says before the end of a process is not captured
                     *(f"--deselect={TESTS.name}/{name}" for name in NOT_MEANT[kind]),
                     *(others if name != names[0] else []),

@@ -39,7 +39,7 @@ class ClassLoss(RowLoss):
         The sum over the rows of sample weight times the class weight of the label, without the rows that are
         ignored; with probabilities as targets the sum of the sample weights.
         """
-        y = _checks.plain("targets", targets)
+        y = targets if type(targets) is np.ndarray else _checks.plain("targets", targets)
         are_labels = y.dtype.kind in "iu"
         rows = y.shape if are_labels else y.shape[:-1]
         weight = None if sample_weight is None else _checks.weights("sample_weight", sample_weight, rows)
