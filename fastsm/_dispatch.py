@@ -138,14 +138,42 @@ def _fitting(x: Array, y: Array | None, axis: int, work: np.dtype[Any]) -> tuple
 
     The order decides between the families of kernels, so that it must not depend on why a copy was needed.
     """
-    copy = np.array(x, dtype=work, order="K")
+    copy = np.empty_like(x, dtype=work, order="K", subok=False)
+    _convert(x, copy)
     if not kernels.apply(SOFTMAX, copy, None, copy, axis, 1.0, 0, 0):
         copy = np.array(x, dtype=work, order="C")
     if y is None:
         return copy, None
     other = np.empty_like(copy)
-    other[...] = y.reshape(copy.shape)
+    _convert(y.reshape(copy.shape), other)
     return copy, other
+
+
+def _convert(source: Array, target: Array) -> None:
+    """Copy numbers; those of 16 bits by a kernel, where NumPy takes them one by one."""
+    for halves, singles in ((source, target), (target, source)):
+        if singles.dtype == np.float32 and halves.dtype.itemsize == 2 and _checks.is_floating(halves.dtype):
+            flat = _flat(halves, singles)
+            if flat is None:
+                break
+            bits, bfloat = flat[0].view(np.uint16), halves.dtype.name == "bfloat16"
+            if halves is source:
+                kernels.widen_halves(bits, flat[1], bfloat)
+            else:
+                kernels.narrow_halves(flat[1], bits, bfloat)
+            return
+    target[...] = source
+
+
+def _flat(a: Array, b: Array) -> tuple[Array, Array] | None:
+    """Return views of one axis of two arrays, in the same order, if they lie in memory as kernels need it."""
+    if not (a.flags.aligned and b.flags.aligned and a.dtype.isnative and b.dtype.isnative):
+        return None
+    if a.flags.c_contiguous and b.flags.c_contiguous:
+        return a.reshape(-1), b.reshape(-1)
+    if a.flags.f_contiguous and b.flags.f_contiguous:
+        return a.T.reshape(-1), b.T.reshape(-1)
+    return None
 
 
 def _run(
@@ -173,7 +201,7 @@ def _run(
         else:
             np.copyto(values, nothing, where=~mask.reshape(values.shape))
     if values is not out:
-        out[...] = values.reshape(out.shape)
+        _convert(values.reshape(out.shape), out)
     return out
 
 
@@ -271,7 +299,7 @@ def cross_entropy(
 
     _threads.run(block, losses.size, classes, threads)
     if gradient is not None and values is not gradient and values is not None:
-        gradient[...] = values
+        _convert(values, gradient)
     if how == "none":
         return losses.astype(dtype, copy=False)[()], returned
     total = kernels.total(losses)

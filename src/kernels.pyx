@@ -4,7 +4,7 @@
 
 From the bottom up:
 
-    simd.h, simd_real.h     two vector types and some thirty functions on them; all of the C but cpu.h
+    simd.h, simd_real.h     two vector types and some thirty functions on them; most of the C
     task.pxi                what a kernel is given
     softmax.pxi, vjp.pxi, cross_entropy.pxi
                             the kernels: for each operation one for long rows, whose lanes are classes, and one for
@@ -12,6 +12,7 @@ From the bottom up:
     drive.pxi               chooses the family, brings rows into lanes, calls kernels
     arrays.pxi              the functions that Python calls, and arrays as the kernels see them
     team.pxi                threads that share the work of a kernel
+    halves.pxi, halves.h    numbers of 16 bits, from and to float
     layers.pxi, activations.pxi, optimizers.pxi, batches.pxi, dense.pxi
                             the rest of a training step, kernels and functions: plain arrays, one pass each, and the
                             matrix products
@@ -35,6 +36,7 @@ include "team.pxi"
 include "activations.pxi"
 include "optimizers.pxi"
 include "batches.pxi"
+include "halves.pxi"
 include "dense.pxi"
 
 cdef extern from "cpu.h":

@@ -1,6 +1,6 @@
 # What a kernel is given, and the few helpers that all kernels share.
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.math cimport INFINITY, isinf, pow, sqrt
 from libc.string cimport memcpy
 
