@@ -129,6 +129,11 @@ def element_family(call, rng, dtype):
     call(kernels.fill_where_not, x, dy > 0, -np.inf)
     call(kernels.sum_of_squares, x)
     call(kernels.total, x)
+    if x.dtype == np.float32:
+        halves = rng.integers(0, 1 << 16, x.shape, np.uint16)
+        for bfloat in (False, True):
+            call(kernels.widen_halves, halves, x, bfloat)
+            call(kernels.narrow_halves, x, halves, bfloat)
     for velocity in (None, x):
         call(kernels.sgd, x, dy, velocity, 0.1, 0.9, True, 0.01, 1.0)
         call(kernels.rmsprop, x, dy, abs(x), velocity, 0.1, 0.9, 0.5, 1e-8, 0.01, 1.0)
