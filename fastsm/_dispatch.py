@@ -76,9 +76,10 @@ def logsumexp(
             copy, _ = _fitting(logits, None, axis, work)
             _apply(LOGSUMEXP, copy, None, flat, axis, 1.0, threads)
     if result is None:
-        return values.astype(dtype, copy=False)[()]
-    result[...] = values
-    return out
+        result = values if values.dtype == dtype else np.empty(shape, dtype)
+    if result is not values:
+        _convert(values, result)
+    return result[()] if out is None else out
 
 
 def vjp(
@@ -162,7 +163,8 @@ def _convert(source: Array, target: Array) -> None:
             else:
                 kernels.narrow_halves(flat[1], bits, bfloat)
             return
-    target[...] = source
+    with np.errstate(over="ignore"):  # what is too large for 16 bits is infinite
+        target[...] = source
 
 
 def _flat(a: Array, b: Array) -> tuple[Array, Array] | None:
@@ -300,10 +302,11 @@ def cross_entropy(
     _threads.run(block, losses.size, classes, threads)
     if gradient is not None and values is not gradient and values is not None:
         _convert(values, gradient)
-    if how == "none":
-        return losses.astype(dtype, copy=False)[()], returned
-    total = kernels.total(losses)
-    return dtype.type(total / weight if how == "mean" else total), returned
+    with np.errstate(over="ignore"):  # what is too large for 16 bits is infinite
+        if how == "none":
+            return losses.astype(dtype, copy=False)[()], returned
+        total = kernels.total(losses)
+        return dtype.type(total / weight if how == "mean" else total), returned
 
 
 def _scaled(weights: Array | None) -> Array | None:

@@ -5,6 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
+import fastsm
 from fastsm import _isa
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
@@ -62,3 +63,36 @@ def test_other_arrays(kernels):
     singles.flags.writeable = False
     with pytest.raises((TypeError, ValueError)):
         kernels.widen_halves(halves, singles, False)
+
+
+@pytest.mark.parametrize("order", ["C", "F", "strided", "swapped", "misaligned"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_functions(kind, order):
+    """Any layout gives what float32 gives, rounded."""
+    x = (3 * np.random.default_rng(0).standard_normal((40, 30))).astype(KINDS[kind])
+    given = x.copy(order="F" if order == "F" else "C")
+    if order == "strided":
+        given = np.repeat(x, 2, axis=1)[:, ::2]
+    if order == "misaligned":
+        given = np.frombuffer(b"0" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    if order == "swapped":
+        if kind == "bfloat16":
+            pytest.skip("has one order of bytes")
+        given = x.astype(">f2")
+    single = x.astype(np.float32)
+    for axis in (0, 1):
+        same(fastsm.softmax(given, axis=axis), fastsm.softmax(single, axis=axis).astype(x.dtype))
+        same(fastsm.logsumexp(given, axis=axis), fastsm.logsumexp(single, axis=axis).astype(x.dtype))
+    labels = np.arange(40) % 30
+    loss, grad = fastsm.cross_entropy_with_grad(given, labels)
+    expected, d_single = fastsm.cross_entropy_with_grad(single, labels)
+    assert loss == expected.astype(x.dtype)
+    same(grad, d_single.astype(x.dtype))
+
+
+def test_what_is_too_large_is_infinite_without_a_warning():
+    x = np.float16([[60000, -60000]])
+    assert fastsm.cross_entropy(x, [1]) == np.inf
+    assert fastsm.cross_entropy(x, [1], reduction="none") == np.inf
+    assert fastsm.logsumexp(np.full((1, 10**7), 65504, np.float16)) == np.inf
+    assert fastsm.log_softmax(np.float16([[60000, -60000]]))[0, 1] == -np.inf
