@@ -49,6 +49,7 @@ NOT_MEANT = {
     "address": [
         "test_package.py::test_no_sources_inside",  # these measure the size of the package, and of memory
         "test_bench_footprint.py",
+        "test_faults.py::test_memory_of_the_process_does_not_grow",
         "test_command_options.py::test_failures",  # the sanitizer says something about memory, too
         "test_hostile_arrays.py::test_huge_shapes",  # limit the memory of a process
         "test_hostile_files.py::test_bombs_under_a_limit_of_the_system",
