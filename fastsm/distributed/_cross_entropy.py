@@ -277,7 +277,7 @@ class _Shard:
         dtype = _checks.compute_dtype(self.dtype)
         if usable and self._out is not None and self._out.dtype == dtype:
             self.work = self._out
-            if self._out is not self._logits:
+            if not _checks.share_memory(self._out, self._logits):  # else it is the logits themselves
                 self.work[...] = self._logits
         else:
             self.work = np.array(self._logits, dtype, order="C")

@@ -1,4 +1,8 @@
-"""Train the same models on whatever number of ranks there is, and write what came of it."""
+"""Train the same models on whatever number of ranks there is, and write what came of it.
+
+mpiexec -n 1 python tests/mpi/trains.py one.npz
+mpiexec -n 4 python tests/mpi/trains.py four.npz one.npz    also prints the largest differences
+"""
 
 import sys
 
@@ -51,3 +55,7 @@ if comm.size == 1:
     results["dropout without comm"], _ = train(None)
 if comm.rank == 0:
     np.savez(sys.argv[1], **results)
+if comm.rank == 0 and len(sys.argv) > 2:
+    with np.load(sys.argv[2]) as earlier:
+        for name in CASES:
+            print(f"{name:10} parameters {np.abs(results[name] - earlier[name]).max():.1e}")
