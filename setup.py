@@ -15,12 +15,15 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+if sys.maxsize < 2**32:
+    sys.exit("fastsm needs a Python of 64 bits, got one of 32")
 WINDOWS = sys.platform == "win32"
 # MSVC has no vector extensions: with it src/simd.h falls back to one lane, correct and slow. Prefer Clang.
 CLANG_CL = shutil.which("clang-cl") if WINDOWS else None
 
-# Never -ffast-math (it would flush subnormals to zero in the whole process), nor -march=native.
-FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"]
+# Never -ffast-math (it would flush subnormals to zero in the whole process), nor -march=native. What is rounded
+# together stands in the kernels: a compiler that may choose chooses differently from place to place.
+FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wno-psabi"]
 # In the kernels `inline` is meant: they are written for any number of rows, classes or vectors but called
 # with constants. Left to itself GCC inlines the less the larger the module is.
 INLINE = "-DCYTHON_INLINE=__inline__ __attribute__((always_inline))"
@@ -35,9 +38,8 @@ if sysconfig.get_platform().endswith(("x86_64", "amd64")) and (CLANG_CL or not W
     ]
 
 # What FASTSM_SANITIZE asks for, to find errors with: see tests/sanitize.py. Without `always_inline`, with
-# which these builds take minutes, and at a level that leaves what is wrong as it was written; but products
-# and sums are to be fused all the same.
-INSTRUMENTED = ["-O1", "-fexpensive-optimizations", "-g1", "-fno-omit-frame-pointer"]
+# which these builds take minutes, and at a level that leaves what is wrong as it was written.
+INSTRUMENTED = ["-O1", "-g1", "-fno-omit-frame-pointer"]
 SANITIZERS = {
     "address": [
         "-fsanitize=address,undefined,float-cast-overflow",
@@ -69,7 +71,7 @@ def variant(isa: str) -> Extension:
     return Extension(
         f"fastsm._isa.{isa}.kernels",
         ["src/kernels.pyx"],
-        include_dirs=["src", numpy.get_include()],  # of NumPy only the layout of an array
+        include_dirs=["src", numpy.get_include()],
         depends=["setup.py", *map(str, Path("src").glob("*.h"))],
         extra_compile_args=compile_args,
         extra_link_args=link_args,

@@ -49,7 +49,8 @@ cdef inline vec silu_derivative(vec x) noexcept nogil:
     others = select_less(x, zero, one, e)
     s = s / total
     others = others / total
-    return s * (1 + select_less(x, zero, d, -d) * others)
+    d = select_less(x, zero, d, -d)
+    return s * multiply_add(d, others, one)
 
 
 cdef inline vec normal_exp(vec t) noexcept nogil:
@@ -69,7 +70,8 @@ cdef inline vec gelu(vec x) noexcept nogil:
 cdef inline vec gelu_derivative(vec x) noexcept nogil:
     """Phi(x) + x phi(x), with phi the normal density."""
     cdef vec t = -maximum(-mills_largest(x), -absolute(x))
-    cdef vec below = unscale((mills_ratio(t) - t * splat(t, 0.3989422804014327)) * normal_exp(t))
+    cdef vec ratio = mills_ratio(t)
+    cdef vec below = unscale(subtract_product(ratio, t, splat(t, 0.3989422804014327)) * normal_exp(t))
     return select_less(x, splat(x, 0.0), below, 1 - below)
 
 

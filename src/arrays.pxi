@@ -7,13 +7,14 @@ from libc.string cimport memset
 
 from numpy import empty, empty_like, float32, float64, ndarray
 
-# Only inline functions on the structure of an array: nothing is imported from NumPy in C.
+# NumPy's public interface, and of that what NumPy 2.0 has: what is built with a newer one runs with an older one too.
 cdef extern from *:
     """
     #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
     #define NPY_TARGET_VERSION NPY_2_0_API_VERSION
-    #include <numpy/ndarraytypes.h>
+    #include <numpy/arrayobject.h>
     """
+    int import_array "_import_array"() except -1
     ctypedef struct PyArrayObject:
         pass
     int PyArray_TYPE(PyArrayObject *array) noexcept
@@ -29,6 +30,8 @@ cdef extern from *:
         NPY_LONG
         NPY_LONGLONG
         NPY_ARRAY_WRITEABLE
+
+import_array()
 
 cdef extern from "Python.h":
     int PyObject_GetBuffer(object, Py_buffer *, int) noexcept

@@ -30,14 +30,14 @@ cdef double squares(vec *x, Py_ssize_t n) noexcept nogil:
             v1 = widen(at(x, (i + 1) * width))
             v2 = widen(at(x, (i + 2) * width))
             v3 = widen(at(x, (i + 3) * width))
-            s0 = s0 + v0 * v0
-            s1 = s1 + v1 * v1
-            s2 = s2 + v2 * v2
-            s3 = s3 + v3 * v3
+            s0 = multiply_add(v0, v0, s0)
+            s1 = multiply_add(v1, v1, s1)
+            s2 = multiply_add(v2, v2, s2)
+            s3 = multiply_add(v3, v3, s3)
             i += 4
         while i < stop:
             v0 = widen(at(x, i * width))
-            s0 = s0 + v0 * v0
+            s0 = multiply_add(v0, v0, s0)
             i += 1
         accumulate(&total, &lost, (s0 + s1) + (s2 + s3))
     total = lanes_sum(total + lost)

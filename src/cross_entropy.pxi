@@ -33,7 +33,8 @@ cdef inline double sample_weight(vec *like, Task *task, Py_ssize_t row) noexcept
 
 cdef inline vec label_gradient(vec d, vec rest, vec inverse) noexcept nogil:
     """p - 1 at the label, without cancellation where the label is the maximum (d = 0)."""
-    return select_equal(d, splat(d, 0.0), -rest * inverse, exp_nonpositive(d) * inverse - 1)
+    cdef vec p = exp_nonpositive(d)
+    return select_equal(d, splat(d, 0.0), -rest * inverse, multiply_add(p, inverse, splat(d, -1.0)))
 
 
 # ---- index targets ----
@@ -156,7 +157,7 @@ cdef inline void cross_entropy_tile(
 
 cdef inline vec smoothed(Task *task, vec y, vec w) noexcept nogil:
     """t_j from y_j and w_j."""
-    return (y * splat(y, 1.0 - task.smoothing) + splat(y, task.smoothing / task.classes)) * w
+    return multiply_add(y, splat(y, 1.0 - task.smoothing), splat(y, task.smoothing / task.classes)) * w
 
 
 cdef inline vec row_target(vec *y, Task *task, Py_ssize_t index) noexcept nogil:
@@ -172,8 +173,8 @@ cdef inline vec row_target(vec *y, Task *task, Py_ssize_t index) noexcept nogil:
 
 cdef inline vec soft_gradient(vec e, vec t, vec others, vec total, vec rest, vec inverse) noexcept nogil:
     """p_j total - t_j, with `others` = total - t_j in sum; e is the exponential of class j."""
-    cdef vec half = splat(e, 0.5), p = e * inverse
-    return select_less(half, p, others - total * (rest * inverse), total * p - t)
+    cdef vec half = splat(e, 0.5), p = e * inverse, q = rest * inverse
+    return select_less(half, p, subtract_product(others, total, q), multiply_add(total, p, -t))
 
 
 cdef inline void soft_cross_entropy_row(vec *x, vec *y, vec *g, Task *task, Py_ssize_t row) noexcept nogil:
@@ -210,7 +211,7 @@ cdef inline void soft_cross_entropy_row(vec *x, vec *y, vec *g, Task *task, Py_s
     total = base + extra
     rest = row_rest(x, g, n, m, scale)
     value = log1p_nonnegative(rest)
-    value = (base * value - cross) + product(extra, value - d)
+    value = multiply_add(base, value, -cross) + product(extra, value - d)
     value = product(splat(m, sample_weight(x, task, row)), value)
     set_element(<vec *>task.row_out, row, element(&value, 0))
     if g == NULL:
@@ -268,7 +269,7 @@ cdef inline void soft_cross_entropy_tile(
     total = base + extra
     rest = tile_rest(x, x_step, g, g_step, n, count, m, scale)
     value = log1p_nonnegative(rest)
-    value = (base * value - cross) + product(extra, value - d)
+    value = multiply_add(base, value, -cross) + product(extra, value - d)
     store(at(<vec *>task.row_out, row), rows, product(weight, value))
     if g != NULL:
         inverse = 1 / (1 + rest)

@@ -60,7 +60,7 @@ cdef inline void tile(
         for r in range(rows):
             factor = spread(left, r * left_row + i * left_step)
             for v in range(vectors):
-                sums[r * vectors + v] = sums[r * vectors + v] + factor * factors[v]
+                sums[r * vectors + v] = multiply_add(factor, factors[v], sums[r * vectors + v])
     for r in range(rows):
         for v in range(vectors):
             at(result, r * result_row + v * width)[0] = sums[r * vectors + v]
@@ -222,7 +222,7 @@ cdef inline void dots(
         for c in range(columns):
             factor = at(right, c * right_column + i)[0]
             for r in range(rows):
-                sums[r * columns + c] = sums[r * columns + c] + factors[r] * factor
+                sums[r * columns + c] = multiply_add(factors[r], factor, sums[r * columns + c])
         i += width
     if i < steps:
         for r in range(rows):
@@ -230,7 +230,7 @@ cdef inline void dots(
         for c in range(columns):
             factor = last_steps(at(right, c * right_column), i, steps)
             for r in range(rows):
-                sums[r * columns + c] = sums[r * columns + c] + factors[r] * factor
+                sums[r * columns + c] = multiply_add(factors[r], factor, sums[r * columns + c])
     for r in range(rows):
         for c in range(columns):
             factor = lanes_sum(sums[r * columns + c])

@@ -99,16 +99,16 @@ cdef void add_bias_narrow(vec *z, vec *bias, Py_ssize_t rows, Py_ssize_t columns
         store(&z[i], count % width, load(&z[i], count % width) + pattern[j])
 
 
-cdef inline vec term(
-    vec *x, vec *y, Py_ssize_t row, Py_ssize_t index, Py_ssize_t count, vec *mean, vec *factor,
+cdef inline vec add_term(
+    vec s, vec *x, vec *y, Py_ssize_t row, Py_ssize_t index, Py_ssize_t count, vec *mean, vec *factor,
 ) noexcept nogil:
-    """`count` elements of x, in that row; unless y is NULL, times (y - mean) factor."""
+    """s plus `count` elements of x, in that row; unless y is NULL, times (y - mean) factor."""
     cdef vec value = load(at(x, index), count), m, f
-    if y != NULL:
-        m = splat(value, element(mean, row))
-        f = splat(value, element(factor, row))
-        value = value * ((load(at(y, index), count) - m) * f)
-    return value
+    if y == NULL:
+        return s + value
+    m = splat(value, element(mean, row))
+    f = splat(value, element(factor, row))
+    return multiply_add(value, (load(at(y, index), count) - m) * f, s)
 
 
 cdef inline vec rows_sum(
@@ -116,17 +116,17 @@ cdef inline vec rows_sum(
     vec *factor,
 ) noexcept nogil:
     """The sum over `rows` rows, from `row` on, of `count` columns, from j on."""
-    cdef vec s = term(x, y, row, row * columns + j, count, mean, factor)
+    cdef vec s = splat(x[0], 0.0)
     cdef Py_ssize_t r
-    for r in range(row + 1, row + rows):
-        s = s + term(x, y, r, r * columns + j, count, mean, factor)
+    for r in range(row, row + rows):
+        s = add_term(s, x, y, r, r * columns + j, count, mean, factor)
     return s
 
 
 cdef inline void sum_panel(
     vec *x, vec *y, vec *mean, vec *factor, vec *out, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t count,
 ) noexcept nogil:
-    """Sums over the rows of `count` columns, at most PANEL vectors; `term` says of what."""
+    """Sums over the rows of `count` columns, at most PANEL vectors; `add_term` says of what."""
     cdef vec[PANEL] total, lost
     cdef Py_ssize_t width = lanes(x), full = count // width, r = 0, k
     for k in range((count + width - 1) // width):
@@ -153,7 +153,7 @@ cdef inline void sum_panel(
 cdef inline void sum_panels(
     vec *x, vec *y, vec *mean, vec *factor, vec *out, Py_ssize_t rows, Py_ssize_t columns,
 ) noexcept nogil:
-    """Sums over the rows; `term` says of what."""
+    """Sums over the rows; `add_term` says of what."""
     cdef Py_ssize_t most = PANEL * lanes(x), j = 0
     while j < columns:
         sum_panel(
@@ -199,19 +199,21 @@ cdef enum Moment:
     PROJECTION      # dy gain (x - mean) / deviation
 
 
-cdef inline vec moment_part(
-    int moment, vec *x, vec *dy, vec *gain, Py_ssize_t index, Py_ssize_t count, vec mean, vec inverse,
+cdef inline vec add_moment(
+    vec s, int moment, vec *x, vec *dy, vec *gain, Py_ssize_t index, Py_ssize_t count, vec mean, vec inverse,
 ) noexcept nogil:
+    """s plus what `moment` says, for `count` elements."""
     cdef vec v
     if moment == VALUE:
-        return load(at(x, index), count)
+        return s + load(at(x, index), count)
     if moment == SQUARE:
         v = load(at(x, index), count) - mean
-        return v * v
-    v = load(at(dy, index), count) * load(at(gain, index), count)
+        return multiply_add(v, v, s)
+    v = load(at(dy, index), count)
     if moment == SLOPE:
-        return v
-    return v * ((load(at(x, index), count) - mean) * inverse)
+        return multiply_add(v, load(at(gain, index), count), s)
+    v = v * load(at(gain, index), count)
+    return multiply_add(v, (load(at(x, index), count) - mean) * inverse, s)
 
 
 cdef inline vec row_moment(
@@ -219,19 +221,19 @@ cdef inline vec row_moment(
 ) noexcept nogil:
     """The mean over a row of what `moment` says, in every lane."""
     cdef Py_ssize_t width = lanes(gain), full = n // width, i = 0, stop
-    cdef vec total = splat(gain[0], 0.0), lost = total, s, count = splat(total, <double>n)
+    cdef vec total = splat(gain[0], 0.0), zero = total, lost = total, s, count = splat(total, <double>n)
     while i < full:
-        s = splat(total, 0.0)
+        s = zero
         stop = min(i + CHUNK, full)
         while i < stop:
-            s = s + moment_part(moment, x, dy, gain, i * width, width, mean, inverse)
+            s = add_moment(s, moment, x, dy, gain, i * width, width, mean, inverse)
             i += 1
         accumulate(&total, &lost, s)
     if n < width:
-        s = moment_part(moment, x, dy, gain, 0, n, mean, inverse)
+        s = add_moment(zero, moment, x, dy, gain, 0, n, mean, inverse)
         accumulate(&total, &lost, keep_first(s, n))
     elif n % width:
-        s = moment_part(moment, x, dy, gain, n - width, width, mean, inverse)
+        s = add_moment(zero, moment, x, dy, gain, n - width, width, mean, inverse)
         accumulate(&total, &lost, keep_last(s, n % width, 0.0))
     total = lanes_sum(total + lost)
     return total / count
@@ -241,7 +243,7 @@ cdef inline vec normalised(
     vec *x, vec *gain, vec *bias, Py_ssize_t index, Py_ssize_t count, vec mean, vec inverse,
 ) noexcept nogil:
     cdef vec v = (load(at(x, index), count) - mean) * inverse
-    return v * load(at(gain, index), count) + load(at(bias, index), count)
+    return multiply_add(v, load(at(gain, index), count), load(at(bias, index), count))
 
 
 cdef void normalise_rows(
@@ -272,7 +274,8 @@ cdef inline vec normalised_vjp(
 ) noexcept nogil:
     cdef vec normal = (load(at(x, index), count) - mean) * inverse
     cdef vec g = load(at(dy, index), count) * load(at(gain, index), count)
-    return inverse * ((g - slope) - normal * projection)
+    g = g - slope
+    return inverse * subtract_product(g, normal, projection)
 
 
 cdef void normalise_vjp_rows(

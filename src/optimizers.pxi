@@ -6,7 +6,7 @@ cdef inline vec regularised(vec p, vec g, vec scale, vec decay, bint decays) noe
     """The gradient times scale, plus decay p."""
     g = g * scale
     if decays:
-        g = g + decay * p
+        g = multiply_add(decay, p, g)
     return g
 
 
@@ -16,13 +16,14 @@ cdef inline void sgd_vector(
     cdef vec old = load(p, n), step = load(g, n), velocity
     step = regularised(old, step, scale, decay, decays)
     if v != NULL:
-        velocity = momentum * load(v, n) + step
+        velocity = load(v, n)
+        velocity = multiply_add(momentum, velocity, step)
         store(v, n, velocity)
         if nesterov:
-            step = step + momentum * velocity
+            step = multiply_add(momentum, velocity, step)
         else:
             step = velocity
-    store(p, n, old - rate * step)
+    store(p, n, subtract_product(old, rate, step))
 
 
 cdef void sgd_all(
@@ -47,14 +48,15 @@ cdef inline void rmsprop_vector(
 ) noexcept nogil:
     cdef vec old = load(p, n), step = load(g, n), mean_square, root
     step = regularised(old, step, scale, decay, decays)
-    mean_square = keep * load(square, n) + add * (step * step)
+    mean_square = load(square, n)
+    mean_square = multiply_add(keep, mean_square, add * (step * step))
     store(square, n, mean_square)
     root = square_root(mean_square) + epsilon
     step = step / root
     if v != NULL:
-        step = momentum * load(v, n) + step
+        step = multiply_add(momentum, load(v, n), step)
         store(v, n, step)
-    store(p, n, old - rate * step)
+    store(p, n, subtract_product(old, rate, step))
 
 
 cdef void rmsprop_all(
@@ -80,14 +82,16 @@ cdef inline void adam_vector(
     vec *p, vec *g, vec *mean, vec *square, Py_ssize_t n, vec rate, vec add1, vec keep2, vec add2, vec correction,
     vec epsilon, vec decay, bint decays, vec shrink, vec scale,
 ) noexcept nogil:
-    cdef vec old = load(p, n), gradient = load(g, n), m = load(mean, n), s, root
+    cdef vec old = load(p, n), gradient = load(g, n), m = load(mean, n), s = load(square, n), root, step
     gradient = regularised(old, gradient, scale, decay, decays)
-    m = m + add1 * (gradient - m)
-    s = keep2 * load(square, n) + add2 * (gradient * gradient)
+    m = multiply_add(add1, gradient - m, m)
+    s = multiply_add(keep2, s, add2 * (gradient * gradient))
     store(mean, n, m)
     store(square, n, s)
-    root = square_root(s) * correction + epsilon
-    store(p, n, old * shrink - rate * (m / root))
+    root = square_root(s)
+    root = multiply_add(root, correction, epsilon)
+    step = m / root
+    store(p, n, subtract_product(old * shrink, rate, step))
 
 
 cdef void adam_all(

@@ -1,10 +1,15 @@
-/* SIMD for the kernels: two vector types and some thirty functions on them, without intrinsics.
+/* SIMD for the kernels: two vector types and some thirty functions on them.
 
    `vf` and `vd` are vectors of float and double as wide as the registers of the instruction set that
    this file is compiled for; `+ - * /` on them are the compiler's own (GCC and Clang vector extensions).
    What the operators do not give is in simd_real.h, which is included once for each type. The macros at
    the end choose by the type of the argument, so that a kernel written once in Cython, with `vec`
    standing for either type, compiles for both.
+
+   Each operator rounds. Where a product and a sum are to be rounded together the kernel says so with
+   `multiply_add` or `subtract_product`: a compiler that chose for itself (-ffp-contract=fast) would choose
+   differently in two copies of a loop, and the bits of a row would hang on the loop that it went through.
+   Three operations are intrinsics, as no compiler finds them everywhere: those two, the maximum, the square root.
 
    A `vf *` may point at any float: the types promise no more alignment than their elements have.
 
@@ -27,14 +32,40 @@
 #define FASTSM_ONE_LANE
 #endif
 
+/* Numbers, so that they can be part of a macro's name. X86 is what the names of the intrinsics begin with. */
 #if defined(FASTSM_ONE_LANE)
 #define VECTOR_BYTES 0
+#define FLOAT_LANES 1
+#define DOUBLE_LANES 1
 #elif defined(__AVX512F__)
+#include <immintrin.h>
+#define X86 _mm512_
 #define VECTOR_BYTES 64
+#define FLOAT_LANES 16
+#define DOUBLE_LANES 8
 #elif defined(__AVX2__)
+#include <immintrin.h>
+#define X86 _mm256_
 #define VECTOR_BYTES 32
+#define FLOAT_LANES 8
+#define DOUBLE_LANES 4
 #else
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#define X86 _mm_
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 #define VECTOR_BYTES 16
+#define FLOAT_LANES 4
+#define DOUBLE_LANES 2
+#endif
+
+/* Whether `multiply_add` rounds once. */
+#if !defined(FASTSM_ONE_LANE) && (defined(__FMA__) || defined(__aarch64__))
+#define FUSED 1
+#else
+#define FUSED 0
 #endif
 
 /* Vectors side by side in a tile of a matrix product: 6 rows of them, one factor of each column and one of the row
@@ -68,12 +99,30 @@
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
 
+/* Unroll the loop that follows, of at most 16 rounds. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define UNROLL _Pragma("GCC unroll 16")
+#else
+#define UNROLL
+#endif
+
+/* f(0), f(1), ...: the lanes that a shuffle takes, which have to be constants. */
+#define INDICES_1(f) f(0)
+#define INDICES_2(f) f(0), f(1)
+#define INDICES_4(f) INDICES_2(f), f(2), f(3)
+#define INDICES_8(f) INDICES_4(f), f(4), f(5), f(6), f(7)
+#define INDICES_16(f) INDICES_8(f), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)
+
 #define REAL float
 #define INTEGER int32_t
 #define UNSIGNED uint32_t
 #define VEC vf
 #define NAME(name) PASTE(name, _f)
-#define REAL_LANES ((VECTOR_BYTES + 3) / 4 + !VECTOR_BYTES)
+#define REAL_LANES FLOAT_LANES
+#define X86_TYPE _ps
+#define NEON_TYPE _f32
 #define MANTISSA_BITS 23
 #define SIGN_BIT INT32_MIN
 #define EXPONENT_BIAS 127
@@ -103,7 +152,9 @@
 #define UNSIGNED uint64_t
 #define VEC vd
 #define NAME(name) PASTE(name, _d)
-#define REAL_LANES ((VECTOR_BYTES + 7) / 8 + !VECTOR_BYTES)
+#define REAL_LANES DOUBLE_LANES
+#define X86_TYPE _pd
+#define NEON_TYPE _f64
 #define MANTISSA_BITS 52
 #define SIGN_BIT INT64_MIN
 #define EXPONENT_BIAS 1023
@@ -130,7 +181,8 @@
 
 /* As many elements at p as a vector of doubles has, as doubles. */
 #if VECTOR_BYTES
-typedef float half_vf __attribute__((vector_size(VECTOR_BYTES / 2), aligned(sizeof(float)), may_alias));
+typedef float half_natural_f __attribute__((vector_size(VECTOR_BYTES / 2), may_alias));
+typedef half_natural_f half_vf __attribute__((aligned(sizeof(float))));
 static inline vd widen_f(const vf *p) { return __builtin_convertvector(*(const half_vf *)p, vd); }
 #else
 static inline vd widen_f(const vf *p) { return *p; }
@@ -147,6 +199,8 @@ static inline vd widen_d(const vd *p) { return *p; }
 #endif
 #define splat(like, value) CHOOSE(like, splat)(value)
 #define maximum(a, b) CHOOSE(a, maximum)(a, b)
+#define multiply_add(a, b, c) CHOOSE(a, multiply_add)(a, b, c)
+#define subtract_product(c, a, b) CHOOSE(c, subtract_product)(c, a, b)
 #define select_less(a, b, x, y) CHOOSE(x, select_less)(a, b, x, y)
 #define select_equal(a, b, x, y) CHOOSE(x, select_equal)(a, b, x, y)
 #define product(a, b) CHOOSE(a, product)(a, b)

@@ -12,6 +12,8 @@ cdef extern from "simd.h" nogil:
     void prefetch(void *p)
     double splat(double like, double value)
     double maximum(double a, double b)
+    double multiply_add(double a, double b, double c)
+    double subtract_product(double c, double a, double b)
     double select_less(double a, double b, double x, double y)
     double select_equal(double a, double b, double x, double y)
     double product(double a, double b)

@@ -1,5 +1,18 @@
-/* The functions of simd.h for one element type; included once for float and once for double, with
-   REAL, INTEGER, UNSIGNED, VEC, NAME, REAL_LANES and the constants below defined, and undefined again at the end. */
+/* The functions of simd.h for one element type; included once for float and once for double, with these defined,
+   and undefined again at the end:
+
+   REAL, INTEGER, UNSIGNED      the element type, and integers as wide
+   VEC, NAME(name)              the vector type, and what the functions are called
+   REAL_LANES                   lanes of a vector: a number, not an expression
+   X86_TYPE, NEON_TYPE          what the names of intrinsics end with
+   MANTISSA_BITS, SIGN_BIT, EXPONENT_BIAS, HALF_OF_BITS
+                                the format; half of the bits of a number with its hidden one
+   ROUNDING                     1.5 times the power of two whose neighbours are integers apart
+   LOG2_E, LN2_HIGH, LN2_LOW, EXP_LOWEST, SQRT_HALF_BITS, MILLS_LARGEST, MILLS_CENTER
+   SCALED_LOWEST, SCALE_EXPONENT, UNSCALE
+                                constants of exp, log and the Mills ratio: see the functions
+   *_COEFFICIENTS, *_DEGREE     polynomials
+   SQUARE_ROOT                  of a number */
 
 #define MASK NAME(mask)
 #define WORD NAME(word)
@@ -9,24 +22,20 @@
 enum { LANES = REAL_LANES };
 
 #if VECTOR_BYTES
-typedef REAL VEC __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+/* In two steps: GCC for arm64 passes no vectors by value whose own type has another alignment than the register. */
+typedef REAL NAME(natural) __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef NAME(natural) VEC __attribute__((aligned(sizeof(REAL))));
 typedef INTEGER MASK __attribute__((vector_size(VECTOR_BYTES)));
 typedef UNSIGNED WORD __attribute__((vector_size(VECTOR_BYTES)));
 #define LANE(v, i) (v)[i]
 #define BITS(v) ((MASK)(v))
 #define FROM_BITS(b) ((VEC)(b))
 #define SELECT(mask, x, y) FROM_BITS(((mask) & BITS(x)) | (~(mask) & BITS(y)))
+/* Lane `f(i)` of a and b, b's counted on from a's, in lane i. */
 #if defined(__clang__)
-static inline VEC NAME(shuffle)(VEC a, VEC b, MASK from)
-{
-    VEC r;
-    for (int i = 0; i < LANES; i++)
-        r[i] = from[i] < LANES ? a[from[i]] : b[from[i] - LANES];
-    return r;
-}
-#define SHUFFLE(a, b, from) NAME(shuffle)(a, b, from)
+#define SHUFFLE(a, b, f) __builtin_shufflevector(a, b, PASTE(INDICES_, REAL_LANES)(f))
 #else
-#define SHUFFLE(a, b, from) __builtin_shuffle(a, b, from)
+#define SHUFFLE(a, b, f) __builtin_shuffle(a, b, (MASK){PASTE(INDICES_, REAL_LANES)(f)})
 #endif
 #else
 typedef REAL VEC;
@@ -38,19 +47,20 @@ static inline VEC NAME(from_bits)(MASK b) { VEC v; memcpy(&v, &b, sizeof v); ret
 #define BITS(v) NAME(bits)(v)
 #define FROM_BITS(b) NAME(from_bits)(b)
 #define SELECT(mask, x, y) ((mask) ? (x) : (y))
-#define SHUFFLE(a, b, from) (a)                /* never used: one lane needs no rounds */
+#define SHUFFLE(a, b, f) (a)                   /* never used: one lane needs no rounds */
+#endif
+
+#if defined(X86)
+#define INTRINSIC(name) PASTE(PASTE(X86, name), X86_TYPE)
+#elif defined(__aarch64__) && VECTOR_BYTES
+#define NEON(name) PASTE(name, NEON_TYPE)
 #endif
 
 static inline ptrdiff_t NAME(lanes)(void) { return LANES; }
 
 /* 0, 1, 2, ... */
-static inline MASK NAME(index)(void)
-{
-    MASK index;
-    for (int i = 0; i < LANES; i++)
-        LANE(index, i) = i;
-    return index;
-}
+#define ITSELF(i) (i)
+static inline MASK NAME(index)(void) { return (MASK){PASTE(INDICES_, REAL_LANES)(ITSELF)}; }
 
 /* The value in every lane. */
 static inline VEC NAME(splat)(double value)
@@ -59,14 +69,37 @@ static inline VEC NAME(splat)(double value)
     return zero + (REAL)value;
 }
 
-/* a > b ? a : b in each lane: b where a is NaN. The compilers make one instruction of the loop. */
+/* a > b ? a : b in each lane: b where a is NaN. */
 static inline VEC NAME(maximum)(VEC a, VEC b)
 {
-    VEC r;
-#pragma GCC unroll 1
-    for (int i = 0; i < LANES; i++)
-        LANE(r, i) = LANE(a, i) > LANE(b, i) ? LANE(a, i) : LANE(b, i);
-    return r;
+#if defined(X86)
+    return INTRINSIC(max)(a, b);
+#else
+    return SELECT(a > b, a, b);
+#endif
+}
+
+/* a b + c and c - a b in each lane: rounded once where there is an instruction for it, else twice. */
+static inline VEC NAME(multiply_add)(VEC a, VEC b, VEC c)
+{
+#if FUSED && defined(X86)
+    return INTRINSIC(fmadd)(a, b, c);
+#elif FUSED
+    return NEON(vfmaq)(c, a, b);
+#else
+    return a * b + c;
+#endif
+}
+
+static inline VEC NAME(subtract_product)(VEC c, VEC a, VEC b)
+{
+#if FUSED && defined(X86)
+    return INTRINSIC(fnmadd)(a, b, c);
+#elif FUSED
+    return NEON(vfmsq)(c, a, b);
+#else
+    return c - a * b;
+#endif
 }
 
 /* a < b ? x : y in each lane. */
@@ -84,9 +117,16 @@ static inline VEC NAME(product)(VEC a, VEC b)
 
 /* a / b to the last bit or nearly, given inverse = 1 / b rounded and lost = 1 / b - inverse: a product for each of
    the two. Without fused multiply-add they cannot be had exactly, and the division itself is taken. */
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-static inline VEC NAME(inverse_remainder)(VEC b, VEC inverse) { return (1 - b * inverse) * inverse; }
-static inline VEC NAME(divide)(VEC a, VEC b, VEC inverse, VEC lost) { (void)b; return a * lost + a * inverse; }
+#if FUSED
+static inline VEC NAME(inverse_remainder)(VEC b, VEC inverse)
+{
+    return NAME(subtract_product)(NAME(splat)(1), b, inverse) * inverse;
+}
+static inline VEC NAME(divide)(VEC a, VEC b, VEC inverse, VEC lost)
+{
+    (void)b;
+    return NAME(multiply_add)(a, inverse, a * lost);
+}
 #else
 static inline VEC NAME(inverse_remainder)(VEC b, VEC inverse) { (void)b; return inverse; }
 static inline VEC NAME(divide)(VEC a, VEC b, VEC inverse, VEC lost) { (void)inverse; (void)lost; return a / b; }
@@ -108,40 +148,55 @@ static inline VEC NAME(keep_first)(VEC v, ptrdiff_t count)
 /* |x| in each lane. */
 static inline VEC NAME(absolute)(VEC x) { return FROM_BITS(BITS(x) & ~(INTEGER)SIGN_BIT); }
 
-/* The compilers make one instruction of the loop. */
 static inline VEC NAME(square_root)(VEC x)
 {
-    VEC r;
-#pragma GCC unroll 1
+#if defined(X86)
+    return INTRINSIC(sqrt)(x);
+#elif defined(NEON)
+    return NEON(vsqrtq)(x);
+#else
     for (int i = 0; i < LANES; i++)
-        LANE(r, i) = SQUARE_ROOT(LANE(x, i));
-    return r;
+        LANE(x, i) = SQUARE_ROOT(LANE(x, i));
+    return x;
+#endif
+}
+
+/* The polynomial with these coefficients, that of x^0 first, by Horner's rule. */
+ALWAYS_INLINE VEC NAME(polynomial)(const REAL *c, int degree, VEC x)
+{
+    VEC value = NAME(splat)(c[degree]);
+    for (int i = degree - 1; i >= 0; i--)
+        value = NAME(multiply_add)(value, x, NAME(splat)(c[i]));
+    return value;
 }
 
 /* 2 (exp(r) - 1) for |r| <= ln2/2, relatively accurate however small r is. */
 static inline VEC NAME(exp_rest)(VEC r)
 {
     static const REAL c[] = EXP_COEFFICIENTS;
-    VEC q = NAME(splat)(c[EXP_DEGREE]);
-    for (int i = EXP_DEGREE - 1; i >= 0; i--)
-        q = q * r + c[i];
-    return q * (r * r) + (r + r);          /* adds small to large: less rounding than Horner's last steps */
+    /* adds small to large: less rounding than Horner's last steps */
+    return NAME(multiply_add)(NAME(polynomial)(c, EXP_DEGREE, r), r * r, r + r);
+}
+
+/* d - n ln2 for the integer n nearest to whole / ln2; n is left in the low bits of z, plus EXPONENT_BIAS - 1.
+   `whole` is d, but for a small part that the caller adds itself (W. J. Cody and W. Waite, Software Manual for the
+   Elementary Functions, 1980, ch. 6). */
+static inline VEC NAME(reduced)(VEC whole, VEC d, VEC *z)
+{
+    const VEC magic = NAME(splat)(ROUNDING + (EXPONENT_BIAS - 1));
+    *z = NAME(multiply_add)(whole, NAME(splat)(LOG2_E), magic);
+    VEC n = *z - magic;
+    return NAME(subtract_product)(NAME(subtract_product)(d, n, NAME(splat)(LN2_HIGH)), n, NAME(splat)(LN2_LOW));
 }
 
 /* exp(d) for exp_lowest <= d <= 0. Error below 1 ULP; exp(0) = 1; NaN stays NaN; never subnormal: where the
    result would be below 2^-125.5 (double: 2^-1021.5), as it is at exp_lowest, it is exactly 0.
 
-   d = n ln2 + r with n an integer, |r| <= ln2/2 (W. J. Cody and W. Waite, Software Manual for the
-   Elementary Functions, 1980, ch. 6). Adding ROUNDING leaves n in the low bits of z. The bias in it is one
-   less than the exponent's and the coefficients are doubled: then n = -126 (-1022) gives an exponent
-   field of 0, which is the factor 0, and no blend is needed. */
+   exp(d) = 2^n exp(r). The bias in the bits of z is one less than the exponent's and the coefficients are doubled:
+   then n = -126 (-1022) gives an exponent field of 0, which is the factor 0, and no blend is needed. */
 static inline VEC NAME(exp_clamped)(VEC d)
 {
-    const REAL magic = ROUNDING + (EXPONENT_BIAS - 1);
-    VEC z = d * LOG2_E + magic;
-    VEC n = z - magic;
-    VEC r = d - n * LN2_HIGH;
-    r = r - n * LN2_LOW;
+    VEC z, r = NAME(reduced)(d, d, &z);
     return (NAME(exp_rest)(r) + 2) * FROM_BITS(WORDS(z) << MANTISSA_BITS);
 }
 
@@ -157,11 +212,7 @@ static inline VEC NAME(exp_nonpositive)(VEC d)
    that a product with it keeps its last bits until `unscale` divides by that power again. */
 static inline VEC NAME(exp_scaled)(VEC d, VEC more)
 {
-    const REAL magic = ROUNDING + (EXPONENT_BIAS - 1);
-    VEC z = (d + more) * LOG2_E + magic;
-    VEC n = z - magic;
-    VEC r = d - n * LN2_HIGH;
-    r = (r - n * LN2_LOW) + more;
+    VEC z, r = NAME(reduced)(d + more, d, &z) + more;
     return (NAME(exp_rest)(r) + 2) * FROM_BITS((WORDS(z) + SCALE_EXPONENT) << MANTISSA_BITS);
 }
 
@@ -171,17 +222,13 @@ static inline VEC NAME(unscale)(VEC x) { return x * UNSCALE; }
 /* tanh(x). Error below 3 ULP, relative to the result however small x is; -0 for -0.
 
    tanh(|x|) = -e / (2 + e) with e = exp(-2 |x|) - 1 = 2^n (exp(r) - 1) + (2^n - 1): for small x n is 0, and nothing
-   cancels. `exp_clamped` says how n and r are found. */
+   cancels. */
 static inline VEC NAME(tanh_of)(VEC x)
 {
-    const REAL magic = ROUNDING + (EXPONENT_BIAS - 1);
     VEC d = NAME(maximum)(NAME(splat)(EXP_LOWEST), NAME(absolute)(x) * -2);
-    VEC z = d * LOG2_E + magic;
-    VEC n = z - magic;
-    VEC r = d - n * LN2_HIGH;
-    r = r - n * LN2_LOW;
+    VEC z, r = NAME(reduced)(d, d, &z);
     VEC half_power = FROM_BITS(WORDS(z) << MANTISSA_BITS);
-    VEC e = half_power * NAME(exp_rest)(r) + (half_power + half_power - 1);
+    VEC e = NAME(multiply_add)(half_power, NAME(exp_rest)(r), half_power + half_power - 1);
     return FROM_BITS((BITS(x) & (INTEGER)SIGN_BIT) | BITS(NAME(absolute)(e / (e + 2))));
 }
 
@@ -191,10 +238,7 @@ static inline VEC NAME(mills_ratio)(VEC t)
 {
     static const REAL c[] = MILLS_COEFFICIENTS;
     VEC k = (t - MILLS_CENTER) / (t + MILLS_CENTER);
-    VEC p = NAME(splat)(c[MILLS_DEGREE]);
-    for (int i = MILLS_DEGREE - 1; i >= 0; i--)
-        p = p * k + c[i];
-    return p / (t + 1);
+    return NAME(polynomial)(c, MILLS_DEGREE, k) / (t + 1);
 }
 
 static inline VEC NAME(mills_largest)(void) { return NAME(splat)(MILLS_LARGEST); }
@@ -223,27 +267,40 @@ static inline VEC NAME(log1p_nonnegative)(VEC x)
     VEC k = FROM_BITS(exponent + WORDS(NAME(splat)(ROUNDING))) - ROUNDING;
     VEC s = f / (f + 2);
     VEC s2 = s * s;
-    VEC q = NAME(splat)(c[LOG_DEGREE]);
-    for (int i = LOG_DEGREE - 1; i >= 0; i--)
-        q = q * s2 + c[i];
-    return k * LN2_HIGH + (f - (s * (f - s2 * q) - (k * LN2_LOW + lost)));
+    VEC part = s * NAME(subtract_product)(f, s2, NAME(polynomial)(c, LOG_DEGREE, s2));
+    part = part - NAME(multiply_add)(k, NAME(splat)(LN2_LOW), lost);
+    return NAME(multiply_add)(k, NAME(splat)(LN2_HIGH), f - part);
 }
 
 /* The largest lane, and the sum of the lanes by a fixed tree, in every lane. A round pairs lane i with lane
    i ^ half; every lane ends with the same tree, as the operations commute. */
+#define ACROSS_8(i) (((i) ^ 8) % REAL_LANES)
+#define ACROSS_4(i) (((i) ^ 4) % REAL_LANES)
+#define ACROSS_2(i) (((i) ^ 2) % REAL_LANES)
+#define ACROSS_1(i) (((i) ^ 1) % REAL_LANES)
 static inline VEC NAME(lanes_max)(VEC v)
 {
-#pragma GCC unroll 4
-    for (int half = LANES / 2; half; half /= 2)
-        v = NAME(maximum)(v, SHUFFLE(v, v, NAME(index)() ^ half));
+    if (LANES > 8)
+        v = NAME(maximum)(v, SHUFFLE(v, v, ACROSS_8));
+    if (LANES > 4)
+        v = NAME(maximum)(v, SHUFFLE(v, v, ACROSS_4));
+    if (LANES > 2)
+        v = NAME(maximum)(v, SHUFFLE(v, v, ACROSS_2));
+    if (LANES > 1)
+        v = NAME(maximum)(v, SHUFFLE(v, v, ACROSS_1));
     return v;
 }
 
 static inline VEC NAME(lanes_sum)(VEC v)
 {
-#pragma GCC unroll 4
-    for (int half = LANES / 2; half; half /= 2)
-        v = v + SHUFFLE(v, v, NAME(index)() ^ half);
+    if (LANES > 8)
+        v = v + SHUFFLE(v, v, ACROSS_8);
+    if (LANES > 4)
+        v = v + SHUFFLE(v, v, ACROSS_4);
+    if (LANES > 2)
+        v = v + SHUFFLE(v, v, ACROSS_2);
+    if (LANES > 1)
+        v = v + SHUFFLE(v, v, ACROSS_1);
     return v;
 }
 
@@ -279,28 +336,30 @@ static inline void NAME(set_label)(VEC *labels, ptrdiff_t lane, ptrdiff_t label)
     memcpy((REAL *)labels + lane, &value, sizeof value);
 }
 
-/* The element `index` elements after p, which need not lie inside *p. */
-/* That element in all lanes: one instruction, where a number that has been a double takes two. */
+/* The element `index` elements after p, which need not lie inside *p, in all lanes: one instruction, where a number that
+   has been a double takes two. And that element as a number. */
 static inline VEC NAME(spread)(const VEC *p, ptrdiff_t index) { return ((const REAL *)p)[index] - (VEC){0}; }
-
 static inline double NAME(element)(const VEC *p, ptrdiff_t index) { return ((const REAL *)p)[index]; }
 static inline void NAME(set_element)(VEC *p, ptrdiff_t index, double value) { ((REAL *)p)[index] = (REAL)value; }
 
 /* Riffle the elements of n vectors, as one deals the halves of a pack of cards into each other, log2(LANES) times.
    One riffle takes element p of all to 2 p modulo (n LANES - 1); so after all of them LANES rows of n elements have
    become n columns of LANES. `unriffle` is the way back. n is even and, once inlined, a constant. */
+#define DEALT_LOW(i) ((i) / 2 + (i) % 2 * REAL_LANES)                      /* 0 L 1 L+1 2 L+2 ... */
+#define DEALT_HIGH(i) (DEALT_LOW(i) + REAL_LANES / 2)
+#define EVEN(i) (2 * (i))
+#define ODD(i) (2 * (i) + 1)
 ALWAYS_INLINE void NAME(riffle)(VEC *v, int n)
 {
-    const MASK low = (NAME(index)() >> 1) + (NAME(index)() & 1) * LANES;     /* 0 L 1 L+1 2 L+2 ... */
     VEC next[LANES > 16 ? LANES : 16];
-#pragma GCC unroll 4
+    UNROLL
     for (int round = 1; round < LANES; round *= 2) {
-#pragma GCC unroll 8
+        UNROLL
         for (int i = 0; i < n / 2; i++) {
-            next[2 * i] = SHUFFLE(v[i], v[i + n / 2], low);
-            next[2 * i + 1] = SHUFFLE(v[i], v[i + n / 2], low + LANES / 2);
+            next[2 * i] = SHUFFLE(v[i], v[i + n / 2], DEALT_LOW);
+            next[2 * i + 1] = SHUFFLE(v[i], v[i + n / 2], DEALT_HIGH);
         }
-#pragma GCC unroll 16
+        UNROLL
         for (int i = 0; i < n; i++)
             v[i] = next[i];
     }
@@ -308,16 +367,15 @@ ALWAYS_INLINE void NAME(riffle)(VEC *v, int n)
 
 ALWAYS_INLINE void NAME(unriffle)(VEC *v, int n)
 {
-    const MASK even = 2 * NAME(index)();                                     /* 0 2 4 ... */
     VEC next[LANES > 16 ? LANES : 16];
-#pragma GCC unroll 4
+    UNROLL
     for (int round = 1; round < LANES; round *= 2) {
-#pragma GCC unroll 8
+        UNROLL
         for (int i = 0; i < n / 2; i++) {
-            next[i] = SHUFFLE(v[2 * i], v[2 * i + 1], even);
-            next[i + n / 2] = SHUFFLE(v[2 * i], v[2 * i + 1], even + 1);
+            next[i] = SHUFFLE(v[2 * i], v[2 * i + 1], EVEN);
+            next[i + n / 2] = SHUFFLE(v[2 * i], v[2 * i + 1], ODD);
         }
-#pragma GCC unroll 16
+        UNROLL
         for (int i = 0; i < n; i++)
             v[i] = next[i];
     }
@@ -327,14 +385,14 @@ ALWAYS_INLINE void NAME(unriffle)(VEC *v, int n)
 ALWAYS_INLINE void NAME(columns_of)(const VEC *from, VEC *to, int n, int back)
 {
     VEC v[16];
-#pragma GCC unroll 16
+    UNROLL
     for (int i = 0; i < n; i++)
         v[i] = from[i];
     if (back)
         NAME(unriffle)(v, n);
     else
         NAME(riffle)(v, n);
-#pragma GCC unroll 16
+    UNROLL
     for (int i = 0; i < n; i++)
         to[i] = v[i];
 }
@@ -358,11 +416,11 @@ static inline void NAME(columns)(const VEC *from, VEC *to, ptrdiff_t n, int back
 static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to, ptrdiff_t to_step)
 {
     VEC v[LANES];
-#pragma GCC unroll 16
+    UNROLL
     for (int i = 0; i < LANES; i++)
         v[i] = *(const VEC *)((const REAL *)from + i * from_step);
     NAME(riffle)(v, LANES);
-#pragma GCC unroll 16
+    UNROLL
     for (int i = 0; i < LANES; i++)
         *(VEC *)((REAL *)to + i * to_step) = v[i];
 }
@@ -373,27 +431,29 @@ static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to
 #undef VEC
 #undef NAME
 #undef REAL_LANES
+#undef X86_TYPE
+#undef NEON_TYPE
 #undef MANTISSA_BITS
 #undef SIGN_BIT
 #undef EXPONENT_BIAS
+#undef HALF_OF_BITS
 #undef ROUNDING
 #undef LOG2_E
 #undef LN2_HIGH
 #undef LN2_LOW
 #undef EXP_LOWEST
 #undef SQRT_HALF_BITS
+#undef MILLS_LARGEST
+#undef MILLS_CENTER
+#undef SCALED_LOWEST
+#undef SCALE_EXPONENT
+#undef UNSCALE
 #undef EXP_COEFFICIENTS
 #undef EXP_DEGREE
 #undef LOG_COEFFICIENTS
 #undef LOG_DEGREE
 #undef MILLS_COEFFICIENTS
 #undef MILLS_DEGREE
-#undef MILLS_CENTER
-#undef MILLS_LARGEST
-#undef SCALED_LOWEST
-#undef SCALE_EXPONENT
-#undef UNSCALE
-#undef HALF_OF_BITS
 #undef SQUARE_ROOT
 #undef MASK
 #undef WORD
@@ -404,3 +464,5 @@ static inline void NAME(transpose)(const VEC *from, ptrdiff_t from_step, VEC *to
 #undef FROM_BITS
 #undef SELECT
 #undef SHUFFLE
+#undef INTRINSIC
+#undef NEON

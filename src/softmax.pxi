@@ -150,10 +150,11 @@ cdef inline void softmax_rows(
 cdef inline void row_shift(vec *x, vec *y, Py_ssize_t n, vec m, vec scale, vec log_sum) noexcept nogil:
     """y = (x - m) scale - log_sum."""
     cdef Py_ssize_t width = lanes(x), i
-    cdef vec last = at(x, n - width)[0]
+    cdef vec last = at(x, n - width)[0] - m, less = -log_sum, d
     for i in range(n // width):
-        y[i] = (x[i] - m) * scale - log_sum
-    at(y, n - width)[0] = (last - m) * scale - log_sum
+        d = x[i] - m
+        y[i] = multiply_add(d, scale, less)
+    at(y, n - width)[0] = multiply_add(last, scale, less)
 
 
 cdef inline void log_softmax_rows(
@@ -258,9 +259,10 @@ cdef inline void log_softmax_tile(
     cdef Py_ssize_t n = task.classes, j
     cdef vec m = tile_max(x, x_step, n, count)
     cdef vec scale = splat(m, task.scale)
-    cdef vec log_sum = log1p_nonnegative(tile_rest(x, x_step, <vec *>NULL, 0, n, count, m, scale))
+    cdef vec less = -log1p_nonnegative(tile_rest(x, x_step, <vec *>NULL, 0, n, count, m, scale)), d
     for j in range(n):
-        store(at(y, j * y_step), count, (load(at(x, j * x_step), count) - m) * scale - log_sum)
+        d = load(at(x, j * x_step), count) - m
+        store(at(y, j * y_step), count, multiply_add(d, scale, less))
 
 
 cdef inline void logsumexp_tile(

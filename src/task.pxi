@@ -7,8 +7,8 @@ from libc.string cimport memcpy
 from simd cimport (
     absolute, columns, divide, element, exp_clamped, exp_lowest, exp_nonpositive, exp_scaled, inverse_remainder,
     keep_first, keep_last, lanes, lanes_max, lanes_sum, leading, load, log1p_nonnegative, maximum, mills_largest,
-    mills_ratio, prefetch, product, scaled_lowest, select_equal, select_label, select_less, set_element, set_label,
-    splat, spread, square_root, store, tanh_of, transpose, unscale, vd, vec, vf, widen,
+    mills_ratio, multiply_add, prefetch, product, scaled_lowest, select_equal, select_label, select_less, set_element,
+    set_label, splat, spread, square_root, store, subtract_product, tanh_of, transpose, unscale, vd, vec, vf, widen,
 )
 
 # Rows of up to this many classes go to the tile kernels. Part of the result's definition (the families

@@ -17,10 +17,10 @@ cdef inline vec row_dot(vec *a, vec *b, Py_ssize_t n) noexcept nogil:
         stop = min(i + 4 * CHUNK, full)
         while i + 4 <= stop:
             if a != NULL:
-                s0 = s0 + a[i] * b[i]
-                s1 = s1 + a[i + 1] * b[i + 1]
-                s2 = s2 + a[i + 2] * b[i + 2]
-                s3 = s3 + a[i + 3] * b[i + 3]
+                s0 = multiply_add(a[i], b[i], s0)
+                s1 = multiply_add(a[i + 1], b[i + 1], s1)
+                s2 = multiply_add(a[i + 2], b[i + 2], s2)
+                s3 = multiply_add(a[i + 3], b[i + 3], s3)
             else:
                 s0 = s0 + b[i]
                 s1 = s1 + b[i + 1]
@@ -29,7 +29,7 @@ cdef inline vec row_dot(vec *a, vec *b, Py_ssize_t n) noexcept nogil:
             i += 4
         while i < stop:
             if a != NULL:
-                s0 = s0 + a[i] * b[i]
+                s0 = multiply_add(a[i], b[i], s0)
             else:
                 s0 = s0 + b[i]
             i += 1
@@ -57,10 +57,11 @@ cdef inline void row_log_softmax_vjp(
 ) noexcept nogil:
     """dz = (dy - exp(log_y) total) scale."""
     cdef Py_ssize_t width = lanes(dy), i
-    cdef vec last = (at(dy, n - width)[0] - exp_nonpositive(at(log_y, n - width)[0]) * total) * scale
+    cdef vec p = exp_nonpositive(at(log_y, n - width)[0]), last = subtract_product(at(dy, n - width)[0], p, total)
     for i in range(n // width):
-        dz[i] = (dy[i] - exp_nonpositive(log_y[i]) * total) * scale
-    at(dz, n - width)[0] = last
+        p = exp_nonpositive(log_y[i])
+        dz[i] = subtract_product(dy[i], p, total) * scale
+    at(dz, n - width)[0] = last * scale
 
 
 cdef inline void vjp_rows(
@@ -85,13 +86,14 @@ cdef inline vec tile_dot(
     """<a, b>, or the sum of b where a is NULL."""
     cdef Py_ssize_t j = 0, stop
     cdef vec total = splat(b[0], 0.0)
-    cdef vec lost = total, s
+    cdef vec lost = total, s, v
     while j < n:
         s = splat(total, 0.0)
         stop = min(j + CHUNK, n)
         while j < stop:
             if a != NULL:
-                s = s + load(at(a, j * a_step), count) * load(at(b, j * b_step), count)
+                v = load(at(a, j * a_step), count)
+                s = multiply_add(v, load(at(b, j * b_step), count), s)
             else:
                 s = s + load(at(b, j * b_step), count)
             j += 1
@@ -117,7 +119,8 @@ cdef inline void log_softmax_vjp_tile(
 ) noexcept nogil:
     cdef Py_ssize_t n = task.classes, j
     cdef vec total = tile_dot(<vec *>NULL, 0, dy, dy_step, n, count)
-    cdef vec scale = splat(total, task.scale), p
+    cdef vec scale = splat(total, task.scale), p, v
     for j in range(n):
         p = exp_nonpositive(load(at(log_y, j * y_step), count))
-        store(at(dz, j * dz_step), count, (load(at(dy, j * dy_step), count) - p * total) * scale)
+        v = load(at(dy, j * dy_step), count)
+        store(at(dz, j * dz_step), count, subtract_product(v, p, total) * scale)
