@@ -164,7 +164,10 @@ def _parse(text: bytes) -> Any:
             raise ValueError("its header has a key twice")
         return result
 
-    return json.loads(text, parse_constant=no_constant, parse_float=finite, object_pairs_hook=unique)
+    try:
+        return json.loads(text, parse_constant=no_constant, parse_float=finite, object_pairs_hook=unique)
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
 
 
 def _unpack(value: Any, archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo]) -> Any:

@@ -150,8 +150,9 @@ def test_what_does_not_fit_is_an_error(call, error, message):
 def test_a_shape_that_another_thread_changes():
     """The result is that of one of the shapes, or an error; never memory that is not the array's."""
     code = """
-import threading, numpy as np, fastsm
+import threading, warnings, numpy as np, fastsm
 sys.setswitchinterval(1e-6)
+warnings.filterwarnings("ignore", "Setting the shape", DeprecationWarning)  # NumPy 2.5; it is still done
 x = np.zeros((3000, 100), np.float32)
 stop = False
 

@@ -298,7 +298,8 @@ for _ in range(10):
         signal.alarm(30)
         done = True
         sys.exit(0 if (fastsm.softmax(x, num_threads=2) == expected).all() else 1)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), end=" ")
+    # The children would write what the parent has in its buffer once more.
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), end=" ", flush=True)
 done = True
 for thread in threads:
     thread.join()

@@ -65,7 +65,8 @@ def read_json(path: Path) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise ValueError("it is no JSON object")
     except (ValueError, RecursionError) as error:
-        raise CommandError(f"{path} must be the description of a run: {error}", DATA) from None
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise CommandError(f"{path} must be the description of a run: {why}", DATA) from None
     return values
 
 

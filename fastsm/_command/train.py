@@ -95,7 +95,8 @@ def _toml(name: str) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"--config must be a file that can be read: {error}") from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--config must be a file in TOML, and {name} is not: {error}") from None
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise UsageError(f"--config must be a file in TOML, and {name} is not: {why}") from None
 
 
 def _resumed(folder: Path, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
