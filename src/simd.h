@@ -61,11 +61,13 @@
 #define DOUBLE_LANES 2
 #endif
 
-/* Whether `multiply_add` rounds once. */
+/* Whether `multiply_add` rounds once. Tests define it as 0: what is fused even then is the compiler's own choice. */
+#ifndef FUSED
 #if !defined(FASTSM_ONE_LANE) && (defined(__FMA__) || defined(__aarch64__))
 #define FUSED 1
 #else
 #define FUSED 0
+#endif
 #endif
 
 /* Vectors side by side in a tile of a matrix product: 6 rows of them, one factor of each column and one of the row

@@ -4,10 +4,20 @@ import importlib
 
 import pytest
 
+from extras import missing
 from fastsm import _dispatch, _isa, functional
 
 # Scripts, no tests.
 collect_ignore_glob = ["mpi/*", "differential.py", "sanitize.py"]
+
+
+def pytest_collection_modifyitems(items):
+    """Skip the examples of docstrings that need a package which is not there."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            text = "".join(example.source for example in item.dtest.examples)
+            for name in missing(text):
+                item.add_marker(pytest.mark.skip(reason=f"needs {name}"))
 
 
 @pytest.fixture(params=_isa.available)

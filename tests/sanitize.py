@@ -1,6 +1,6 @@
 """Run tests against a build with sanitizers: `make sanitize` calls this, once for each kind of build.
 
-    python tests/sanitize.py address build/sanitize/address/site [--quick] [arguments for pytest]
+    python tests/sanitize.py address build/by/address/site [--quick] [arguments for pytest]
 
 The build is what `FASTSM_SANITIZE=address pip install --target=...` leaves (setup.py has the flags). Kinds:
 
@@ -45,8 +45,11 @@ LEAKS = [
 ]
 # It waits for its threads in ways that are not seen.
 RACES = ["race:openblas", "called_from_lib:openblas"]
+# The machine code of these builds is none to look at, and compilers do not run under a sanitizer.
+COMPILED = ["test_machine_code.py", "test_compilers.py"]
 NOT_MEANT = {
     "address": [
+        *COMPILED,
         "test_package.py::test_no_sources_inside",  # these measure the size of the package, and of memory
         "test_bench_footprint.py",
         "test_faults.py::test_memory_of_the_process_does_not_grow",
@@ -54,7 +57,7 @@ NOT_MEANT = {
         "test_hostile_arrays.py::test_huge_shapes",  # limit the memory of a process
         "test_hostile_files.py::test_bombs_under_a_limit_of_the_system",
     ],
-    "checks": ["test_package.py::test_no_sources_inside", "test_bench_footprint.py"],
+    "checks": [*COMPILED, "test_package.py::test_no_sources_inside", "test_bench_footprint.py"],
     "thread": ["test_threads.py::test_labels_changing_all_the_time"],  # whose race is meant
 }
 # Every kernel with every instruction set, the team of threads, and the ways out through errors.

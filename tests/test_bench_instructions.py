@@ -41,7 +41,7 @@ fn=free
 3350 300
 totals: 5000
 """
-FOUND = {"compiler": "GCC 12.2.0", "calls": {"softmax": 1000}}
+FOUND = {"softmax": 1000}
 
 
 @pytest.fixture
@@ -57,27 +57,19 @@ def test_only_what_is_inside_the_kernels_counts(instructions):
 
 
 @pytest.mark.parametrize(
-    ("before", "compiler", "well", "word"),
+    ("stored", "well", "word"),
     [
-        (1000, "GCC 12.2.0", True, "+0.0 %"),
-        (980, "GCC 12.3.1", True, "+2.0 %"),
-        (950, "GCC 12.2.0", False, "MORE"),
-        (950, "GCC 14.2.0", True, "more"),
-        (950, "Clang 12.0.1", True, "more"),
-        (1100, "GCC 12.2.0", True, "fewer: --update stores them"),
-        (None, "GCC 12.2.0", False, "not stored"),
-        (None, "Clang 19.1.7", True, "not stored"),
+        ({"softmax": 1000}, True, "+0.0 %"),
+        ({"softmax": 980}, True, "+2.0 %"),
+        ({"softmax": 950}, False, "MORE"),
+        ({"softmax": 1100}, True, "fewer: --update stores them"),
+        ({"other": 1}, False, "NOT STORED"),
+        ({}, True, "nothing is stored for this compiler"),
     ],
 )
-def test_more_than_is_stored_is_a_failure(instructions, capsys, before, compiler, well, word):
-    stored = {"compiler": compiler, "calls": {"other": 1} if before is None else {"softmax": before}}
-    assert instructions.report("x86_64 avx2", FOUND, stored, 3.0) is well
+def test_more_than_is_stored_is_a_failure(instructions, capsys, stored, well, word):
+    assert instructions.report("x86_64 avx2, GCC 12", FOUND, stored, 3.0) is well
     assert word in capsys.readouterr().out
-
-
-def test_nothing_stored_for_the_machine_is_no_failure(instructions, capsys):
-    assert instructions.report("aarch64 baseline", FOUND, None, 3.0)
-    assert "nothing is stored" in capsys.readouterr().out
 
 
 def test_without_valgrind_a_line_says_so(instructions, capsys, monkeypatch):
@@ -95,9 +87,10 @@ def test_all_kernels_run(instructions):
 
 def test_the_stored_counts_are_of_these_kernels(instructions):
     stored = instructions.json.loads(instructions.STORED.read_text())
-    for variant in stored.values():
-        assert variant["calls"].keys() == instructions.kernels().keys()
-        assert variant["compiler"].startswith(("GCC ", "Clang "))
+    assert any("GCC" in name for name in stored)
+    assert any("Clang" in name for name in stored)
+    for calls in stored.values():
+        assert calls.keys() == instructions.kernels().keys()
 
 
 def test_the_compiler_is_known(instructions):

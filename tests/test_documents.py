@@ -19,6 +19,7 @@ import pytest
 
 import fastsm
 from command_line import environment
+from extras import missing
 
 pytest.importorskip("sybil")
 from sybil import Sybil
@@ -97,8 +98,8 @@ def as_it_was(tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_page(path, as_it_was):
     """A page says what happens."""
-    if "mpi4py import" in path.read_text("utf-8"):
-        pytest.importorskip("mpi4py")
+    for name in missing(path.read_text("utf-8")):
+        pytest.skip(f"needs {name}")
     document = Sybil(parsers=PARSERS, encoding="utf-8").parse(path)
     examples = list(document.examples())
     assert examples

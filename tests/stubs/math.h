@@ -1,0 +1,2 @@
+double sqrt(double x);
+float sqrtf(float x);
