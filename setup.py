@@ -21,8 +21,8 @@ WINDOWS = sys.platform == "win32"
 # MSVC has no vector extensions: with it src/simd.h falls back to one lane, correct and slow. Prefer Clang.
 CLANG_CL = shutil.which("clang-cl") if WINDOWS else None
 
-# Never -ffast-math (it would flush subnormals to zero in the whole process), nor -march=native. The kernels say
-# what is rounded together: a compiler that may choose chooses differently from place to place.
+# Never -ffast-math (it would flush subnormals to zero in the whole process), nor -march=native. The kernels
+# say what is rounded together: a compiler that may choose chooses differently from place to place.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wno-psabi"]
 # In the kernels `inline` is meant: they are written for any number of rows, classes or vectors but called
 # with constants. Left to itself GCC inlines the less the larger the module is.

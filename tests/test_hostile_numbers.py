@@ -49,7 +49,8 @@ VALUES = [
     np.float32(0.5), np.float16(1), np.int8(1), np.uint64(2**63), np.bool_(True), np.longdouble(1),
     np.datetime64("NaT", "s"), np.array(1), np.array(1.0), np.array([1, 2]), np.zeros((2, 3)),
     np.zeros((0, 3)), np.zeros((2, 0)), np.zeros((2, 3, 4)), np.zeros((2, 3), object),
-    np.zeros(2, [("a", float)]), np.ma.zeros((2, 3)), np.zeros((2, 3), ">f4"), np.array(["a", "b"]), np.array([np.nan, 1]),
+    np.zeros(2, [("a", float)]), np.ma.zeros((2, 3)), np.zeros((2, 3), ">f4"), np.array(["a", "b"]),
+    np.array([np.nan, 1]),
     np.array([2**63, 1]),
     np.array([-1, 5]), memoryview(b"ab"), [[1, 2], [3]],
 ]  # fmt: skip
