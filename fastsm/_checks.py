@@ -89,7 +89,9 @@ def same_shape(name: str, value: Array, shape: tuple[int, ...]) -> Array:
 
 
 def integer(value: object) -> int | None:
-    """Return the integer that this is, None if it is none."""
+    """Return the integer that this is, None if it is none, as NumPy's True and False."""
+    if isinstance(value, np.bool_):  # before 2.3 NumPy took them, with a warning
+        return None
     try:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:

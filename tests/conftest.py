@@ -1,11 +1,16 @@
 """Fixtures for all tests."""
 
 import importlib
+import signal
 
 import pytest
 
 from extras import missing
 from fastsm import _dispatch, _isa, functional
+
+# Behind `nohup` or an `&` Ctrl-C is ignored, here and in all processes that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Scripts, no tests.
 collect_ignore_glob = ["mpi/*", "differential.py", "sanitize.py"]

@@ -12,9 +12,8 @@ what the kernels return with each instruction set.
 - On 32 bits setup.py refuses to build. The table then says "refused", and that is no failure.
 - What is mounted in a root is seen by nothing else, and gone when the step ends, however it ends.
 
-FOLDER/CELL.log has all that a cell printed. The exit status is 1 if a cell failed. It takes root, Linux on
-x86-64, and debootstrap (and qemu-user-static for the other processors); where one of the first three is
-missing, nothing is tested and the exit status is 0.
+FOLDER/CELL.log has all that a cell printed. The exit status is 1 if a cell failed. Without root, Linux on
+x86-64 or debootstrap nothing is tested, and it is 0; the other processors need qemu-user-static, too.
 """
 
 import argparse
@@ -84,7 +83,6 @@ CELLS = [
     Cell("trixie", "gcc", "i386"),
     Cell("trixie", "gcc", "armhf"),
 ]
-
 
 Variables = dict[str, str]
 
@@ -189,9 +187,9 @@ class Place:
     def versions(self) -> list[str]:
         """Return the versions of Python, NumPy and the compiler."""
         ask = "-c 'import platform as p, numpy as n; print(p.python_version(), n.__version__)'"
-        python, numpy = self.python("versions", ask, {}).split()
-        ask = f"{self.cell.compiler} -dumpfullversion 2> /dev/null || {self.cell.compiler} -dumpversion"
-        return [python, numpy, f"{self.cell.compiler} {self.inside('compiler', ask, {}).strip()}"]
+        ask += f"; {self.cell.compiler} -dumpfullversion 2> /dev/null || {self.cell.compiler} -dumpversion"
+        python, numpy, compiler = self.python("versions", ask, {}).split()
+        return [python, numpy, f"{self.cell.compiler} {compiler}"]
 
     def test(self) -> list[str]:
         """Run the tests; return how many passed, failed and were skipped."""
@@ -212,7 +210,7 @@ class Place:
         return dict(re.findall(r"^(\w+) ([0-9a-f]{8})[0-9a-f]*$", output, re.MULTILINE))
 
 
-def settings() -> dict[str, str]:
+def settings() -> Variables:
     """Return the environment variables of proxies and of pip that mean the same inside of a root."""
     listed = subprocess.check_output([sys.executable, "-m", "pip", "config", "list"], text=True)
     found = {"PIP_CERT": "/etc/authorities.pem"} if Path(AUTHORITIES).exists() else {}
@@ -246,7 +244,7 @@ def run(place: Place, sdist: Path) -> tuple[list[str], dict[str, str], str]:
         line[:3] = place.versions()
         line[3:] = place.test() if built else ["refused", "-", "-"]
         digests = place.digests() if built else {}
-    except Failed as failure:
+    except (Failed, OSError, subprocess.SubprocessError) as failure:
         return line, digests, str(failure)
     return line, digests, "" if line[4] in "-0" else f"tests: {line[4]} failed"
 
@@ -274,21 +272,23 @@ def main() -> int:
     if unknown := set(asked.cells) - set(names):
         parser.error(f"no cell {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     linux = (sys.platform, platform.machine()) == ("linux", "x86_64")
-    if not linux or os.geteuid() or not shutil.which("debootstrap"):
-        print(
-            "skipped:",
-            "debootstrap is missing" if linux and not os.geteuid() else "takes Linux on x86-64 and root",
-        )
+    there = {"Linux on x86-64": linux, "root": linux and not os.geteuid()}
+    there["debootstrap"] = shutil.which("debootstrap") is not None
+    if missing := [name for name, is_there in there.items() if not is_there]:
+        print(f"skipped: needs {' and '.join(missing)}")
         return 0
     asked.folder.mkdir(parents=True, exist_ok=True)
     head = "cell processor Python NumPy compiler passed failed skipped minutes bits"
     table, digests, failures = [head.split()], {}, []
-    for cell in [cell for cell in CELLS if not asked.cells or cell.name in asked.cells]:
-        place, start = Place(cell, asked.folder.resolve(), asked.mirror), time.monotonic()
-        line, digests[cell], failure = run(place, asked.sdist)
-        shown = " ".join(f"{isa}:{digest}" for isa, digest in digests[cell].items()) or "-"
-        table.append([cell.name, cell.processor, *line, f"{(time.monotonic() - start) / 60:.1f}", shown])
-        failures += [f"{cell.name} failed: {failure}; see {place.log}"] if failure else []
+    try:
+        for cell in [cell for cell in CELLS if not asked.cells or cell.name in asked.cells]:
+            place, start = Place(cell, asked.folder.resolve(), asked.mirror), time.monotonic()
+            line, digests[cell], failure = run(place, asked.sdist)
+            shown = " ".join(f"{isa}:{digest}" for isa, digest in digests[cell].items()) or "-"
+            table.append([cell.name, cell.processor, *line, f"{(time.monotonic() - start) / 60:.1f}", shown])
+            failures += [f"{cell.name} failed: {failure}; see {place.log}"] if failure else []
+    except KeyboardInterrupt:
+        failures.append("stopped by Ctrl-C")
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
