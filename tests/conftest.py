@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import importlib
+import os
 import signal
 
 import pytest
@@ -11,6 +12,9 @@ from fastsm import _dispatch, _isa, functional
 # Behind `nohup` or an `&` Ctrl-C is ignored, here and in all processes that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Whoever runs the tests may have data that the command takes by default.
+os.environ.pop("FASTSM_DATA", None)
 
 # Scripts, no tests.
 collect_ignore_glob = ["mpi/*", "differential.py", "sanitize.py"]
