@@ -1,7 +1,16 @@
-"""What examples need beyond the extra `portable`, so that they are skipped where it has no wheels."""
+"""What tests and examples need beyond the extra `portable`: they are skipped where it has no wheels."""
 
 import re
 from importlib.util import find_spec
+
+import numpy as np
+
+try:
+    from ml_dtypes import bfloat16, float8_e4m3fn
+except ImportError:
+    BFLOAT16, FLOAT8 = [], []
+else:
+    BFLOAT16, FLOAT8 = [np.dtype(bfloat16)], [np.dtype(float8_e4m3fn)]
 
 OPTIONAL = ("matplotlib", "ml_dtypes", "mpi4py", "pandas", "sklearn")
 

@@ -4,8 +4,14 @@ The oracles work along the last axis, and are written from the definitions. They
 and float64 in `np.longdouble` where that has 64 bits of mantissa or more (elsewhere: mpmath, fewer numbers).
 """
 
+import re
+import sys
+
 import numpy as np
 import pytest
+
+# What the other order of bytes than this machine's is called in a dtype.
+SWAPPED = ">" if sys.byteorder == "little" else "<"
 
 WIDE = {np.float32: np.float64, np.float64: np.longdouble}
 
@@ -13,6 +19,11 @@ needs_longdouble = pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason
 
 # For tests that compare with an oracle.
 DTYPES = [np.float32, pytest.param(np.float64, marks=needs_longdouble)]
+
+
+def native(message):
+    """Return a message, which is written for little-endian machines, as this one words it."""
+    return re.sub(r"<(?=[Uif]\d)", "<" if sys.byteorder == "little" else ">", message)
 
 
 # ---- measures of error ----

@@ -567,7 +567,15 @@ def test_wrong_arrays_are_declined(kernels):
             right = arguments[place]
             misaligned = np.empty(right.nbytes + 1, np.uint8)[1:].view(right.dtype).reshape(right.shape)
             strided = np.ones((*right.shape, 2), right.dtype)[..., 0]
-            wrong = [right.tolist(), right.astype("i2"), right.astype(">f4"), misaligned, strided, 3, None]
+            wrong = [
+                right.tolist(),
+                right.astype("i2"),
+                right.astype(oracle.SWAPPED + "f4"),
+                misaligned,
+                strided,
+                3,
+                None,
+            ]
             if len(arrays) > 1 and function is not kernels.gather:
                 wrong.append(right.astype(float))
             for other in wrong:

@@ -7,13 +7,13 @@ by its bytes.
 import itertools
 from unittest import mock
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fastsm
+from extras import BFLOAT16
 from fastsm import _threads
 
 PROFILE = settings(
@@ -30,7 +30,7 @@ SAME_SHAPE = ["softmax", "log_softmax", *TWO_INPUTS]
 LOSSES = ["cross_entropy", "cross_entropy_with_grad"]
 ALL = [*ONE_INPUT, *TWO_INPUTS, *LOSSES]
 
-FLOATS = [np.dtype(name) for name in ("float16", "float32", "float64")] + [np.dtype(ml_dtypes.bfloat16)]
+FLOATS = [np.dtype(name) for name in ("float16", "float32", "float64")] + BFLOAT16
 INTEGERS = [np.dtype(code) for code in "bhilqBHILQ"]
 DTYPES = [*FLOATS, *INTEGERS, np.dtype(bool)]
 # Around the sizes where something changes: vectors of 2 to 16 lanes, and 32, up to which rows are lanes.

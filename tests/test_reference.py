@@ -15,7 +15,6 @@ import inspect
 import itertools
 import math
 
-import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
@@ -25,6 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fastsm
+from extras import BFLOAT16
 from fastsm import reference
 
 EPSILONS = 12
@@ -349,7 +349,7 @@ def test_masks_broadcast_along_any_axis():
 # ---- dtypes and shapes ----
 
 
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("dtype", [np.float16, *BFLOAT16, np.float32, np.float64, np.longdouble])
 def test_floating_dtypes_are_kept(rng, dtype):
     x = rng.normal(size=(3, 4)).astype(dtype)
     y = reference.softmax(x)
@@ -370,7 +370,7 @@ def test_floating_dtypes_are_kept(rng, dtype):
     assert isinstance(loss, np.generic)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("dtype", [np.float16, *BFLOAT16])
 def test_half_precision_is_computed_in_float32(rng, dtype):
     x = rng.normal(size=(3, 4)).astype(dtype)
     wide = x.astype(np.float32)
