@@ -88,7 +88,7 @@ build/by/%/.built: $(SOURCES) | dist/.sdist .venv-test/.installed
 	rm -rf build/by/$*
 	mkdir -p build/by/$*/source
 	tar -xzf dist/*.tar.gz --strip-components=1 -C build/by/$*/source
-	$(if $(filter clang,$*),CC=$(CLANG),FASTSM_SANITIZE=$*) \
+	$(if $(filter clang,$*),CC=$(CLANG),CC=gcc FASTSM_SANITIZE=$*) \
 		.venv-test/bin/pip install --quiet --no-deps --target build/by/$*/site build/by/$*/source
 	touch $@
 

@@ -71,9 +71,8 @@ def environment(kind: str, site: str, folder: str, *, quick: bool) -> dict[str, 
     leaks.write_text("".join(f"leak:{name}\n" for name in LEAKS))
     races.write_text("".join(f"{race}\n" for race in RACES))
     paths = {"leaks": leaks, "races": races, "quick": int(quick)}
-    compiler = os.environ.get("CC", "gcc")
     libraries = [
-        subprocess.check_output([compiler, f"-print-file-name={name}"], text=True).strip()
+        subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip()
         for name in LIBRARIES[kind]
     ]
     return {
