@@ -193,7 +193,9 @@ class Place:
 
     def test(self) -> list[str]:
         """Run the tests; return how many passed, failed and were skipped."""
-        files = " ".join(f"tests/test_{name}.py" for name in FEW) if self.cell.processor in QEMU else "tests"
+        # A fork of QEMU's process hangs where its other threads are at work.
+        few = "-k 'not fork' " + " ".join(f"tests/test_{name}.py" for name in FEW)
+        files = few if self.cell.processor in QEMU else "tests"
         run = f"-m pytest -q -n 2 -m 'not slow and not memory' {files}"
         last = self.python("tests", f"{run} || true", {"PYTHONSAFEPATH": "1"}).strip().rpartition("\n")[2]
         found = {name: int(count) for count, name in re.findall(r"(\d+) (passed|failed|skipped|error)", last)}

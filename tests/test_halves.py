@@ -31,13 +31,15 @@ def test_every_half(kernels, kind):
     halves = np.arange(1 << 16, dtype=np.uint16)
     out = np.empty(1 << 16, np.float32)
     kernels.widen_halves(halves, out, kind == "bfloat16")
-    same(out, halves.view(KINDS[kind]).astype(np.float32))
+    with np.errstate(invalid="ignore"):  # some processors report the NaN that signal
+        same(out, halves.view(KINDS[kind]).astype(np.float32))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rounding(kernels, kind):
     """All halves and the numbers between them, those next to these, and any others."""
-    halves = np.arange(1 << 15, dtype=np.uint16).view(KINDS[kind]).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        halves = np.arange(1 << 15, dtype=np.uint16).view(KINDS[kind]).astype(np.float32)
     halves = halves[np.isfinite(halves)]
     middles = (halves[1:].astype(np.float64) / 2 + halves[:-1].astype(np.float64) / 2).astype(np.float32)
     exact = np.concatenate([halves, middles])
