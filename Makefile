@@ -52,7 +52,9 @@ page: .venv-test/.installed  ## write docs/benchmarks.md and its pictures from b
 
 docs: .venv-docs/.installed  ## build the documentation in docs/_build/html, running its lessons and examples
 	PYTHONSAFEPATH=1 .venv-docs/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
-	.venv-docs/bin/linkchecker --no-status docs/_build/html/index.html
+	@# Run by root it reads as nobody, who may not look into this folder: so it is given a copy.
+	copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && cp -r docs/_build/html "$$copy" && chmod -R a+rX "$$copy" \
+		&& .venv-docs/bin/linkchecker --no-status "$$copy/html/index.html"
 
 # PyTorch is needed for this only.
 differential: .venv-differential/.installed  ## compare with PyTorch over the product of options, shapes and types
