@@ -31,10 +31,10 @@ from typing import NamedTuple
 QEMU = {"arm64": "aarch64", "s390x": "s390x", "armhf": "arm"}
 REFUSAL = "fastsm needs a Python of 64 bits"
 LIMIT = 3600  # seconds that one step may take
-# What an emulated processor runs: what looks at the kernels' numbers, and errors. Forks of threads hang there.
+# What an emulated processor runs: all that looks at the kernels' numbers, and errors.
 FEW = [
     *("accuracy", "errors", "gradients", "halves", "layer_kernels", "linear_cross_entropy", "memory_safety"),
-    *("products", "properties", "reproducibility", "special_values"),
+    *("products", "properties", "reproducibility", "special_values", "team"),
 ]
 # What these tests need, and what comes from Debian where PyPI has no wheels.
 NEEDED = ["numpy", "hypothesis", "ml-dtypes", "mpmath", "pytest", "pytest-xdist", "scipy", "threadpoolctl"]
