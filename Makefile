@@ -15,7 +15,7 @@ EXAMPLES ?= 2000
 # What `make sanitize` builds and tests: see tests/sanitize.py.
 SANITIZERS ?= address checks
 # The other compiler, empty where there is none.
-CLANG ?= $(if $(shell command -v clang),clang)
+CLANG ?= $(if $(shell command -v clang 2> /dev/null),clang)
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19

@@ -10,13 +10,14 @@ import sys
 import sysconfig
 from pathlib import Path
 
+if sys.maxsize < 2**32:
+    sys.exit("fastsm needs a Python of 64 bits, got one of 32")
+
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-if sys.maxsize < 2**32:
-    sys.exit("fastsm needs a Python of 64 bits, got one of 32")
 WINDOWS = sys.platform == "win32"
 # MSVC has no vector extensions: with it src/simd.h falls back to one lane, correct and slow. Prefer Clang.
 CLANG_CL = shutil.which("clang-cl") if WINDOWS else None

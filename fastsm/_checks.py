@@ -89,7 +89,7 @@ def same_shape(name: str, value: Array, shape: tuple[int, ...]) -> Array:
 
 
 def integer(value: object) -> int | None:
-    """Return the integer that this is, None if it is none, as NumPy's True and False."""
+    """Return the integer that this is, or None if it is not one; NumPy's True and False are not."""
     if isinstance(value, np.bool_):  # before 2.3 NumPy took them, with a warning
         return None
     try:

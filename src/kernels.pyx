@@ -4,7 +4,7 @@
 
 From the bottom up:
 
-    simd.h, simd_real.h     two vector types and some thirty functions on them; most of the C
+    simd.h, simd_real.h     two vector types and some forty functions on them; most of the C
     task.pxi                what a kernel is given
     softmax.pxi, vjp.pxi, cross_entropy.pxi
                             the kernels: for each operation one for long rows, whose lanes are classes, and one for

@@ -1,4 +1,4 @@
-/* SIMD for the kernels: two vector types and some thirty functions on them.
+/* SIMD for the kernels: two vector types and some forty functions on them.
 
    `vf` and `vd` are vectors of float and double as wide as the registers of the instruction set that
    this file is compiled for; `+ - * /` on them are the compiler's own (GCC and Clang vector extensions).
@@ -8,8 +8,8 @@
 
    Each operator rounds. Where a product and a sum are to be rounded together the kernel says so with
    `multiply_add` or `subtract_product`: a compiler that chose for itself (-ffp-contract=fast) would choose
-   differently in two copies of a loop, and the bits of a row would hang on the loop that it went through.
-   Three operations are intrinsics, as no compiler finds them everywhere: those two, the maximum, the square root.
+   differently in two copies of a loop, and the bits of a row would depend on the loop that it went through.
+   Those two, the maximum and the square root are intrinsics, as not every compiler makes one instruction of them.
 
    A `vf *` may point at any float: the types promise no more alignment than their elements have.
 
@@ -51,7 +51,7 @@
 #define DOUBLE_LANES 4
 #else
 #if defined(__SSE2__)
-#include <emmintrin.h>
+#include <immintrin.h>
 #define X86 _mm_
 #elif defined(__aarch64__)
 #include <arm_neon.h>

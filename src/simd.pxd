@@ -1,6 +1,7 @@
 """simd.h as Cython sees it.
 
-To Cython a vector is a plain C number, so `a * b + c` passes through to the C compiler as written; the
+To Cython a vector is a plain C number, so `(x - m) * scale` passes through to the C compiler as written; a product and
+a sum that are to be rounded together are `multiply_add` or `subtract_product`. The
 functions are macros that choose by type, declared with `double` wherever they take or return a vector.
 What they return must be assigned to a `vec` before it is handed to a fused function by value: Cython would
 take it for a double.

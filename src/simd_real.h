@@ -69,7 +69,7 @@ static inline VEC NAME(splat)(double value)
     return zero + (REAL)value;
 }
 
-/* a > b ? a : b in each lane: b where a is NaN. */
+/* a > b ? a : b in each lane: b where either is NaN, or both are 0. */
 static inline VEC NAME(maximum)(VEC a, VEC b)
 {
 #if defined(X86)
@@ -79,7 +79,7 @@ static inline VEC NAME(maximum)(VEC a, VEC b)
 #endif
 }
 
-/* a b + c and c - a b in each lane: rounded once where there is an instruction for it, else twice. */
+/* a b + c and c - a b in each lane: rounded once where FUSED, else twice. */
 static inline VEC NAME(multiply_add)(VEC a, VEC b, VEC c)
 {
 #if FUSED && defined(X86)
@@ -336,8 +336,8 @@ static inline void NAME(set_label)(VEC *labels, ptrdiff_t lane, ptrdiff_t label)
     memcpy((REAL *)labels + lane, &value, sizeof value);
 }
 
-/* The element `index` elements after p, which need not lie inside *p, in all lanes: one instruction, where a number that
-   has been a double takes two. And that element as a number. */
+/* The element `index` elements after p, which need not lie inside *p: in all lanes, in one instruction, where a number
+   that has been a double takes two; and `element`, as a number. */
 static inline VEC NAME(spread)(const VEC *p, ptrdiff_t index) { return ((const REAL *)p)[index] - (VEC){0}; }
 static inline double NAME(element)(const VEC *p, ptrdiff_t index) { return ((const REAL *)p)[index]; }
 static inline void NAME(set_element)(VEC *p, ptrdiff_t index, double value) { ((REAL *)p)[index] = (REAL)value; }

@@ -14,7 +14,7 @@
 
 
 cdef inline vec lowest_difference(vec m, vec scale) noexcept nogil:
-    """The difference x - m that gives exp_lowest. As no constant, it lets `maximum` be one instruction."""
+    """The difference x - m that gives exp_lowest."""
     cdef vec lowest = exp_lowest(m)
     return lowest / scale
 

@@ -17,7 +17,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 os.environ.pop("FASTSM_DATA", None)
 
 # Scripts, no tests.
-collect_ignore_glob = ["mpi/*", "differential.py", "sanitize.py"]
+collect_ignore_glob = ["mpi/*"]
 
 
 @pytest.hookimpl(wrapper=True)

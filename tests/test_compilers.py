@@ -21,7 +21,8 @@ PROGRAM = TESTS / "every_function.c"
 
 pytestmark = pytest.mark.skipif(not SOURCES.is_dir() or not SETUP.is_file(), reason="no source tree")
 
-MACHINE = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+MACHINE = platform.machine().lower()
+MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(MACHINE, MACHINE)
 NUMBERED = [name for name in (f"clang-{number}" for number in range(14, 40)) if shutil.which(name)]
 # name: what it compiles for
 COMPILERS = {
@@ -43,13 +44,15 @@ CLANGS = ("clang", *NUMBERED)
 
 def variants(target: str) -> list[str]:
     """Return what is compiled for a target: the instruction sets, and vectors of one lane."""
-    return ["baseline", *(("avx2", "avx512") if target.startswith("x86_64") else ()), "one-lane"]
+    more = ("baseline with FMA", "avx2", "avx512") if target.startswith("x86_64") else ()
+    return ["baseline", *more, "one-lane"]
 
 
 @functools.cache
 def flags() -> dict[str, list[str]]:
     """Return the flags of setup.py for each variant: what it assigns to ISA_FLAGS."""
-    found: dict[str, list[str]] = {"baseline": [], "one-lane": ["-DFASTSM_ONE_LANE"]}
+    found: dict[str, list[str]] = {"baseline": [], "baseline with FMA": ["-mfma"]}
+    found["one-lane"] = ["-DFASTSM_ONE_LANE"]
     for node in ast.walk(ast.parse(SETUP.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("ISA_FLAGS["):
             name = ast.literal_eval(node.targets[0].slice)
@@ -69,7 +72,7 @@ def compiles(compiler: str, variant: str, *arguments: str) -> None:
 
 def test_flags_are_those_of_setup():
     """They are found there, whatever it looks like."""
-    assert list(flags()) == ["baseline", "one-lane", "avx2", "avx512"]
+    assert list(flags()) == ["baseline", "baseline with FMA", "one-lane", "avx2", "avx512"]
     assert flags()["avx2"] == ["-mavx2", "-mfma"]
     assert {"-mavx512f", "-mfma", "-mprefer-vector-width=512"} <= set(flags()["avx512"])
 

@@ -71,7 +71,7 @@ def test_the_same_bits(threads):
     assert kernels.team_size() >= threads
 
 
-@pytest.mark.skipif(not kernels.FAST_DENSE, reason="products are NumPy's: their bits hang on its threads")
+@pytest.mark.skipif(not kernels.FAST_DENSE, reason="products are NumPy's: their bits depend on its threads")
 def test_a_training_has_the_same_bits():
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (1000, 400), dtype=np.uint8), rng.integers(0, 10, 1000)
