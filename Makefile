@@ -39,7 +39,7 @@ lint: .venv-lint/.installed  ## check style, types and stubs
 	.venv-lint/bin/ruff format --check
 	PATH="$(CURDIR)/.venv-lint/bin:$$PATH" cython-lint src
 	.venv-lint/bin/mypy
-	.venv-lint/bin/python -P -m mypy.stubtest --mypy-config-file pyproject.toml fastsm._isa.baseline.kernels
+	.venv-lint/bin/python -P -m mypy.stubtest --mypy-config-file pyproject.toml fastsm._kernels.baseline.kernels
 
 bench: .venv-bench/.installed  ## measure beside other libraries (hours), and write the page of benchmarks
 	mkdir -p benchmarks/results
@@ -61,7 +61,7 @@ differential: .venv-differential/.installed  ## compare with PyTorch over the pr
 	PYTHONSAFEPATH=1 .venv-differential/bin/python tests/differential.py
 
 fuzz: .venv-test/.installed  ## attack with hostile arrays, numbers, labels and files: EXAMPLES of each
-	PYTHONSAFEPATH=1 FASTSM_FUZZ=$(EXAMPLES) .venv-test/bin/pytest tests/test_hostile_*.py
+	PYTHONSAFEPATH=1 FASTSM_FUZZ=$(EXAMPLES) .venv-test/bin/pytest tests/hostile
 
 instructions: .venv-test/.installed $(CLANG:%=build/by/clang/.built)  ## count the kernels' instructions under valgrind: no more than are stored
 	.venv-test/bin/python benchmarks/instructions.py

@@ -70,7 +70,7 @@ def variant(isa: str) -> Extension:
         compile_args = [*flags, INLINE, "-fvisibility=hidden"]
         link_args = ["-Wl,-x" if sys.platform == "darwin" else "-Wl,-s"]  # without symbols
     return Extension(
-        f"fastsm._isa.{isa}.kernels",
+        f"fastsm._kernels.{isa}.kernels",
         ["src/kernels.pyx"],
         include_dirs=["src", numpy.get_include()],
         depends=["setup.py", *map(str, Path("src").glob("*.h"))],
@@ -91,7 +91,7 @@ class BuildVariants(build_ext):
         """Put the C file in the place of the Cython source, then build as usual."""
         # The name is neither that of a variant nor a bare "kernels": Cython enters the first module that is
         # loaded under this name in sys.modules, where it must not pass for another one.
-        source = Extension("fastsm._isa.kernels", ["src/kernels.pyx"])
+        source = Extension("fastsm._kernels.kernels", ["src/kernels.pyx"])
         # Cython's own checks, which the kernels otherwise go without.
         checks = {"boundscheck": True, "initializedcheck": True, "nonecheck": True}
         [translated] = cythonize(

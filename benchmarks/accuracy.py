@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 import fastsm
-from fastsm import _isa
+from fastsm import _kernels
 
 CLASSES = ((2, 32), (33, 130), (131, 399))
 EQUAL = (*range(2, 131), 300, 1000, 2000, 4097)
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("--rows", type=int, default=2000, help="rows of up to 130 classes (default: 2000)")
     options = parser.parse_args(arguments)
-    print(f"largest error of softmax in ULP, {_isa.name}: (classes, scale or 'equal')")
+    print(f"largest error of softmax in ULP, {_kernels.name}: (classes, scale or 'equal')")
     for dtype in (np.float32, np.float64):
         for first, last in CLASSES:
             rows = options.rows if last <= 130 else options.rows // 10

@@ -2,9 +2,9 @@
 
     python benchmarks/builds.py BEFORE.so AFTER.so [--operations softmax,logsumexp] [--dtypes float32]
 
-Both are compiled modules, as they lie in fastsm/_isa/<instruction set>/ of an installation, copied elsewhere.
-They are called as fastsm calls them, out of place, on one thread, interleaved in one process; nanoseconds an
-element, best of all rounds (for one row: nanoseconds a call).
+Both are compiled modules, as they lie in fastsm/_kernels/<instruction set>/ of an installation, copied
+elsewhere. They are called as fastsm calls them, out of place, on one thread, interleaved in one process;
+nanoseconds an element, best of all rounds (for one row: nanoseconds a call).
 """
 
 import argparse

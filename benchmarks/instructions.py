@@ -50,12 +50,12 @@ def main(arguments: list[str] | None = None) -> int:
     if shutil.which("valgrind") is None:
         print("valgrind is not there: no instructions counted")
         return 0
-    from fastsm import _isa
+    from fastsm import _kernels
 
     stored = json.loads(STORED.read_text()) if STORED.exists() else {}
     within = True
     for variant in VARIANTS:
-        if variant not in _isa.available:
+        if variant not in _kernels.available:
             print(f"{variant}: not on this machine")
             continue
         name = f"{platform.machine().lower()} {variant}, {compiler(variant)}"
@@ -73,7 +73,7 @@ def kernels() -> dict[str, Callable[[], object]]:
     import numpy as np
 
     import fastsm
-    from fastsm._isa import kernels as compiled
+    from fastsm._kernels import kernels as compiled
 
     rng = np.random.default_rng(0)
 
@@ -178,7 +178,7 @@ def inside_kernels(profile: str) -> int:
 
 def compiler(variant: str) -> str:
     """Return the compiler that built a variant and its major version, as far as the file tells."""
-    content = Path(str(import_module(f"fastsm._isa.{variant}.kernels").__file__)).read_bytes()
+    content = Path(str(import_module(f"fastsm._kernels.{variant}.kernels").__file__)).read_bytes()
     for name, pattern in COMPILERS.items():
         if found := re.search(pattern, content):
             return f"{name} {found[1].decode()}"

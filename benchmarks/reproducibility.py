@@ -62,9 +62,9 @@ def usable(family):
 
 def compared(dtype, quick):
     """Return a row for each variant and number of steps."""
-    from fastsm import _isa
+    from fastsm import _kernels
 
-    variants = [(name, "") for name in _isa.available]
+    variants = [(name, "") for name in _kernels.available]
     families = () if quick else FAMILIES
     variants += [("baseline", family) for family in families if usable(family)]
     rows = []

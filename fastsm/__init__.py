@@ -14,7 +14,7 @@ from fastsm._version import __version__
 
 try:
     from fastsm._info import show_versions
-    from fastsm._threads import get_num_threads, set_num_threads
+    from fastsm._kernels._threads import get_num_threads, set_num_threads
     from fastsm.functional import (
         cross_entropy,
         cross_entropy_with_grad,
@@ -33,8 +33,8 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from fastsm import data, nn, optim, testing
-    from fastsm._files import load, save
-    from fastsm._linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_with_grad
+    from fastsm._saving import load, save
+    from fastsm.functional._linear_cross_entropy import linear_cross_entropy, linear_cross_entropy_with_grad
     from fastsm.training import History, TrainingDiverged, callbacks, fit
 
 __all__ = [
@@ -76,10 +76,10 @@ _PLACES = {
     "History": "fastsm.training",
     "TrainingDiverged": "fastsm.training",
     "fit": "fastsm.training",
-    "linear_cross_entropy": "fastsm._linear_cross_entropy",
-    "linear_cross_entropy_with_grad": "fastsm._linear_cross_entropy",
-    "load": "fastsm._files",
-    "save": "fastsm._files",
+    "linear_cross_entropy": "fastsm.functional._linear_cross_entropy",
+    "linear_cross_entropy_with_grad": "fastsm.functional._linear_cross_entropy",
+    "load": "fastsm._saving",
+    "save": "fastsm._saving",
 }
 
 

@@ -4,7 +4,8 @@ import platform
 
 import numpy as np
 
-from fastsm import _isa, _threads
+from fastsm import _kernels
+from fastsm._kernels import _threads
 from fastsm._version import __version__
 
 __all__ = ["show_versions", "versions"]
@@ -14,8 +15,8 @@ def versions() -> dict[str, str]:
     """Return versions and settings by name."""
     return {
         "fastsm": __version__,
-        "instruction set": _isa.name,
-        "instruction sets available": ", ".join(_isa.available),
+        "instruction set": _kernels.name,
+        "instruction sets available": ", ".join(_kernels.available),
         "threads": str(_threads.get_num_threads()),
         "NumPy": np.__version__,
         "Python": f"{platform.python_version()} ({platform.python_implementation()})",

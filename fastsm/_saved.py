@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from fastsm import _container, nn
-from fastsm._checks import Array
+from fastsm import nn
+from fastsm._arguments import Array
+from fastsm._files import _container
 from fastsm._version import __version__
 from fastsm.nn._layer import Layer
 from fastsm.nn._structure import is_ours

@@ -20,7 +20,7 @@ From the bottom up:
 
 Kernels check, allocate, raise and thread nothing. The functions of arrays.pxi accept NumPy arrays that the kernels
 can work on as they lie in memory (float32 or float64 of this machine, aligned, rows or columns contiguous)
-and decline all others by returning None or False, before anything is written: fastsm/_dispatch.py then makes
+and decline all others by returning None or False, before anything is written: fastsm/_general.py then makes
 copies that fit, or finds what is wrong and says so. They see arrays by NumPy's C interface, or through the buffer
 protocol.
 """

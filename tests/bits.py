@@ -2,9 +2,10 @@
 
     python tests/bits.py [--each] [--module FILE.so ...]
 
-Equal digests mean equal bits: two compilers, two versions of NumPy or two machines can be compared by a line
-each. With --each there is a line for each function and type, which tells where a difference is; with --module
-the digests are those of compiled modules, as they lie in fastsm/_isa/<instruction set>/ of an installation.
+Equal digests mean equal bits: two compilers, two versions of NumPy or two machines can be compared by a
+line each. With --each there is a line for each function and type, which tells where a difference is; with
+--module the digests are those of compiled modules, as they lie in fastsm/_kernels/<instruction set>/ of an
+installation.
 
 The inputs are integers times powers of two, made from integers alone, and every NaN counts as the same one:
 the digests depend neither on NumPy's version nor on the C library.
@@ -22,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsm import _isa
-from fastsm._dispatch import LOG_SOFTMAX, LOG_SOFTMAX_VJP, LOGSUMEXP, SOFTMAX, SOFTMAX_VJP
+from fastsm import _kernels
+from fastsm.functional._general import LOG_SOFTMAX, LOG_SOFTMAX_VJP, LOGSUMEXP, SOFTMAX, SOFTMAX_VJP
 
 Real = type[np.float32] | type[np.float64]
 Array = NDArray[Any]
@@ -312,7 +313,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.module:
         modules = {path: load(path) for path in options.module}
     else:
-        modules = {isa: importlib.import_module(f"fastsm._isa.{isa}.kernels") for isa in _isa.available}
+        modules = {
+            isa: importlib.import_module(f"fastsm._kernels.{isa}.kernels") for isa in _kernels.available
+        }
     for name, kernels in modules.items():
         each = digests(kernels)
         for function, total in each.items() if options.each else [("", digest_of_all(each))]:

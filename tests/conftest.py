@@ -5,9 +5,10 @@ import os
 import signal
 
 import pytest
-
 from extras import missing
-from fastsm import _dispatch, _isa, functional
+
+from fastsm import _kernels, functional
+from fastsm.functional import _general
 
 # Behind `nohup` or an `&` Ctrl-C is ignored, here and in all processes that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -17,7 +18,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 os.environ.pop("FASTSM_DATA", None)
 
 # Scripts, no tests.
-collect_ignore_glob = ["mpi/*"]
+collect_ignore_glob = ["training/mpi/*"]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -35,10 +36,10 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=f"needs {name}"))
 
 
-@pytest.fixture(params=_isa.available)
+@pytest.fixture(params=_kernels.available)
 def isa(request, monkeypatch):
     """Run the test once with each variant of the kernels that this CPU can run."""
-    kernels = importlib.import_module(f"fastsm._isa.{request.param}.kernels")
+    kernels = importlib.import_module(f"fastsm._kernels.{request.param}.kernels")
     monkeypatch.setattr(functional, "kernels", kernels)
-    monkeypatch.setattr(_dispatch, "kernels", kernels)
+    monkeypatch.setattr(_general, "kernels", kernels)
     return request.param

@@ -46,23 +46,28 @@ LEAKS = [
 # It waits for its threads in ways that are not seen.
 RACES = ["race:openblas", "called_from_lib:openblas"]
 # The machine code of these builds is none to look at, and compilers do not run under a sanitizer.
-COMPILED = ["test_machine_code.py", "test_compilers.py"]
+COMPILED = ["kernels/test_machine_code.py", "kernels/test_compilers.py"]
 NOT_MEANT = {
     "address": [
         *COMPILED,
-        "test_package.py::test_no_sources_inside",  # these measure the size of the package, and of memory
-        "test_bench_footprint.py",
-        "test_faults.py::test_memory_of_the_process_does_not_grow",
-        "test_command_options.py::test_failures",  # the sanitizer says something about memory, too
-        "test_hostile_arrays.py::test_huge_shapes",  # limit the memory of a process
-        "test_hostile_files.py::test_bombs_under_a_limit_of_the_system",
+        # These measure the size of the package, and of memory.
+        "project/test_package.py::test_no_sources_inside",
+        "benchmarks/test_footprint.py",
+        "files/test_faults.py::test_memory_of_the_process_does_not_grow",
+        "command/test_options.py::test_failures",  # the sanitizer says something about memory, too
+        "hostile/test_arrays.py::test_huge_shapes",  # limit the memory of a process
+        "hostile/test_files.py::test_bombs_under_a_limit_of_the_system",
     ],
-    "checks": [*COMPILED, "test_package.py::test_no_sources_inside", "test_bench_footprint.py"],
-    "thread": ["test_threads.py::test_labels_changing_all_the_time"],  # whose race is meant
+    "checks": [*COMPILED, "project/test_package.py::test_no_sources_inside", "benchmarks/test_footprint.py"],
+    "thread": ["kernels/test_threads.py::test_labels_changing_all_the_time"],  # whose race is meant
 }
 # Every kernel with every instruction set, the team of threads, and the ways out through errors.
-QUICK = ["test_memory_safety.py", "test_team.py", "test_errors.py"]
-THREADS = ["test_team.py", "test_threads.py", "test_memory_safety.py::test_as_many_helpers_as_can_be"]
+QUICK = ["kernels/test_memory_safety.py", "kernels/test_team.py", "functional/test_errors.py"]
+THREADS = [
+    "kernels/test_team.py",
+    "kernels/test_threads.py",
+    "kernels/test_memory_safety.py::test_as_many_helpers_as_can_be",
+]
 
 
 def environment(kind: str, site: str, folder: str, *, quick: bool) -> dict[str, str]:
@@ -92,7 +97,7 @@ def main(kind: str, site: str, *arguments: str) -> int:
     files = THREADS if kind == "thread" else QUICK if quick else [""]
     with tempfile.TemporaryDirectory() as folder:
         variables = environment(kind, site, folder, quick=quick)
-        listed = "import fastsm._isa; print(*fastsm._isa.available)"
+        listed = "import fastsm._kernels; print(*fastsm._kernels.available)"
         names = subprocess.check_output([sys.executable, "-c", listed], env=variables, text=True).split()
         # The best instruction set: all tests. The others: those that do not go through all of them anyway.
         others = ["-k", " and ".join(f"not {name}" for name in names)]

@@ -11,7 +11,7 @@ import sys
 import matplotlib.pyplot as plt
 import numpy as np
 
-from fastsm import _isa
+from fastsm import _kernels
 
 MEASURE = """
 import sys
@@ -42,7 +42,7 @@ def error_in_ulp(d, result):
 rng = np.random.default_rng(0)
 d = np.sort(-rng.uniform(0, 86.9, 400_000)).astype(np.float32)
 
-isas = _isa.available[::-1]
+isas = _kernels.available[::-1]
 figure, axes = plt.subplots(
     len(isas), 1, figsize=(6.4, 1.2 + 1.5 * len(isas)), sharex=True, sharey=True, squeeze=False
 )

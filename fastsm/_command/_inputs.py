@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastsm import data
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm._command._errors import DATA, CommandError
 
 __all__ = ["as_trained_on", "check_features", "fingerprint", "load_splits", "split_off"]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastsm import nn, optim
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm._command._errors import UsageError
 from fastsm.optim import schedules
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm.training import History
 
 __all__ = ["draw"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastsm import data
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm._command._errors import DATA, CommandError
 from fastsm._command._models import Trained
 from fastsm.data._dataset import listed

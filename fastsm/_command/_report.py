@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastsm import nn
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm._command._errors import DATA, CommandError
 from fastsm._command._output import printable, table
 from fastsm.training import metrics

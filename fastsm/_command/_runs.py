@@ -50,7 +50,7 @@ def new_folder(out: str | None, data: str) -> Path:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a file such that there is always a complete one."""
-    from fastsm import _archive  # with NumPy, which `fastsm train --help` does without
+    from fastsm._files import _archive  # with NumPy, which `fastsm train --help` does without
 
     text = json.dumps({"fastsm": __version__, **plain(values)}, indent=1, allow_nan=False) + "\n"
     _archive.replace(path, lambda file: file.write(text.encode()))

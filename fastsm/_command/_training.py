@@ -8,7 +8,7 @@ import numpy as np
 
 import fastsm
 from fastsm import callbacks, nn
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm._command import _network, _pictures, _report, _runs
 from fastsm._command._errors import DATA, DIVERGED, INTERRUPTED, OK, CommandError, UsageError
 from fastsm._command._inputs import fingerprint, load_splits, split_off

@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_threads(settings["threads"])
     json_file, folder = _places(settings["json"], settings["plot"])
     output = Output({"quiet": settings["quiet"]})
-    importlib.import_module("fastsm._threads")  # a wrong FASTSM_ISA would fail in each child
+    importlib.import_module("fastsm._kernels._threads")  # a wrong FASTSM_ISA would fail in each child
 
     from fastsm._bench import Settings, report, runs
 

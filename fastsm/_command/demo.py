@@ -10,7 +10,7 @@ import numpy as np
 
 import fastsm
 from fastsm import callbacks, data, nn, optim, testing
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm._command._errors import OK
 
 DESCRIPTION = "Show in seconds what the library does: any loss through softmax, training, and the speed."

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsm._checks import Array
+from fastsm._arguments import Array
 
 __all__ = ["DataError", "Dataset", "Splits", "listed", "part_of", "split", "splits"]
 

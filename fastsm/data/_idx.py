@@ -9,7 +9,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm.data._dataset import DataError
 from fastsm.data._limits import EXPANSION, LIMIT, expanded, regular_size
 

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm.data._dataset import DataError
 from fastsm.data._idx import fill
 

@@ -16,8 +16,8 @@ from typing import IO, cast
 
 import numpy as np
 
-from fastsm import _archive
-from fastsm._checks import Array
+from fastsm._arguments import Array
+from fastsm._files import _archive
 from fastsm.data._dataset import DataError, listed
 from fastsm.data._idx import unreadable
 from fastsm.data._limits import LIMIT, expanded, regular_size

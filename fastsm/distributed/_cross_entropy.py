@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastsm import _checks
-from fastsm._checks import Array
-from fastsm._class_parts import Sums, Targets
+from fastsm import _arguments
+from fastsm._arguments import Array
 from fastsm.distributed._reductions import maximum, total
-from fastsm.nn._class_targets import ClassLoss
+from fastsm.functional._partial_classes import Sums, Targets
+from fastsm.nn.losses._class_loss import ClassLoss
 
 __all__ = ["ShardedCrossEntropyLoss", "sharded_cross_entropy", "sharded_cross_entropy_with_grad"]
 
@@ -194,9 +194,9 @@ class ShardedCrossEntropyLoss(ClassLoss):
         temperature: float = 1.0,
     ) -> None:
         super().__init__(class_weight, ignore_index, label_smoothing)
-        self.n_classes = _checks.num_threads(n_classes, "n_classes")
-        self.comm = _checks.communicator(comm)
-        self.temperature = _checks.temperature(temperature)
+        self.n_classes = _arguments.num_threads(n_classes, "n_classes")
+        self.comm = _arguments.communicator(comm)
+        self.temperature = _arguments.temperature(temperature)
 
     def __call__(
         self, outputs: ArrayLike, targets: ArrayLike, *, sample_weight: ArrayLike | None = None
@@ -241,24 +241,24 @@ class _Shard:
     def __init__(
         self, logits: ArrayLike, out: Array | None, comm: Any, class_start: int, n_classes: int
     ) -> None:
-        self.comm = _checks.communicator(comm)
-        x = _checks.array("logits_shard", logits)
+        self.comm = _arguments.communicator(comm)
+        x = _arguments.array("logits_shard", logits)
         if x.ndim != 2:
             raise ValueError(f"`logits_shard` must have shape (N, c), got {x.shape}")
-        self.n_classes = _checks.num_threads(n_classes, "n_classes")
-        start = _checks.integer(class_start)
+        self.n_classes = _arguments.num_threads(n_classes, "n_classes")
+        start = _arguments.integer(class_start)
         if start is None:
-            raise TypeError(f"`class_start` must be an integer, got {_checks.shown(class_start)}")
+            raise TypeError(f"`class_start` must be an integer, got {_arguments.shown(class_start)}")
         if not 0 <= start <= self.n_classes - x.shape[1]:
             last = self.n_classes - x.shape[1]
             raise ValueError(
                 f"`class_start` must be from 0 to {last} for {x.shape[1]} of {n_classes} classes, got {start}"
             )
-        self.start, self.dtype = start, _checks.result_dtype(x)
+        self.start, self.dtype = start, _arguments.result_dtype(x)
         self._given, self._out = out, None
         if out is not None:
-            self._out = _checks.out(out, x.shape, self.dtype)
-            _checks.no_overlap(self._out, "logits_shard", x, may_be_same=True)
+            self._out = _arguments.out(out, x.shape, self.dtype)
+            _arguments.no_overlap(self._out, "logits_shard", x, may_be_same=True)
         self._logits = x
         self.work: Array = np.empty((0, 0))
 
@@ -267,17 +267,17 @@ class _Shard:
         x = self._logits
         result = Targets(targets, (x.shape[0], x.shape[1]), self.n_classes, *options)
         if self._out is not None and isinstance(targets, np.ndarray):
-            _checks.no_overlap(self._out, "targets", targets, may_be_same=False)
+            _arguments.no_overlap(self._out, "targets", targets, may_be_same=False)
         return result
 
     def measure(self, targets: Targets) -> Sums:
         """Return the sums over the classes of all ranks."""
         # From here on arguments are right: `out` may be written.
         usable = self._out is not None and self._out.flags.c_contiguous and self._out.flags.aligned
-        dtype = _checks.compute_dtype(self.dtype)
+        dtype = _arguments.compute_dtype(self.dtype)
         if usable and self._out is not None and self._out.dtype == dtype:
             self.work = self._out
-            if not _checks.share_memory(self._out, self._logits):  # else it is the logits themselves
+            if not _arguments.share_memory(self._out, self._logits):  # else it is the logits themselves
                 self.work[...] = self._logits
         else:
             self.work = np.array(self._logits, dtype, order="C")

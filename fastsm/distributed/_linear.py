@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastsm import _checks, nn
-from fastsm._checks import Array
+from fastsm import _arguments, nn
+from fastsm._arguments import Array
 from fastsm.distributed._reductions import maximum, minimum, total
-from fastsm.nn._initializers import Initializer
+from fastsm.nn.initializers import Initializer
 
 __all__ = ["ShardedLinear", "class_range", "sharded_argmax"]
 
@@ -40,8 +40,8 @@ def class_range(n_classes: int, comm: Any) -> tuple[int, int]:
     >>> distributed.class_range(1000, MPI.COMM_SELF)
     (0, 1000)
     """
-    count = _checks.num_threads(n_classes, "n_classes")
-    rank, size = _checks.communicator(comm).Get_rank(), comm.Get_size()
+    count = _arguments.num_threads(n_classes, "n_classes")
+    rank, size = _arguments.communicator(comm).Get_rank(), comm.Get_size()
     return count * rank // size, count * (rank + 1) // size
 
 
@@ -74,17 +74,17 @@ def sharded_argmax(logits_shard: ArrayLike, /, *, comm: Any, class_start: int) -
     >>> distributed.sharded_argmax([[0.0, 2.0, 1.0]], comm=MPI.COMM_SELF, class_start=0)
     array([1])
     """
-    x = _checks.array("logits_shard", logits_shard)
-    start = _checks.integer(class_start)
+    x = _arguments.array("logits_shard", logits_shard)
+    start = _arguments.integer(class_start)
     if start is None:
-        raise TypeError(f"`class_start` must be an integer, got {_checks.shown(class_start)}")
+        raise TypeError(f"`class_start` must be an integer, got {_arguments.shown(class_start)}")
     if x.ndim != 2:
         raise ValueError(f"`logits_shard` must have shape (N, c), got {x.shape}")
     own, best = np.full(len(x), -np.inf), np.zeros(len(x), np.int64)
     if x.shape[1]:
         best = x.argmax(axis=1)
         own = x[np.arange(len(x)), best].astype(np.float64)
-    largest = maximum(_checks.communicator(comm), own.copy())
+    largest = maximum(_arguments.communicator(comm), own.copy())
     nowhere = np.iinfo(np.int64).max
     return minimum(comm, np.where((own == largest) & (x.shape[1] > 0), best + start, nowhere))
 
@@ -139,15 +139,15 @@ class ShardedLinear(nn.Linear):
         init: str | Initializer = "he_normal",
         rng: int | None = None,
     ) -> None:
-        self.comm = _checks.communicator(comm)
-        self.n_classes = _checks.num_threads(n_classes, "n_classes")
+        self.comm = _arguments.communicator(comm)
+        self.n_classes = _arguments.num_threads(n_classes, "n_classes")
         self.start, self.stop = class_range(n_classes, comm)
         if self.n_classes < comm.Get_size():
             raise ValueError(
                 f"`n_classes` must be at least the number of ranks, {comm.Get_size()}, got {n_classes}"
             )
-        if rng is not None and _checks.integer(rng) is None:
-            raise TypeError(f"`rng` must be None or an integer, got {_checks.shown(rng)}")
+        if rng is not None and _arguments.integer(rng) is None:
+            raise TypeError(f"`rng` must be None or an integer, got {_arguments.shown(rng)}")
         generator = None if rng is None else np.random.default_rng([rng, self.start])
         super().__init__(n_in, self.stop - self.start, bias=bias, init=init, rng=generator)
 

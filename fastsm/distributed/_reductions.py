@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastsm._checks import Array
+from fastsm._arguments import Array
 
 __all__ = ["maximum", "minimum", "total"]
 

@@ -7,17 +7,25 @@
 (2, 3)
 """
 
-from fastsm.nn import _initializers as initializers
+from fastsm.nn import initializers
 from fastsm.nn._activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from fastsm.nn._dropout import Dropout
 from fastsm.nn._layer_norm import LayerNorm
 from fastsm.nn._linear import Linear
-from fastsm.nn._losses import BrierLoss, CrossEntropyLoss, FocalLoss, KLDivLoss, MAELoss, MSELoss, NLLLoss
 from fastsm.nn._mlp import MLP
 from fastsm.nn._models import Sequential
 from fastsm.nn._objective import value_and_grad
 from fastsm.nn._softmax import LogSoftmax, Softmax
-from fastsm.nn._user_loss import loss
+from fastsm.nn.losses._errors import (
+    BrierLoss,
+    CrossEntropyLoss,
+    FocalLoss,
+    KLDivLoss,
+    MAELoss,
+    MSELoss,
+    NLLLoss,
+)
+from fastsm.nn.losses._user import loss
 
 __all__ = [
     "GELU",

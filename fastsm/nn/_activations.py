@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from fastsm import _checks
-from fastsm._checks import Array
-from fastsm._isa import kernels
+from fastsm import _arguments
+from fastsm._arguments import Array
+from fastsm._kernels import kernels
 from fastsm.nn._layer import Layer
 
 __all__ = ["GELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Tanh"]
@@ -118,9 +118,9 @@ class LeakyReLU(_FromOutput):
 
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
-        self.slope = _checks.number("slope", slope)
+        self.slope = _arguments.number("slope", slope)
         if not 0 <= self.slope < math.inf:
-            raise ValueError(f"`slope` must be at least 0 and finite, got {_checks.shown(slope)}")
+            raise ValueError(f"`slope` must be at least 0 and finite, got {_arguments.shown(slope)}")
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that make such a layer, in the types of JSON."""

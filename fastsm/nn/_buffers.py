@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastsm import _checks
-from fastsm._checks import Array
+from fastsm import _arguments
+from fastsm._arguments import Array
 
 __all__: list[str] = []
 
@@ -53,4 +53,4 @@ def fitting(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
         flags = value.flags
         if flags.c_contiguous and flags.aligned:
             return value
-    return np.require(_checks.array(name, value), dtype, ["C_CONTIGUOUS", "ALIGNED"])
+    return np.require(_arguments.array(name, value), dtype, ["C_CONTIGUOUS", "ALIGNED"])

@@ -12,8 +12,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastsm import _checks
-from fastsm._checks import Array
+from fastsm import _arguments
+from fastsm._arguments import Array
 from fastsm.nn._buffers import fitting
 from fastsm.nn._layer import wrong_shape
 from fastsm.nn._parameters import gather
@@ -103,7 +103,7 @@ class Chain:
         result = self._result
         if result is None or stop != self._stop:
             raise RuntimeError("`backward` needs a forward pass before it: call forward(x, training=True)")
-        gradient: Any = _checks.same_shape("dy", fitting("dy", dy, self._dtype), result.shape)
+        gradient: Any = _arguments.same_shape("dy", fitting("dy", dy, self._dtype), result.shape)
         if _shares_buffer(gradient, self._dx):
             gradient = gradient.copy()  # it would be overwritten while it is read
         last = len(self._steps[:stop]) - 1
@@ -121,7 +121,7 @@ class Chain:
         return gradient if input_grad else None
 
     def _enter(self, x: ArrayLike) -> Array:
-        given = x if type(x) is np.ndarray else _checks.array("x", x)  # a file mapped into memory, a table
+        given = x if type(x) is np.ndarray else _arguments.array("x", x)  # a file mapped into memory, a table
         if given.dtype == np.uint8:
             given = np.multiply(given, self._dtype.type(1 / 255), dtype=self._dtype)  # as `fit` gathers
         array = fitting("x", given, self._dtype)

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastsm import _checks
-from fastsm._checks import Array, integer
-from fastsm._isa import kernels
-from fastsm.nn._initializers import generator
+from fastsm import _arguments
+from fastsm._arguments import Array, integer
+from fastsm._kernels import kernels
 from fastsm.nn._layer import Layer
+from fastsm.nn.initializers import generator
 
 __all__ = ["Dropout"]
 
@@ -62,9 +62,9 @@ class Dropout(Layer):
 
     def __init__(self, probability: float = 0.5, *, rng: int | np.random.Generator | None = None) -> None:
         super().__init__()
-        self.probability = _checks.number("probability", probability)
+        self.probability = _arguments.number("probability", probability)
         if not 0 <= self.probability < 1:
-            raise ValueError(f"`probability` must be in [0, 1), got {_checks.shown(probability)}")
+            raise ValueError(f"`probability` must be in [0, 1), got {_arguments.shown(probability)}")
         self._seed = None if rng is None else _seed(generator(rng))
         #: How many elements have passed in training, and how many had when the last batch came; None if
         #: nothing was dropped from that.
@@ -101,7 +101,7 @@ class Dropout(Layer):
         ndarray
             A buffer of the layer, valid until the next call.
         """
-        return self._forward(self._enter(x), _checks.flag("training", training), False)
+        return self._forward(self._enter(x), _arguments.flag("training", training), False)
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that make such a layer, in the types of JSON; `state` has the seed."""
@@ -133,10 +133,10 @@ class Dropout(Layer):
             If it is something else.
         """
         if not isinstance(state, dict):
-            raise TypeError(f"`state` must be a dict with a seed and a count, got {_checks.shown(state)}")
+            raise TypeError(f"`state` must be a dict with a seed and a count, got {_arguments.shown(state)}")
         seed, count = (integer(state.get(name)) for name in ("seed", "count"))
         if len(state) != 2 or seed is None or count is None or not (0 <= seed < WRAP and 0 <= count < WRAP):
-            message = f"`state` must have a seed and a count in [0, 2**64), got {_checks.shown(state)}"
+            message = f"`state` must have a seed and a count in [0, 2**64), got {_arguments.shown(state)}"
             raise ValueError(message)
         self._seed, self._count = seed, count
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastsm import _checks
-from fastsm._checks import Array
+from fastsm import _arguments
+from fastsm._arguments import Array
 from fastsm.nn._buffers import Buffer, fitting
 
 __all__: list[str] = []
@@ -80,10 +80,10 @@ class Layer:
         if self._saved is None:
             raise RuntimeError(f"`backward` of {self!r} needs a call of `forward` before it")
         gradient = fitting("dy", dy, self._saved.dtype)
-        _checks.same_shape("dy", gradient, self._output_shape())
+        _arguments.same_shape("dy", gradient, self._output_shape())
         # What the last call returned would be overwritten while it is read.
         gradient = gradient.copy() if self._input_gradient.holds(gradient) else gradient
-        return self._backward(gradient, _checks.flag("input_grad", input_grad), False)
+        return self._backward(gradient, _arguments.flag("input_grad", input_grad), False)
 
     def __call__(self, x: ArrayLike) -> Array:
         """Return the layer's output as a new array and leave what `backward` needs alone.
@@ -113,7 +113,7 @@ class Layer:
 
     def _enter(self, x: ArrayLike) -> Array:
         """Return the argument of a layer that is used outside a model."""
-        array = _checks.array("x", x)
+        array = _arguments.array("x", x)
         if array.ndim == 0:
             raise ValueError("`x` must have at least one axis, got shape ()")
         array = fitting("x", array, self._dtype_for(array))
@@ -122,7 +122,7 @@ class Layer:
         return array.copy() if own else array
 
     def _dtype_for(self, x: Array) -> np.dtype[Any]:
-        return _checks.compute_dtype(_checks.result_dtype(x))
+        return _arguments.compute_dtype(_arguments.result_dtype(x))
 
     def _output_shape(self) -> tuple[int, ...]:
         """Return the shape of the last output."""
@@ -174,7 +174,7 @@ class ParameterLayer(Layer):
 
 def feature_count(name: str, value: object) -> int:
     """Return a number of features."""
-    return _checks.num_threads(value, name)
+    return _arguments.num_threads(value, name)
 
 
 def wrong_shape(x: Array, features: int | None, where: str) -> ValueError:

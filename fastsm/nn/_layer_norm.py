@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from fastsm import _checks
-from fastsm._checks import Array
-from fastsm._isa import kernels
+from fastsm import _arguments
+from fastsm._arguments import Array
+from fastsm._kernels import kernels
 from fastsm.nn._buffers import Buffer
 from fastsm.nn._layer import ParameterLayer, feature_count, wrong_shape
 
@@ -61,9 +61,9 @@ class LayerNorm(ParameterLayer):
     def __init__(self, n: int, *, epsilon: float = 1e-5) -> None:
         super().__init__()
         self.n_in = self.n_out = self.n = feature_count("n", n)
-        self.epsilon = _checks.number("epsilon", epsilon)
+        self.epsilon = _arguments.number("epsilon", epsilon)
         if not 0 < self.epsilon < np.inf:
-            raise ValueError(f"`epsilon` must be above 0 and finite, got {_checks.shown(epsilon)}")
+            raise ValueError(f"`epsilon` must be above 0 and finite, got {_arguments.shown(epsilon)}")
         self._mean = Buffer()
         self._inverse_deviation = Buffer()
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from fastsm import _checks
-from fastsm._checks import Array
-from fastsm._isa import kernels
-from fastsm.nn._initializers import Initializer, generator, initial, initializer
+from fastsm import _arguments
+from fastsm._arguments import Array
+from fastsm._kernels import kernels
 from fastsm.nn._layer import ParameterLayer, feature_count, wrong_shape
 from fastsm.nn._products import affine, input_gradient, weight_gradient
+from fastsm.nn.initializers import Initializer, generator, initial, initializer
 
 __all__ = ["Linear"]
 
@@ -83,7 +83,7 @@ class Linear(ParameterLayer):
         super().__init__()
         self.n_in = feature_count("n_in", n_in)
         self.n_out = feature_count("n_out", n_out)
-        self.bias = _checks.flag("bias", bias)
+        self.bias = _arguments.flag("bias", bias)
         self.init = init
         initializer(init)  # an unknown name is an error now, not when the weights are made
         self._rng = None if rng is None else generator(rng)

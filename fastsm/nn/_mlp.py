@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastsm import _checks
+from fastsm import _arguments
 from fastsm.nn._activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from fastsm.nn._dropout import Dropout
-from fastsm.nn._initializers import Initializer
 from fastsm.nn._layer import feature_count
 from fastsm.nn._layer_norm import LayerNorm
 from fastsm.nn._linear import Linear
 from fastsm.nn._models import Sequential
 from fastsm.nn._softmax import LogSoftmax, Softmax
+from fastsm.nn.initializers import Initializer
 
 __all__ = ["MLP"]
 
@@ -91,17 +91,17 @@ class MLP(Sequential):
         rng: int | np.random.Generator | None = None,
     ) -> None:
         if not isinstance(sizes, Iterable):
-            raise TypeError(f"`sizes` must be a sequence of integers, got {_checks.shown(sizes)}")
+            raise TypeError(f"`sizes` must be a sequence of integers, got {_arguments.shown(sizes)}")
         counts = [feature_count(f"sizes[{i}]", size) for i, size in enumerate(sizes)]
         if len(counts) < 2:
             raise ValueError(
-                f"`sizes` must have at least two numbers, input and output, got {_checks.shown(sizes)}"
+                f"`sizes` must have at least two numbers, input and output, got {_arguments.shown(sizes)}"
             )
         make = _choice("activation", activation, _ACTIVATIONS)
         last = "glorot_uniform" if init is None else init
         before_activation = "he_normal" if init is None and make not in (Tanh, Sigmoid) else last
-        normalizes = _checks.flag("layer_norm", layer_norm)
-        drops = _checks.number("dropout", dropout) != 0
+        normalizes = _arguments.flag("layer_norm", layer_norm)
+        drops = _arguments.number("dropout", dropout) != 0
         layers: list[Any] = []
         for n_in, n_out in pairwise(counts[:-1]):
             layers.append(Linear(n_in, n_out, init=before_activation))
@@ -124,5 +124,5 @@ def _choice(name: str, value: object, choices: dict[str, Callable[[], Any]]) -> 
         return choices[value]
     kind = ValueError if isinstance(value, str) else TypeError
     raise kind(
-        f"`{name}` must be one of {', '.join(choices)}, or a class of layers, got {_checks.shown(value)}"
+        f"`{name}` must be one of {', '.join(choices)}, or a class of layers, got {_arguments.shown(value)}"
     )

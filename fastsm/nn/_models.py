@@ -8,11 +8,11 @@ from typing import Any, TextIO, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastsm import _checks
-from fastsm._checks import Array
+from fastsm import _arguments
+from fastsm._arguments import Array
 from fastsm.nn._chain import Chain
-from fastsm.nn._initializers import generator
 from fastsm.nn._structure import check_dtype, check_layers, name_of, table
+from fastsm.nn.initializers import generator
 
 __all__ = ["Sequential"]
 
@@ -136,7 +136,7 @@ class Sequential(Chain):
         ValueError
             If `x` has a wrong shape.
         """
-        return self._forward(x, _checks.flag("training", training))
+        return self._forward(x, _arguments.flag("training", training))
 
     def backward(self, dy: ArrayLike, input_grad: bool = True) -> Array | None:
         """Run all layers backwards and fill `grads`, overwriting what was there.
@@ -160,7 +160,7 @@ class Sequential(Chain):
         ValueError
             If `dy` has a wrong shape.
         """
-        return self._backward(dy, _checks.flag("input_grad", input_grad))
+        return self._backward(dy, _arguments.flag("input_grad", input_grad))
 
     def __call__(self, x: ArrayLike) -> Array:
         """Inference: run all layers and leave what `backward` needs alone.

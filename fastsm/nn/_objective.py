@@ -11,11 +11,11 @@ from weakref import WeakKeyDictionary
 
 from numpy.typing import ArrayLike
 
-from fastsm import _checks
-from fastsm._checks import Array
+from fastsm import _arguments
+from fastsm._arguments import Array
 from fastsm.nn._buffers import Buffer
-from fastsm.nn._row_loss import DOMAINS
 from fastsm.nn._softmax import Softmax
+from fastsm.nn.losses._row_loss import DOMAINS
 
 __all__ = ["Objective", "check_domains", "value_and_grad"]
 
@@ -176,8 +176,8 @@ def value_and_grad(
     array([-0.6667,  0.3333,  0.3333], dtype=float32)
     """
     if isinstance(model, type) or not (hasattr(model, "forward") and hasattr(model, "backward")):
-        raise TypeError(f"`model` must be a model, got {_checks.shown(model)}")
-    input_grad = _checks.flag("input_grad", input_grad)
+        raise TypeError(f"`model` must be a model, got {_arguments.shown(model)}")
+    input_grad = _arguments.flag("input_grad", input_grad)
     buffer = _buffers.get(model)
     if buffer is None:
         buffer = _buffers[model] = Buffer()

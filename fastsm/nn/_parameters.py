@@ -6,8 +6,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastsm import _checks
-from fastsm._checks import Array
+from fastsm import _arguments
+from fastsm._arguments import Array
 
 __all__: list[str] = []
 
@@ -22,7 +22,7 @@ class Views(dict[str, Array]):
     def __setitem__(self, name: str, value: ArrayLike) -> None:
         if name not in self:
             raise KeyError(f"the model has no parameter {name!r} for this layer, only {', '.join(self)}")
-        self[name][...] = _checks.same_shape(name, np.asarray(value), self[name].shape)
+        self[name][...] = _arguments.same_shape(name, np.asarray(value), self[name].shape)
 
     def update(self, *others: Any, **named: Any) -> None:
         """Copy each of the values into its part."""
@@ -79,5 +79,5 @@ def _arrays(layer: object) -> dict[str, Array]:
     if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
         raise TypeError(f"{where} must be a dict of names and arrays, got {type(params).__name__}")
     return {
-        name: _checks.array(f"params[{name!r}] of {type(layer).__name__}", params[name]) for name in params
+        name: _arguments.array(f"params[{name!r}] of {type(layer).__name__}", params[name]) for name in params
     }

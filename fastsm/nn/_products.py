@@ -6,8 +6,8 @@ number of rows or threads. Elsewhere NumPy's.
 
 import numpy as np
 
-from fastsm._checks import Array
-from fastsm._isa import kernels
+from fastsm._arguments import Array
+from fastsm._kernels import kernels
 
 __all__: list[str] = []
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from fastsm import _checks, functional
-from fastsm._checks import Array
+from fastsm import _arguments, functional
+from fastsm._arguments import Array
 from fastsm.nn._layer import Layer
 
 __all__ = ["LogSoftmax", "Softmax"]
@@ -21,7 +21,7 @@ class _Normalized(Layer):
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
-        self.temperature = _checks.temperature(temperature)
+        self.temperature = _arguments.temperature(temperature)
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that make such a layer, in the types of JSON."""

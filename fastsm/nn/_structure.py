@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastsm import _checks
+from fastsm import _arguments
 from fastsm.nn._layer import Layer
 from fastsm.nn._user_layer import UserLayer
 
@@ -31,7 +31,7 @@ def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     except Exception:  # NumPy asks objects for their dtype, and for a text to put into its errors
         result = None
     if result is None or result not in (np.float32, np.float64) or not result.isnative:
-        raise TypeError(f"`dtype` must be float32 or float64, got {result or _checks.shown(dtype)}")
+        raise TypeError(f"`dtype` must be float32 or float64, got {result or _arguments.shown(dtype)}")
     return result
 
 

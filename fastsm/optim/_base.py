@@ -7,8 +7,8 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsm import _checks
-from fastsm._checks import flag
+from fastsm import _arguments
+from fastsm._arguments import flag
 
 __all__ = ["Array", "LearningRate", "Optimizer", "above_0", "at_least_0", "below_1", "flag"]
 
@@ -17,23 +17,23 @@ LearningRate: TypeAlias = float | Callable[[int], float]
 
 
 def at_least_0(name: str, value: object) -> float:
-    result = _checks.number(name, value)
+    result = _arguments.number(name, value)
     if not 0 <= result < math.inf:
-        raise ValueError(f"`{name}` must be finite and at least 0, got {_checks.shown(value)}")
+        raise ValueError(f"`{name}` must be finite and at least 0, got {_arguments.shown(value)}")
     return result
 
 
 def below_1(name: str, value: object) -> float:
-    result = _checks.number(name, value)
+    result = _arguments.number(name, value)
     if not 0 <= result < 1:
-        raise ValueError(f"`{name}` must be at least 0 and below 1, got {_checks.shown(value)}")
+        raise ValueError(f"`{name}` must be at least 0 and below 1, got {_arguments.shown(value)}")
     return result
 
 
 def above_0(name: str, value: object) -> float:
-    result = _checks.number(name, value)
+    result = _arguments.number(name, value)
     if not 0 < result < math.inf:
-        raise ValueError(f"`{name}` must be finite and above 0, got {_checks.shown(value)}")
+        raise ValueError(f"`{name}` must be finite and above 0, got {_arguments.shown(value)}")
     return result
 
 
@@ -128,17 +128,17 @@ class Optimizer:
         if params is not self._params or grads is not self._grads:
             self._accept(params, grads)
         if type(scale) is not float:
-            scale = _checks.number("scale", scale)
+            scale = _arguments.number("scale", scale)
         rate, decay, arrays = self.learning_rate, self.weight_decay, self.state.values()
         if decay == 0 or self.decay_biases:
             self.update(params, grads, *arrays, rate=rate, decay=decay, scale=scale)
         elif decayed is None:
             raise ValueError("`decayed` must be given with decay_biases=False: pass model.decayed")
         else:
-            stop = None if _checks.is_bool(decayed) else _checks.integer(decayed)
+            stop = None if _arguments.is_bool(decayed) else _arguments.integer(decayed)
             if stop is None or not 0 <= stop <= params.size:
                 kind = TypeError if stop is None else ValueError
-                got = _checks.shown(decayed)
+                got = _arguments.shown(decayed)
                 raise kind(f"`decayed` must be an integer from 0 to {params.size}, got {got}")
             for part, its_decay in ((slice(stop), decay), (slice(stop, None), 0.0)):
                 parts = [a[part] for a in (params, grads, *arrays)]
@@ -160,14 +160,14 @@ class Optimizer:
         TypeError, ValueError
             If `steps` is no number of steps, or the arrays are not those of this optimizer.
         """
-        count = None if _checks.is_bool(steps) else _checks.integer(steps)
+        count = None if _arguments.is_bool(steps) else _arguments.integer(steps)
         if count is None or not isinstance(state, dict):
             raise TypeError("`steps` must be an integer, and `state` a dict of arrays")
         if not 0 <= count < 1 << 62:
-            raise ValueError(f"`steps` must be an integer from 0 to 2**62, got {_checks.shown(steps)}")
+            raise ValueError(f"`steps` must be an integer from 0 to 2**62, got {_arguments.shown(steps)}")
         if state and set(state) != set(self.state_names()):
-            raise ValueError(f"`state` must hold {self.state_names()}, got {_checks.shown(tuple(state))}")
-        copies = {name: _checks.array(name, state[name]).copy() for name in self.state_names() if state}
+            raise ValueError(f"`state` must hold {self.state_names()}, got {_arguments.shown(tuple(state))}")
+        copies = {name: _arguments.array(name, state[name]).copy() for name in self.state_names() if state}
         self.steps, self.state = count, copies
         self._params = self._grads = None
 
@@ -189,7 +189,7 @@ class Optimizer:
             raise ValueError(f"`grads` must be like `params`, {expected}, got {got}")
         if not params.flags.writeable:
             raise ValueError("`params` must be writeable, got a read-only array")
-        if _checks.share_memory(params, grads):
+        if _arguments.share_memory(params, grads):
             raise ValueError("`grads` must not overlap `params`, got an array that shares its memory")
         if not self.state:
             self.state = {name: np.zeros_like(params) for name in self.state_names()}

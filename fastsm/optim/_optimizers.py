@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from fastsm import _checks
-from fastsm._isa import kernels
+from fastsm import _arguments
+from fastsm._kernels import kernels
 from fastsm.optim._base import Array, LearningRate, Optimizer, above_0, below_1, flag
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
@@ -211,7 +211,7 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay, decay_biases)
         if not isinstance(betas, (tuple, list)):
-            raise TypeError(f"`betas` must be two numbers, got {_checks.shown(betas)}")
+            raise TypeError(f"`betas` must be two numbers, got {_arguments.shown(betas)}")
         if len(betas) != 2:
             raise ValueError(f"`betas` must be two numbers, got {len(betas)}")
         self.betas = below_1("betas[0]", betas[0]), below_1("betas[1]", betas[1])

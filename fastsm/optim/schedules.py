@@ -8,7 +8,7 @@ where it ended.
 import math
 from dataclasses import dataclass
 
-from fastsm import _checks
+from fastsm import _arguments
 
 __all__ = ["constant", "cosine", "one_cycle", "step", "warmup_cosine"]
 
@@ -17,16 +17,16 @@ MOST_STEPS = 1 << 62
 
 
 def _rate(name: str, value: object) -> None:
-    if not 0 <= _checks.number(name, value) < math.inf:
-        raise ValueError(f"`{name}` must be finite and at least 0, got {_checks.shown(value)}")
+    if not 0 <= _arguments.number(name, value) < math.inf:
+        raise ValueError(f"`{name}` must be finite and at least 0, got {_arguments.shown(value)}")
 
 
 def _steps(name: str, value: object, least: int = 1) -> int:
-    result = None if _checks.is_bool(value) else _checks.integer(value)
+    result = None if _arguments.is_bool(value) else _arguments.integer(value)
     if result is None:
-        raise TypeError(f"`{name}` must be an integer of at least {least}, got {_checks.shown(value)}")
+        raise TypeError(f"`{name}` must be an integer of at least {least}, got {_arguments.shown(value)}")
     if result < least:
-        raise ValueError(f"`{name}` must be an integer of at least {least}, got {_checks.shown(value)}")
+        raise ValueError(f"`{name}` must be an integer of at least {least}, got {_arguments.shown(value)}")
     return min(result, MOST_STEPS)
 
 
@@ -187,7 +187,7 @@ class warmup_cosine:
         _steps("warmup", self.warmup, 0)
         _rate("final", self.final)
         if self.warmup >= self.steps:
-            shown = _checks.shown(self.steps), _checks.shown(self.warmup)
+            shown = _arguments.shown(self.steps), _arguments.shown(self.warmup)
             raise ValueError(f"`warmup` must be less than `steps`, {shown[0]}, got {shown[1]}")
 
     def __call__(self, step: int) -> float:
@@ -242,12 +242,12 @@ class one_cycle:
         """Check the arguments."""
         _rate("lr", self.lr)
         _steps("steps", self.steps, 2)
-        if not 0 < _checks.number("warmup", self.warmup) < 1:
-            raise ValueError(f"`warmup` must be above 0 and below 1, got {_checks.shown(self.warmup)}")
+        if not 0 < _arguments.number("warmup", self.warmup) < 1:
+            raise ValueError(f"`warmup` must be above 0 and below 1, got {_arguments.shown(self.warmup)}")
         for name in ("start_factor", "final_factor"):
             value = getattr(self, name)
-            if not 1 <= _checks.number(name, value) < math.inf:
-                raise ValueError(f"`{name}` must be finite and at least 1, got {_checks.shown(value)}")
+            if not 1 <= _arguments.number(name, value) < math.inf:
+                raise ValueError(f"`{name}` must be finite and at least 1, got {_arguments.shown(value)}")
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of this step."""

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from fastsm import nn
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm.nn._objective import Objective
 from fastsm.optim import Optimizer
 from fastsm.sklearn import _optimizers

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import functional, nn
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm.nn._objective import check_domains
 from fastsm.sklearn._losses import LogisticLoss, PoissonLoss, SquaredErrorLoss
 

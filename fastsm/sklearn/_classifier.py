@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, unique_labels
 
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm.sklearn._base import is_stochastic
 from fastsm.sklearn._choice import classifier_loss
 from fastsm.sklearn._documentation import documented

@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import numpy as np
-from sklearn import neural_network
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
@@ -14,6 +13,7 @@ from fastsm.sklearn._classifier import MLPClassifier
 from fastsm.sklearn._network import build
 from fastsm.sklearn._regressor import MLPRegressor
 from fastsm.sklearn._targets import ClassTargets, RegressionTargets
+from sklearn import neural_network
 
 __all__ = ["from_sklearn", "to_sklearn"]
 

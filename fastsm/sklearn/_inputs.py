@@ -8,7 +8,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import validate_data
 
-from fastsm._isa import kernels
+from fastsm._kernels import kernels
 
 __all__ = ["inputs", "inputs_and_targets"]
 

@@ -6,8 +6,8 @@ Each sums over the outputs of a row: where the outputs are independent of each o
 import numpy as np
 from scipy.special import expit, xlogy
 
-from fastsm._checks import Array
-from fastsm.nn._row_loss import RowLoss
+from fastsm._arguments import Array
+from fastsm.nn.losses._row_loss import RowLoss
 
 __all__ = ["LogisticLoss", "PoissonLoss", "SquaredErrorLoss"]
 

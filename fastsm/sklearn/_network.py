@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastsm import nn
-from fastsm._checks import Array
+from fastsm._arguments import Array
 
 __all__ = ["BLOCK", "blocks", "build", "infer", "linear_layers"]
 

@@ -9,7 +9,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
 from fastsm import functional
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm.sklearn._base import BaseMLP
 from fastsm.sklearn._documentation import documented
 

@@ -9,7 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm.sklearn._base import BaseMLP, is_stochastic
 from fastsm.sklearn._choice import regressor_loss
 from fastsm.sklearn._documentation import documented

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from fastsm._checks import Array
+from fastsm._arguments import Array
 from fastsm.training._batches import Batch, Rows
 
 __all__ = ["Data", "SparseRows", "rows_of", "split"]

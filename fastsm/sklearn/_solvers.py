@@ -14,8 +14,8 @@ import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import shuffle
 
-from fastsm._checks import Array
-from fastsm._isa import kernels
+from fastsm._arguments import Array
+from fastsm._kernels import kernels
 from fastsm.nn._objective import Objective
 from fastsm.optim import AdamW, Optimizer
 from fastsm.sklearn._network import BLOCK

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastsm import nn
-from fastsm.training import _threads
+from fastsm.training import _blas_threads
 
 __all__ = ["is_small", "limited", "threads_for"]
 
@@ -33,7 +33,7 @@ def threads_for(estimator: Any) -> int | None:
 
 def is_small(network: nn.Sequential, rows: int) -> bool:
     """Whether products with so many rows are done by one thread anyway."""
-    return _threads.largest_product(network, rows) < _ALONE
+    return _blas_threads.largest_product(network, rows) < _ALONE
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def limited(threads: int | None, network: nn.Sequential, rows: int) -> Iterator[
         yield
         return
     try:
-        with _threads.limited(threads, _threads.largest_product(network, rows)):
+        with _blas_threads.limited(threads, _blas_threads.largest_product(network, rows)):
             yield
     finally:
         _changing.release()

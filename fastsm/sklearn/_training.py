@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from fastsm._checks import Array
-from fastsm._isa import kernels
+from fastsm._arguments import Array
+from fastsm._kernels import kernels
 from fastsm.nn._objective import Objective
 from fastsm.sklearn._network import BLOCK
 from fastsm.sklearn._rows import Data

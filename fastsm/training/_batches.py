@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastsm import _checks
-from fastsm._checks import Array
-from fastsm._isa import kernels
+from fastsm import _arguments
+from fastsm._arguments import Array
+from fastsm._kernels import kernels
 
 __all__ = ["Batch", "Rows"]
 
@@ -53,7 +53,7 @@ class Rows:
         self.y = _targets(names[1], y, len(self.x), dtype)
         self.weight = None
         if sample_weight is not None:
-            self.weight = _checks.weights(names[2], sample_weight, (len(self.x),))
+            self.weight = _arguments.weights(names[2], sample_weight, (len(self.x),))
             if not (self.weight >= 0).all() or not np.isfinite(self.weight).all():
                 raise ValueError(f"`{names[2]}` must be finite and at least 0 everywhere")
         self.scale = 1 / 255 if self.x.dtype == np.uint8 else 1.0
@@ -91,7 +91,7 @@ class Rows:
 
 def _inputs(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
     """Return inputs as the kernel gathers them: as they are if possible."""
-    x = _checks.array(name, value)
+    x = _arguments.array(name, value)
     if x.ndim != 2:
         advice = f": reshape it with {name}.reshape(len({name}), -1)" if x.ndim > 2 else ""
         raise ValueError(f"`{name}` must have shape (N, features), got {x.shape}{advice}")
@@ -101,7 +101,7 @@ def _inputs(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
 
 def _targets(name: str, value: ArrayLike, rows: int, dtype: np.dtype[Any]) -> Array:
     """Return labels in int64, or values in the dtype of the model."""
-    y = _checks.plain(name, value)
+    y = _arguments.plain(name, value)
     if y.dtype.kind in "iu":
         if y.shape != (rows,):
             advice = ": one-hot rows must be floating" if y.ndim == 2 else ""
@@ -109,7 +109,7 @@ def _targets(name: str, value: ArrayLike, rows: int, dtype: np.dtype[Any]) -> Ar
         if y.dtype.newbyteorder("=") == np.uint64 and y.size and y.max() >= 1 << 63:
             raise ValueError(f"`{name}` must lie below 2**63, got {y.max()}")
         return np.require(y, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
-    if not _checks.is_floating(y.dtype):
+    if not _arguments.is_floating(y.dtype):
         raise TypeError(
             f"`{name}` must have an integer dtype (labels) or a floating one (values), got {y.dtype}"
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastsm import _checks, _saved
+from fastsm import _arguments, _saved
 from fastsm.nn._structure import is_ours
 from fastsm.training._history import History
 from fastsm.training._run import Run
@@ -28,10 +28,10 @@ def write(path: str | os.PathLike[str], run: Run) -> None:
 
 def resume(path: str | os.PathLike[str], run: Run) -> None:
     """Let a training that has not begun continue from a checkpoint; if that fails nothing is changed."""
-    from fastsm.training._monitors import EarlyStopping  # not above: it imports this module
+    from fastsm.training.callbacks._monitors import EarlyStopping  # not above: it imports this module
 
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"`resume_from` must be a path, got {_checks.shown(path)}")
+        raise TypeError(f"`resume_from` must be a path, got {_arguments.shown(path)}")
     own = [type(layer) for layer in run.model.layers if not is_ours(layer)]
     saved = _saved.read(path, own)
     name, training, model = os.fspath(path), saved.training, run.model

@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastsm import _checks, nn
-from fastsm._isa import kernels
-from fastsm.nn._initializers import generator
+from fastsm import _arguments, nn
+from fastsm._kernels import kernels
 from fastsm.nn._objective import Objective
 from fastsm.nn._structure import output_shapes
+from fastsm.nn.initializers import generator
 from fastsm.optim import Adam, Optimizer
-from fastsm.training import _checkpoint, _threads
+from fastsm.training import _blas_threads, _checkpoint
 from fastsm.training._batches import Rows
 from fastsm.training._evaluation import Evaluation
 from fastsm.training._history import History
-from fastsm.training._metric import Metric
-from fastsm.training._monitors import Checkpoint
 from fastsm.training._ranks import Ranks
 from fastsm.training._run import HOOKS, Run
+from fastsm.training.callbacks._monitors import Checkpoint
 from fastsm.training.metrics import resolve
+from fastsm.training.metrics._metric import Metric
 
 __all__ = ["evaluate", "fit"]
 
@@ -165,7 +165,7 @@ def fit(
                 f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
             )
             raise TypeError(f"`optimizer` must be an optimizer, as optim.Adam(1e-3), got {got}")
-        batch_size = min(_checks.num_threads(batch_size, "batch_size"), count)
+        batch_size = min(_arguments.num_threads(batch_size, "batch_size"), count)
         objective = Objective(model, loss)
         validation = _validation(validation_data, model, rows)
         _check_labels("y", rows, model, loss)
@@ -179,27 +179,27 @@ def fit(
             rows,
             validation,
             _callbacks(callbacks),
-            epochs=_checks.num_threads(epochs, "epochs"),
+            epochs=_arguments.num_threads(epochs, "epochs"),
             batch_size=batch_size,
             clip_norm=math.inf if clip_norm is None else _positive("clip_norm", clip_norm),
-            shuffle=_checks.flag("shuffle", shuffle),
+            shuffle=_arguments.flag("shuffle", shuffle),
             seed=int(generator(rng).integers(1 << 63)),
             ranks=ranks,
             count=count,
         )
-        threads = None if num_threads is None else _checks.num_threads(num_threads)
+        threads = None if num_threads is None else _arguments.num_threads(num_threads)
         if resume_from is not None:
             _checkpoint.resume(resume_from, run)
-    largest = _threads.largest_product(model, batch_size)
+    largest = _blas_threads.largest_product(model, batch_size)
     if ranks is None:
-        with _threads.limited(threads, largest):
+        with _blas_threads.limited(threads, largest):
             run.train()
         return run.history
     ranks.begin(run)
     try:
         with (
             ranks.ending_together(lambda error: error is run.diverged),
-            _threads.limited(ranks.threads() if threads is None else threads, largest),
+            _blas_threads.limited(ranks.threads() if threads is None else threads, largest),
         ):
             run.train()
     finally:
@@ -251,17 +251,17 @@ def evaluate(
     rows = Rows(X, y, sample_weight, model.dtype)
     loss = _default_loss(model, rows) if loss is None else loss
     evaluation = Evaluation(Objective(model, loss), resolve(metrics))
-    return evaluation(rows, _checks.num_threads(batch_size, "batch_size"))
+    return evaluation(rows, _arguments.num_threads(batch_size, "batch_size"))
 
 
 def _ranks(comm: Any, sharded: object) -> Ranks | None:
     """Return the ranks that share a training, None if there is but one."""
-    shards = _checks.flag("sharded", sharded)
+    shards = _arguments.flag("sharded", sharded)
     if comm is None:
         if shards:
             raise ValueError("`sharded` must be False without `comm`")
         return None
-    return None if _checks.communicator(comm).Get_size() == 1 else Ranks(comm, shards)
+    return None if _arguments.communicator(comm).Get_size() == 1 else Ranks(comm, shards)
 
 
 def _default_loss(model: nn.Sequential, rows: Rows) -> Any:
@@ -302,7 +302,7 @@ def _check_labels(name: str, rows: Rows, model: nn.Sequential, loss: Any) -> Non
     shape = output_shapes(model.layers)[-1]
     if rows.y.ndim != 1 or not shape or not isinstance(loss, _ON_LABELS):
         return
-    labels, ignored = _checks.labels(rows.y, shape[0], getattr(loss, "ignore_index", None))
+    labels, ignored = _arguments.labels(rows.y, shape[0], getattr(loss, "ignore_index", None))
     bad, _ = kernels.check_labels(labels, shape[0], ignored, None, None)
     if bad >= 0:
         raise ValueError(f"`{name}` must lie in [0, {shape[0]}), got {rows.y[bad]} at position {bad}")
@@ -322,7 +322,7 @@ def _callbacks(callbacks: object) -> list[Any]:
 
 
 def _positive(name: str, value: object) -> float:
-    result = _checks.number(name, value)
+    result = _arguments.number(name, value)
     if not 0 < result < math.inf:
-        raise ValueError(f"`{name}` must be finite and above 0, got {_checks.shown(value)}")
+        raise ValueError(f"`{name}` must be finite and above 0, got {_arguments.shown(value)}")
     return result

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastsm import _threads
-from fastsm._checks import Array
+from fastsm._arguments import Array
+from fastsm._kernels import _threads
 
 __all__ = ["Ranks"]
 

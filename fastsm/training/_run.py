@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from fastsm import nn
-from fastsm._isa import kernels
+from fastsm._kernels import kernels
 from fastsm.nn._objective import Objective
 from fastsm.optim import Optimizer
 from fastsm.training._batches import Rows
 from fastsm.training._evaluation import Evaluation, Recorder
 from fastsm.training._history import History
-from fastsm.training._metric import Metric
 from fastsm.training._ranks import Ranks
+from fastsm.training.metrics._metric import Metric
 
 __all__ = ["HOOKS", "Run", "TrainingDiverged"]
 

@@ -1,10 +1,10 @@
 """scikit-learn: the softmax of its own networks, and the fused loss and gradient of its linear models."""
 
 import numpy as np
-import sklearn
 from sklearn._loss import HalfMultinomialLoss
 from sklearn.utils.extmath import softmax
 
+import sklearn
 from fastsm._bench.kernels.cells import HALF, Cell
 from fastsm._bench.timing import Call
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-import sklearn
 from sklearn.neural_network import MLPClassifier
 
+import sklearn
 from fastsm._bench.timing import Call
 from fastsm._bench.training.networks import LEARNING_RATE, Array, Network, Task, Weights
 

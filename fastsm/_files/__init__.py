@@ -1,0 +1,1 @@
+"""Bytes on disk: atomic writes, the model format, trees of plain values."""

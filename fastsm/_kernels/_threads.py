@@ -1,0 +1,182 @@
+"""A pool of threads that share the rows of large arrays.
+
+Kernels release the GIL, so plain Python threads do. The calling thread works too: whoever is free takes the
+next block of rows, and helpers that have not started by the time the blocks are gone are not waited for. A
+row is never split, so the number of threads cannot change a result. There is no OpenMP: its threads spin
+against those of BLAS and do not survive a fork.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+
+# Not when the pool is made, though it takes half of fastsm's time to import: it registers handlers for
+# fork, and that must not happen in one thread while another forks.
+from concurrent.futures import Future
+from concurrent.futures.thread import ThreadPoolExecutor
+
+from fastsm import _arguments
+from fastsm._kernels import kernels
+
+__all__ = ["get_num_threads", "run", "serial_limit", "set_num_threads"]
+
+# Elements below which a call stays on its thread: waking another one would cost more than it can save there.
+# An estimate, not yet measured shape by shape.
+PARALLEL_ELEMENTS = 1 << 18
+# Blocks for each thread, so that one that is held up leaves its share to the others.
+BLOCKS_PER_THREAD = 4
+# Rows of a block come in multiples of the rows that are copied in together.
+BLOCK_ROWS = 64
+UNLIMITED = 2**62
+# More threads than this are never started, whatever number is asked for.
+MOST_THREADS = 256
+
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _initial() -> int:
+    text = os.environ.get("FASTSM_NUM_THREADS")
+    if not text:
+        return _usable_cores()
+    try:
+        return _arguments.num_threads(int(text))
+    except ValueError:
+        message = f"`FASTSM_NUM_THREADS` must be an integer of at least 1, got {text!r}"
+        raise ImportError(message, name="FASTSM_NUM_THREADS") from None
+
+
+def _start_helper() -> bool:
+    """Start a thread of the team that the kernels of training share their work among; False at exit."""
+    with _lock:
+        if kernels.team_size() >= _num_threads:
+            return True
+        ready = threading.Event()
+        helper = threading.Thread(
+            target=kernels.help_team, args=(ready.set,), name="fastsm-helper", daemon=True
+        )
+        try:
+            helper.start()
+        except RuntimeError:
+            return False
+        return ready.wait(1.0)
+
+
+_num_threads = _initial()
+kernels.set_team(min(_num_threads, MOST_THREADS), _start_helper)
+# The elements up to which a call stays on its thread anyway, for the short paths of the kernels: a variable,
+# as a function that returns it would take an eighth of their time.
+serial_limit = UNLIMITED if _num_threads == 1 else PARALLEL_ELEMENTS
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads large arrays are shared by, the calling one included.
+
+    Holds for the whole process. Initially it is the number of cores this process may use, or the environment
+    variable ``FASTSM_NUM_THREADS``. Small arrays never leave the calling thread, and no result depends on it.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. More than 256 threads are never started.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is not an integer of at least 1.
+
+    Examples
+    --------
+    >>> import fastsm
+    >>> before = fastsm.get_num_threads()
+    >>> fastsm.set_num_threads(1)
+    >>> fastsm.get_num_threads()
+    1
+    >>> fastsm.set_num_threads(before)
+    """
+    global _num_threads, serial_limit
+    _num_threads = _arguments.num_threads(n, "n")
+    kernels.set_team(min(_num_threads, MOST_THREADS), _start_helper)
+    serial_limit = UNLIMITED if _num_threads == 1 else PARALLEL_ELEMENTS
+
+
+def get_num_threads() -> int:
+    """Return how many threads large arrays are shared by, the calling one included.
+
+    Returns
+    -------
+    int
+        What `set_num_threads` set last.
+
+    Examples
+    --------
+    >>> import fastsm
+    >>> fastsm.get_num_threads() >= 1
+    True
+    """
+    return _num_threads
+
+
+def run(block: Callable[[int, int], None], rows: int, classes: int, num_threads: int | None) -> None:
+    """Call ``block(first, last)`` for ranges that make up all rows, on several threads if that pays."""
+    threads = min(_num_threads if num_threads is None else num_threads, MOST_THREADS)
+    if threads == 1 or rows * classes < PARALLEL_ELEMENTS:
+        block(0, rows)
+        return
+    size = -(-rows // (threads * BLOCKS_PER_THREAD))
+    size = -(-size // BLOCK_ROWS) * BLOCK_ROWS if size > BLOCK_ROWS else size
+    starts = iter(range(0, rows, size))
+    next_start = threading.Lock()
+    stop = False
+
+    def work() -> None:
+        while not stop:
+            with next_start:
+                first = next(starts, None)
+            if first is None:
+                return
+            block(first, min(first + size, rows))
+
+    helpers = _submit(work, min(threads, -(-rows // size)) - 1)
+    try:
+        work()
+    finally:
+        stop = True
+        errors = [helper.exception() for helper in helpers if not helper.cancel()]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def _submit(work: Callable[[], None], count: int) -> list[Future[None]]:
+    """Hand `work` to `count` threads of the pool, or to fewer if no more can be started, as at exit."""
+    global _pool
+    helpers: list[Future[None]] = []
+    with contextlib.suppress(RuntimeError):
+        with _lock:
+            if _pool is None:
+                # Threads start when they are needed, so the maximum costs nothing.
+                _pool = ThreadPoolExecutor(max_workers=MOST_THREADS, thread_name_prefix="fastsm")
+            pool = _pool
+        for _ in range(count):
+            helpers.append(pool.submit(work))  # noqa: PERF401 - those submitted before an error must be kept
+    return helpers
+
+
+def _after_fork_in_child() -> None:
+    """Start afresh: the threads of the parent do not exist here."""
+    global _lock, _pool
+    _lock = threading.Lock()
+    _pool = None
+    kernels.forget_team()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

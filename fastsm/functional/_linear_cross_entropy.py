@@ -1,0 +1,233 @@
+"""Cross-entropy from features and weights, a chunk of classes at a time: all logits are never in memory."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastsm import _arguments
+from fastsm._arguments import Array
+from fastsm.functional._partial_classes import Sums, Targets
+
+__all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
+
+# Logits that are in memory at a time, unless the caller says so: 16 MB of float32.
+_LOGITS = 1 << 22
+
+
+def linear_cross_entropy(
+    x: ArrayLike,
+    weight: ArrayLike,
+    targets: ArrayLike,
+    /,
+    *,
+    bias: ArrayLike | None = None,
+    chunk: int | None = None,
+    class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    reduction: str = "mean",
+) -> Any:
+    r"""Cross-entropy of the logits ``x @ weight + bias``, without ever having all of them.
+
+    For a number of classes so large that the logits are what fills the memory.
+
+    Parameters
+    ----------
+    x : array_like
+        Features, shape (N, n_in).
+    weight : array_like
+        Shape (n_in, C), floating.
+    targets : array_like
+        Labels, shape (N,), integers in ``[0, C)``.
+    bias : array_like, optional
+        Shape (C,).
+    chunk : int, optional
+        How many classes are taken at a time: the memory needed is that of ``N * chunk`` logits. By default
+        so many that these are 4 million, but at least 256.
+    class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction
+        As for `cross_entropy`.
+
+    Returns
+    -------
+    scalar or ndarray
+        As `cross_entropy` returns it, in the dtype of the features.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type or dtype.
+    ValueError
+        If an argument has a wrong shape or value, a label out of range among them.
+
+    See Also
+    --------
+    linear_cross_entropy_with_grad : with the gradients, which take a second product for each chunk.
+    fastsm.distributed.sharded_cross_entropy : the classes spread over processes.
+
+    Notes
+    -----
+    The sums of exponentials of the chunks are merged as they come [1]_. Products are NumPy's.
+
+    References
+    ----------
+    .. [1] M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax", arXiv:1805.02867, 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsm
+    >>> rng = np.random.default_rng(0)
+    >>> x, weight = rng.standard_normal((4, 8)), rng.standard_normal((8, 1000))
+    >>> loss = fastsm.linear_cross_entropy(x, weight, [7, 77, 777, 0], chunk=100)
+    >>> bool(np.isclose(loss, fastsm.cross_entropy(x @ weight, [7, 77, 777, 0])))
+    True
+    """
+    task = _Task(x, weight, bias, chunk)
+    options = (class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
+    y = task.targets(targets, options)
+    return task.result(y.loss(task.measure(y)))
+
+
+def linear_cross_entropy_with_grad(
+    x: ArrayLike,
+    weight: ArrayLike,
+    targets: ArrayLike,
+    /,
+    *,
+    bias: ArrayLike | None = None,
+    chunk: int | None = None,
+    class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    temperature: float = 1.0,
+    reduction: str = "mean",
+) -> tuple[Any, tuple[Array, Array, Array | None]]:
+    r"""Cross-entropy of the logits ``x @ weight + bias``, and its gradients, without ever having all logits.
+
+    Parameters
+    ----------
+    x, weight, targets, bias, chunk, class_weight, sample_weight, ignore_index, label_smoothing, temperature
+        As for `linear_cross_entropy`.
+    reduction : {"mean", "sum"}, default "mean"
+        The weighted mean or sum.
+
+    Returns
+    -------
+    loss : scalar
+        In the dtype of the features.
+    grads : tuple of ndarray
+        Over `x`, `weight` and `bias` (None without one), with their shapes.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type or dtype.
+    ValueError
+        If an argument has a wrong shape or value, a label out of range among them.
+
+    Notes
+    -----
+    Each chunk's logits are computed twice: for the sums, and for the gradient g over them, from which
+    ``d_x += g @ weight.T``, ``d_weight = x.T @ g`` and ``d_bias = g.sum(axis=0)`` follow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsm
+    >>> rng = np.random.default_rng(0)
+    >>> x, weight = rng.standard_normal((4, 8)), rng.standard_normal((8, 1000))
+    >>> labels = [7, 77, 777, 0]
+    >>> loss, (d_x, d_weight, _) = fastsm.linear_cross_entropy_with_grad(x, weight, labels, chunk=100)
+    >>> whole, d_logits = fastsm.cross_entropy_with_grad(x @ weight, labels)
+    >>> bool(np.allclose(d_x, d_logits @ weight.T) and np.allclose(d_weight, x.T @ d_logits))
+    True
+    """
+    if _arguments.reduction(reduction) == "none":
+        raise ValueError("`reduction` must be 'mean' or 'sum' for gradients over weights, got 'none'")
+    task = _Task(x, weight, bias, chunk)
+    options = (class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
+    y = task.targets(targets, options)
+    sums = task.measure(y)
+    return task.result(y.loss(sums)), task.gradients(y, sums)
+
+
+class _Task:
+    """Features, weights, and the buffer that the logits of each chunk are computed in."""
+
+    def __init__(self, x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None, chunk: int | None) -> None:
+        features, matrix = _arguments.array("x", x), _arguments.array("weight", weight)
+        if features.ndim != 2:
+            raise ValueError(f"`x` must have shape (N, n_in), got {features.shape}")
+        if matrix.ndim != 2 or len(matrix) != features.shape[1]:
+            raise ValueError(f"`weight` must have shape ({features.shape[1]}, C), got {matrix.shape}")
+        self.dtype = _arguments.result_dtype(features)
+        work = _arguments.compute_dtype(self.dtype)
+        self.x, self.weight = features.astype(work, copy=False), matrix
+        self.rows, self.classes = len(features), matrix.shape[1]
+        self.bias = None
+        if bias is not None:
+            self.bias = _arguments.same_shape("bias", _arguments.array("bias", bias), (self.classes,))
+        size = (
+            max(256, _LOGITS // max(1, self.rows))
+            if chunk is None
+            else _arguments.num_threads(chunk, "chunk")
+        )
+        self.chunk = min(size, max(1, self.classes))
+        self._logits = np.empty(self.rows * self.chunk, work)
+
+    def targets(self, targets: ArrayLike, options: tuple[Any, ...]) -> Targets:
+        """Return the labels and what weighs them."""
+        labels = _arguments.plain("targets", targets)
+        if labels.size and labels.dtype.kind not in "iu":
+            raise TypeError(f"`targets` must have an integer dtype (labels), got {labels.dtype}")
+        return Targets(targets, (self.rows, self.classes), self.classes, *options)
+
+    def measure(self, targets: Targets) -> Sums:
+        """Return the sums over all classes."""
+        sums = Sums.nothing(self.rows)
+        for start in range(0, self.classes, self.chunk):
+            _, logits = self._chunk(start)
+            sums.add(targets.measure(logits, start))
+        return sums
+
+    def gradients(self, targets: Targets, sums: Sums) -> tuple[Array, Array, Array | None]:
+        """Return the gradients over features, weights and bias."""
+        d_x, product = np.zeros_like(self.x), np.empty_like(self.x)
+        d_weight = np.empty((self.x.shape[1], self.classes), self.x.dtype)
+        d_bias = None if self.bias is None else np.empty(self.classes, self.x.dtype)
+        for start in range(0, self.classes, self.chunk):
+            weight, work = self._chunk(start)
+            if targets.scale != 1:
+                work *= targets.scale
+            targets.gradient(work, start, sums)
+            columns = slice(start, start + self.chunk)
+            np.matmul(self.x.T, work, out=d_weight[:, columns])
+            d_x += np.matmul(work, weight.T, out=product)
+            if d_bias is not None:
+                work.sum(axis=0, out=d_bias[columns])
+        dtype = self.dtype
+        return (
+            d_x.astype(dtype, copy=False),
+            d_weight.astype(dtype, copy=False),
+            None if d_bias is None else d_bias.astype(dtype, copy=False),
+        )
+
+    def result(self, loss: Any) -> Any:
+        """Return a loss in the dtype of the features."""
+        return loss.astype(self.dtype) if isinstance(loss, np.ndarray) else self.dtype.type(loss)
+
+    def _chunk(self, start: int) -> tuple[Array, Array]:
+        """Return the weights of the classes from `start` on, and their logits, in the buffer."""
+        columns = slice(start, min(start + self.chunk, self.classes))
+        weight = self.weight[:, columns].astype(self.x.dtype, copy=False)
+        shape = (self.rows, weight.shape[1])
+        logits = self._logits[: math.prod(shape)].reshape(shape)
+        np.matmul(self.x, weight, out=logits)
+        if self.bias is not None:
+            logits += self.bias[columns].astype(logits.dtype, copy=False)
+        return weight, logits

@@ -1,0 +1,122 @@
+"""Labels or probabilities as targets, with class weights and a label to ignore."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastsm import _arguments
+from fastsm._arguments import Array
+from fastsm._kernels import kernels
+from fastsm.nn.losses._row_loss import RowLoss
+
+__all__ = ["ClassLoss", "ClassTargets", "products"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassTargets:
+    """How much each class counts in each row, and the rows that do not count at all."""
+
+    dense: Array  # (N, C): class weight times target probability
+    ignored: Array | None  # (N,), bool
+
+
+class ClassLoss(RowLoss):
+    """A loss on classes: the sum over k of t_k f(p_k) in each row, with t_k = w_k y_k."""
+
+    def __init__(
+        self, class_weight: ArrayLike | None, ignore_index: int | None, label_smoothing: float = 0.0
+    ) -> None:
+        self.class_weight = None if class_weight is None else _class_weight(class_weight)
+        self.ignore_index = None if ignore_index is None else _arguments.ignore_index(ignore_index)
+        self.label_smoothing = _arguments.label_smoothing(label_smoothing)
+
+    def total_weight(self, targets: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return what the mean divides by.
+
+        The sum over the rows of sample weight times the class weight of the label, without the rows that are
+        ignored; with probabilities as targets the sum of the sample weights.
+        """
+        y = targets if type(targets) is np.ndarray else _arguments.plain("targets", targets)
+        are_labels = y.dtype.kind in "iu"
+        rows = y.shape if are_labels else y.shape[:-1]
+        weight = None if sample_weight is None else _arguments.weights("sample_weight", sample_weight, rows)
+        if are_labels and self.class_weight is not None:
+            classes = len(self.class_weight)
+            labels, ignored = _arguments.labels(y, classes, self.ignore_index)
+            bad, total = kernels.check_labels(labels, classes, ignored, self.class_weight, weight)
+            if bad >= 0:
+                raise _arguments.bad_label(y, classes, bad)
+            return total
+        if are_labels and self.ignore_index is not None:
+            kept = y != self.ignore_index
+            if weight is None:
+                return float(np.count_nonzero(kept))
+            weight = np.ascontiguousarray(weight[kept])
+        return float(math.prod(rows)) if weight is None else kernels.total(weight)
+
+    def _targets(self, targets: ArrayLike, x: Array) -> ClassTargets:
+        y = _arguments.targets(targets, x.shape, x.shape[:1])
+        classes = x.shape[1]
+        weight = self.class_weight
+        if weight is not None:
+            _arguments.same_shape("class_weight", weight, (classes,))
+        ignored = None
+        if y.dtype.kind in "iu":
+            labels, ignored_label = _arguments.labels(y, classes, self.ignore_index)
+            bad, _ = kernels.check_labels(labels, classes, ignored_label, None, None)
+            if bad >= 0:
+                raise _arguments.bad_label(y, classes, bad)
+            dense = np.zeros(x.shape, x.dtype)
+            kept = np.arange(len(labels))
+            if ignored_label is not None:
+                ignored = labels == ignored_label
+                kept = np.flatnonzero(~ignored)
+            dense[kept, labels[kept]] = 1
+        else:
+            if self.ignore_index is not None:
+                message = (
+                    f"`ignore_index` must be None with probability targets,"
+                    f" got {_arguments.shown(self.ignore_index)}"
+                )
+                raise ValueError(message)
+            dense = y.astype(x.dtype, copy=False)
+        if self.label_smoothing:
+            dense = (1 - self.label_smoothing) * dense + self.label_smoothing / classes
+        if weight is not None:
+            dense = dense * weight.astype(x.dtype)
+        return ClassTargets(dense, ignored)
+
+    @np.errstate(all="ignore")
+    def _rows(self, x: Array, targets: ClassTargets, grad: Array | None) -> Array:
+        values = self._class_rows(x, targets.dense, grad)
+        if targets.ignored is not None:
+            values[targets.ignored] = 0
+            if grad is not None:
+                grad[targets.ignored] = 0
+        return values
+
+    def _class_rows(self, x: Array, t: Array, grad: Array | None) -> Array:
+        """Do as `_rows` for dense targets; 0 in `t` against an infinity must count as 0."""
+        raise NotImplementedError
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again, as JSON can hold them."""
+        weight = None if self.class_weight is None else self.class_weight.tolist()
+        return {"class_weight": weight, "ignore_index": self.ignore_index}
+
+
+def products(t: Array, values: Array) -> Array:
+    """Return t * values, where 0 times an infinity is 0. NaN stays NaN."""
+    result = np.multiply(t, values)
+    result[(t == 0) & np.isinf(values)] = 0
+    return result
+
+
+def _class_weight(value: ArrayLike) -> Array:
+    weight = np.array(_arguments.array("class_weight", value), dtype=np.float64, order="C")
+    if weight.ndim != 1:
+        raise ValueError(f"`class_weight` must have shape (C,), got {weight.shape}")
+    return weight

@@ -1,0 +1,107 @@
+"""Focal loss."""
+
+import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastsm import _arguments
+from fastsm._arguments import Array
+from fastsm.nn.losses._class_loss import ClassLoss, products
+from fastsm.nn.losses._row_loss import RowLoss, domain, through_log_softmax
+
+__all__ = ["FocalLoss"]
+
+
+class FocalLoss(ClassLoss):
+    r"""Focal loss ``-sum(y (1 - p)^gamma log p)``: cross-entropy that cares less for what is right already.
+
+    Parameters
+    ----------
+    gamma : float, default 2.0
+        At least 0; at 0 this is cross-entropy.
+    on : {"logits", "probs"}, default "logits"
+        What the model gives, as for `CrossEntropyLoss`.
+    class_weight : array_like, optional
+        Shape (C,), as for `CrossEntropyLoss`: alpha in the paper.
+    ignore_index : int, optional
+        Rows with this label count nothing. Labels only.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type.
+    ValueError
+        If an argument has a wrong shape or value.
+
+    Notes
+    -----
+    Targets are integer labels, shape (N,), or probabilities, shape (N, C). With :math:`l = \log p` and
+    :math:`q = 1 - p` a term is :math:`-q^\gamma l` [1]_, its derivative over l is
+    :math:`q^\gamma (\gamma p\, l / q - 1)`. The mean divides as that of `CrossEntropyLoss`.
+
+    References
+    ----------
+    .. [1] T.-Y. Lin, P. Goyal, R. Girshick, K. He and P. Dollár, "Focal Loss for Dense Object Detection",
+       ICCV 2017, equation 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsm import nn
+    >>> logits = np.array([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    >>> round(nn.FocalLoss(gamma=0.0)(logits, [0, 1]), 4), round(nn.CrossEntropyLoss()(logits, [0, 1]), 4)
+    (0.6691, 0.6691)
+    >>> round(nn.FocalLoss()(logits, [0, 1]), 4)
+    0.2496
+    """
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        *,
+        on: str = "logits",
+        class_weight: ArrayLike | None = None,
+        ignore_index: int | None = None,
+    ) -> None:
+        super().__init__(class_weight, ignore_index)
+        self.on = domain(on, "logits", "probs")
+        self._temperature = 1.0  # of the softmax, if this is over its logits
+        self.gamma = _arguments.number("gamma", gamma)
+        if not 0 <= self.gamma < np.inf:
+            raise ValueError(f"`gamma` must be at least 0 and finite, got {_arguments.shown(gamma)}")
+
+    def _class_rows(self, x: Array, t: Array, grad: Array | None) -> Array:
+        if self.on == "logits":
+            return through_log_softmax(self._log_rows, x, t, grad, self._temperature)
+        rest = np.maximum(1 - x, 0)  # rounding may have made p more than 1
+        log_p = np.log(x)
+        power = rest**self.gamma
+        if grad is not None:
+            # At p = 1 the first term is 0, as log p is -(1 - p) there; at p = 0 only the second counts.
+            first = np.where((rest == 0) | (x == 0), 0, log_p / rest)
+            grad[...] = products(t, power * (self.gamma * first - 1 / x))
+        values: Array = -products(t, power * log_p).sum(axis=1)
+        return values
+
+    def _log_rows(self, log_p: Array, t: Array, grad: Array | None) -> Array:
+        """Do as `_class_rows`, on log-probabilities."""
+        rest = -np.expm1(log_p)
+        power = rest**self.gamma
+        if grad is not None:
+            p = np.exp(log_p)
+            first = np.where((rest == 0) | (p == 0), 0, p * (log_p / rest))
+            np.multiply(t, power * (self.gamma * first - 1), out=grad)
+        values: Array = -products(t, power * log_p).sum(axis=1)
+        return values
+
+    def _over_logits(self, temperature: float) -> RowLoss:
+        """Return the loss over the logits that a softmax makes the probabilities from."""
+        twin = copy.copy(self)
+        twin.on, twin._temperature = "logits", temperature
+        return twin
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again, as JSON can hold them."""
+        return {"gamma": self.gamma, "on": self.on, **super().config()}

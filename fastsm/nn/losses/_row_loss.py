@@ -1,0 +1,192 @@
+"""What the losses share: a value and a gradient for each row, and their weighted mean.
+
+A loss is written for the rows alone; the weights, the mean and the buffers are here. Each loss says in `on`
+what it is given: ``"logits"``, ``"log_probs"``, ``"probs"`` or ``"output"`` (whatever a model returns).
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastsm import _arguments, functional
+from fastsm._arguments import Array
+from fastsm._kernels import kernels
+
+__all__ = ["DOMAINS", "RowLoss", "domain", "through_log_softmax"]
+
+DOMAINS = ("logits", "log_probs", "probs", "output")
+
+
+class RowLoss:
+    """The weighted mean of a value for each row of an (N, C) array."""
+
+    on: str = "output"
+
+    def __call__(
+        self, outputs: ArrayLike, targets: ArrayLike, *, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the loss: the weighted mean over the rows, 0.0 if there is nothing to average.
+
+        Parameters
+        ----------
+        outputs : array_like
+            What the model gives, shape (N, C).
+        targets : array_like
+            What it should have given: as the class says.
+        sample_weight : array_like, optional
+            A factor for each row, shape (N,). The mean divides by `total_weight`.
+        """
+        x = _matrix(outputs)
+        prepared = self._targets(targets, x)
+        weight = (
+            None if sample_weight is None else _arguments.weights("sample_weight", sample_weight, x.shape[:1])
+        )
+        total = self.total_weight(targets, weight)
+        return 0.0 if total == 0 else _mean(self._rows(x, prepared, None), weight, total)
+
+    def value_and_grad(
+        self,
+        outputs: ArrayLike,
+        targets: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        out: Array | None = None,
+    ) -> tuple[float, Array]:
+        """Return the loss and its gradient over the outputs.
+
+        Parameters
+        ----------
+        outputs, targets, sample_weight
+            As for a call of the loss.
+        out : ndarray, optional
+            Where to put the gradient, in the shape and dtype of `outputs`; it may be `outputs` itself.
+
+        Returns
+        -------
+        value : float
+            The weighted mean over the rows.
+        grad : ndarray
+            Its gradient, in the shape and dtype of `outputs`; `out` if that was given.
+        """
+        given = _arguments.array("outputs", outputs)
+        x = _matrix(given)
+        prepared = self._targets(targets, x)
+        weight = (
+            None if sample_weight is None else _arguments.weights("sample_weight", sample_weight, x.shape[:1])
+        )
+        result = _arguments.out_or_new(out, given, _arguments.result_dtype(given))
+        shared = False
+        if out is not None:
+            _arguments.no_overlap(result, "outputs", given, may_be_same=True)
+            for name, other in (("targets", targets), ("sample_weight", sample_weight)):
+                if isinstance(other, np.ndarray):
+                    _arguments.no_overlap(result, name, other, may_be_same=False)
+            shared = np.may_share_memory(result, x)
+        total = self.total_weight(targets, weight)
+        returned = result if out is None else out
+        if total == 0:
+            result[...] = 0
+            return 0.0, returned
+        grad = np.empty_like(x) if shared or result.dtype != x.dtype else result
+        values = self._rows(x, prepared, grad)
+        value = _mean(values, weight, total)
+        if weight is None:
+            grad *= x.dtype.type(1 / total)
+        else:
+            _without_infinities(grad, weight)
+            grad *= (weight / total).astype(x.dtype)[:, None]
+        if grad is not result:
+            result[...] = grad
+        return value, returned
+
+    def total_weight(self, targets: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return what the mean divides by: here the number of rows, or the sum of their weights.
+
+        The exact mean over several batches is the sum of ``loss * total_weight``, divided by the sum of
+        the weights.
+        """
+        rows = np.shape(targets)[:1]
+        if not rows:
+            raise ValueError("`targets` must have one entry for each row, got shape ()")
+        if sample_weight is None:
+            return float(rows[0])
+        return kernels.total(_arguments.weights("sample_weight", sample_weight, rows))
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again, as JSON can hold them."""
+        return {}
+
+    def __repr__(self) -> str:
+        """Return the call that makes this loss again."""
+        defaults = inspect.signature(type(self)).parameters
+        arguments = [
+            f"{name}={value!r}" for name, value in self.config().items() if value != defaults[name].default
+        ]
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+    def _targets(self, targets: ArrayLike, x: Array) -> Any:
+        """Return the targets as `_rows` wants them; here numbers in the shape and dtype of the outputs."""
+        t = _arguments.array("targets", targets)
+        if t.shape != x.shape:
+            advice = ""
+            if t.shape == x.shape[:1]:
+                one_hot = x.shape[1] > 1 and t.dtype.kind in "iu"
+                advice = f": give np.eye({x.shape[1]})[targets] for labels" if one_hot else ""
+                advice = ": give targets[:, None]" if x.shape[1] == 1 else advice
+            raise ValueError(f"`targets` must have shape {x.shape}, got {t.shape}{advice}")
+        return t.astype(x.dtype, copy=False)
+
+    def _rows(self, x: Array, targets: Any, grad: Array | None) -> Array:
+        """Return the value of each row, shape (N,); write its gradient over the row into `grad`."""
+        raise NotImplementedError
+
+
+def domain(on: object, *allowed: str) -> str:
+    """Return what a loss is given, if it is one of those that it can be given."""
+    choices = " or ".join(repr(name) for name in allowed)
+    if not isinstance(on, str):
+        raise TypeError(f"`on` must be {choices}, got {_arguments.shown(on)}")
+    if on not in allowed:
+        raise ValueError(f"`on` must be {choices}, got {_arguments.shown(on)}")
+    return on
+
+
+def through_log_softmax(
+    rows: Callable[[Array, Array, Array | None], Array],
+    x: Array,
+    t: Array,
+    grad: Array | None,
+    temperature: float,
+) -> Array:
+    """Return the row values of a loss on log-probabilities, given logits; their gradient over the logits."""
+    log_p = functional.log_softmax(x, temperature=temperature)
+    values = rows(log_p, t, grad)
+    if grad is not None:
+        functional.log_softmax_vjp(log_p, grad, temperature=temperature, out=grad)
+    return values
+
+
+def _matrix(outputs: ArrayLike) -> Array:
+    """Return the outputs as a matrix in the dtype to compute in."""
+    x = _arguments.array("outputs", outputs)
+    if x.ndim != 2:
+        raise ValueError(f"`outputs` must have shape (N, C), got {x.shape}")
+    return x.astype(_arguments.compute_dtype(_arguments.result_dtype(x)), copy=False)
+
+
+def _mean(values: Array, weight: Array | None, total: float) -> float:
+    """Return the weighted mean of the values of the rows, summed in double."""
+    values = np.array(values, np.float64, order="C")
+    if weight is not None:
+        _without_infinities(values, weight)
+        values *= weight
+    return kernels.total(values) / total
+
+
+def _without_infinities(values: Array, weight: Array) -> None:
+    """Set infinities in rows of weight 0 to 0, as such a row does not count; NaN stays."""
+    if not weight.all():
+        values[np.isinf(values) & (weight == 0).reshape(-1, *[1] * (values.ndim - 1))] = 0

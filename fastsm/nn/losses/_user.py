@@ -1,0 +1,124 @@
+"""The user's own losses: a function of rows becomes a loss like any other."""
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, SupportsIndex, TypeAlias, overload
+
+from numpy.typing import ArrayLike
+
+from fastsm import _arguments
+from fastsm._arguments import Array
+from fastsm.nn.losses._row_loss import DOMAINS, RowLoss, domain
+
+__all__ = ["UserLoss", "loss"]
+
+Rows: TypeAlias = Callable[[Array, Any], tuple[ArrayLike, ArrayLike]]
+
+
+class UserLoss(RowLoss):
+    """What `loss` makes of a function; the function is `__wrapped__`."""
+
+    __wrapped__: Rows
+    __name__: str
+
+    def __init__(self, function: Rows, on: str) -> None:
+        if not callable(function):
+            raise TypeError(f"`function` must be callable, got {type(function).__name__}")
+        self.on = domain(on, *DOMAINS)
+        functools.update_wrapper(self, function)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """Pickle what stands in a module by its name, as functions are: its function has the same name."""
+        name = getattr(self, "__qualname__", "")
+        if getattr(sys.modules.get(self.__module__), name, None) is self:
+            return str(name)
+        return super().__reduce_ex__(protocol)
+
+    def _targets(self, targets: ArrayLike, x: Array) -> Array:
+        t = _arguments.plain("targets", targets)
+        if t.shape[:1] != x.shape[:1]:
+            raise ValueError(f"`targets` must have shape {x.shape[:1]} or ({len(x)}, ...), got {t.shape}")
+        return t.astype(x.dtype, copy=False) if t.dtype.kind == "f" else t
+
+    def _rows(self, x: Array, targets: Array, grad: Array | None) -> Array:
+        # A view that cannot be written to: a slip in the function must not damage what layers keep.
+        outputs = x.view()
+        outputs.flags.writeable = False
+        result = self.__wrapped__(outputs, targets)
+        name = getattr(self, "__name__", "the loss")
+        if not isinstance(result, tuple) or len(result) != 2:
+            came = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
+            raise TypeError(f"`{name}` must return the values of the rows and their gradients, got {came}")
+        values = _arguments.array("values", result[0])
+        gradients = _arguments.array("gradients", result[1])
+        if values.shape != x.shape[:1]:
+            advice = ": the value of each row, not their mean" if values.ndim == 0 else ""
+            raise ValueError(
+                f"`{name}` must return values of shape {x.shape[:1]}, got {values.shape}{advice}"
+            )
+        if gradients.shape != x.shape:
+            raise ValueError(f"`{name}` must return gradients of shape {x.shape}, got {gradients.shape}")
+        if grad is not None:
+            grad[...] = gradients
+        return values
+
+    def __repr__(self) -> str:
+        """Return the name of the function and what it is on."""
+        return f"<loss {getattr(self, '__name__', 'without a name')} on {self.on}>"
+
+
+@overload
+def loss(function: Rows, /, *, on: str) -> UserLoss: ...
+@overload
+def loss(*, on: str) -> Callable[[Rows], UserLoss]: ...
+def loss(function: Rows | None = None, /, *, on: str) -> UserLoss | Callable[[Rows], UserLoss]:
+    """Make a loss of a function that returns the value of each row, and its gradient over the row.
+
+    The mean over the batch, its ``1 / N`` and sample weights are added, and so is the way back through the
+    softmax: the function needs only its own derivative.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(outputs, targets) -> (values, gradients)`` for outputs of shape (N, C): the values have
+        shape (N,), the gradients shape (N, C). It must not write to the outputs. Targets come as they were
+        given, floating ones in the dtype of the outputs.
+    on : {"probs", "log_probs", "logits", "output"}
+        What the outputs are. With ``"probs"`` the model must end in `Softmax` or `Sigmoid`, with
+        ``"log_probs"`` in `LogSoftmax`, with ``"logits"`` in neither; ``"output"`` is whatever it gives.
+
+    Returns
+    -------
+    loss
+        A loss as `fastsm.fit` and `value_and_grad` take it; without `function` a decorator.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type; later, if the function returns something else.
+    ValueError
+        If `on` is none of these; later, if the function returns a wrong shape.
+
+    See Also
+    --------
+    fastsm.testing.check_grads : checks the gradients.
+
+    Examples
+    --------
+    The squared Hellinger distance:
+
+    >>> import numpy as np
+    >>> from fastsm import nn, testing
+    >>> @nn.loss(on="probs")
+    ... def hellinger(p, y):
+    ...     return 1 - np.sqrt(p * y).sum(axis=1), -0.5 * np.sqrt(y / p)
+    >>> p, y = np.array([[0.2, 0.8], [0.5, 0.5]]), np.array([[0.8, 0.2], [0.5, 0.5]])
+    >>> round(hellinger(p, y), 4)
+    0.1
+    >>> testing.check_grads(hellinger, p, y).ok
+    True
+    """
+    if function is None:
+        return lambda function: UserLoss(function, on)
+    return UserLoss(function, on)

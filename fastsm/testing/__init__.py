@@ -1,0 +1,164 @@
+"""Are my gradients right? Finite differences for the user's own functions, losses and layers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastsm import _arguments
+from fastsm._arguments import Array
+from fastsm.testing._differences import compare
+from fastsm.testing._reports import ArrayReport, GradientError, GradientReport
+from fastsm.testing._subjects import (
+    check_repeatable,
+    of_function,
+    of_layer,
+    of_loss,
+    of_model_with_loss,
+    of_pair,
+)
+
+__all__ = ["ArrayReport", "GradientError", "GradientReport", "check_grads"]
+
+
+def check_grads(
+    f: Any,
+    /,
+    *arrays: ArrayLike,
+    loss: Any = None,
+    vjp: Callable[[Any, Array], Any] | None = None,
+    sample_weight: ArrayLike | None = None,
+    mode: str = "directional",
+    directions: int = 4,
+    tolerance: float = 1e-5,
+    rng: int | np.random.Generator = 0,
+) -> GradientReport:
+    r"""Compare gradients with central differences in float64.
+
+    Parameters
+    ----------
+    f : object
+        What to check:
+
+        * a function ``f(*arrays) -> (value, gradient)``: one number, and its gradient over the first array,
+          or a tuple with one for each of the arrays (None for those without);
+        * a function with its backward pass in `vjp`;
+        * a loss: arrays are the outputs and the targets. The gradient is over the outputs;
+        * a layer or a model, with `forward` and `backward`: the array is its input. The gradients are those
+          over the input and over the parameters;
+        * a model with `loss`: arrays are its input and the targets.
+    *arrays : array_like
+        Floating ones are copied to float64 and differentiated, others (labels) are passed on.
+    loss : loss, optional
+        Ends the model `f`.
+    vjp : callable, optional
+        ``vjp(f(*arrays), dy)`` returns the gradient of ``sum(dy * f(*arrays))`` over the first array, or a
+        tuple. It takes the *output*, as `fastsm.softmax_vjp` does.
+    sample_weight : array_like, optional
+        For losses, and models with one.
+    mode : {"directional", "full"}, default "directional"
+        Along some random directions, which takes the same time for any number of entries; or entry by entry.
+        If a direction is wrong, its entries are looked at too.
+    directions : int, default 4
+        How many directions for each array. An array with no more entries than that is checked in full.
+    tolerance : float, default 1e-5
+        Relative error that is allowed.
+    rng : int or numpy.random.Generator, default 0
+        Where directions come from, and the gradient that a layer's backward pass starts with.
+
+    Returns
+    -------
+    GradientReport
+        The largest error in each array.
+
+    Raises
+    ------
+    GradientError
+        If a gradient is wrong: an AssertionError that names the worst entry, and the factor that is missing
+        if one is.
+    TypeError
+        If an argument has a wrong type, or `f` does not compute in float64.
+    ValueError
+        If an argument has a wrong value, or `f` does not return the same twice.
+
+    Notes
+    -----
+    The step is the cube root of the machine's precision times ``max(1, |x|)``; where the two sides differ,
+    smaller ones decide, down to 2^-15 of it [1]_. So a kink nearby does no harm (relu, mean absolute error);
+    exactly at a kink any slope between those of its two sides is right. Layers and models are copied first;
+    random numbers are held fixed through their `state` and `set_state`.
+
+    Along a direction v, with a gradient g at the output, this is the test <vjp(g), v> = <g, J v>.
+
+    References
+    ----------
+    .. [1] W. H. Press et al., "Numerical Recipes", 3rd edition, 2007, section 5.7.
+
+    Examples
+    --------
+    ``p - y`` is not the gradient of the squared error of a softmax:
+
+    >>> import numpy as np
+    >>> import fastsm
+    >>> from fastsm import testing
+    >>> y = np.eye(3)[[0, 2]]
+    >>> def shortcut(z):
+    ...     p = fastsm.softmax(z)
+    ...     return ((p - y) ** 2).sum(), p - y
+    >>> def vector_jacobian_product(z):
+    ...     p = fastsm.softmax(z)
+    ...     return ((p - y) ** 2).sum(), fastsm.softmax_vjp(p, 2 * (p - y))
+    >>> z = np.array([[1.0, 0.0, 2.0], [0.5, 0.0, 0.0]])
+    >>> testing.check_grads(vector_jacobian_product, z).ok
+    True
+    >>> testing.check_grads(shortcut, z)
+    Traceback (most recent call last):
+    ...
+    fastsm.testing.GradientError: wrong gradient over z (directional, tolerance 1e-05)
+      z (2, 3): 6 entries, 6 wrong; the worst is ...
+    """
+    # Not the numbers that default_rng(0) gives, as the arrays may be these: x.T @ x would hide a transpose.
+    generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng((_seed(rng), 1))
+    _check_options(mode, directions, tolerance)
+    is_layer = hasattr(f, "forward") and hasattr(f, "backward")
+    if isinstance(f, type):
+        raise TypeError(f"`f` must be a function, a loss, a layer or a model, got the class {f.__name__}")
+    if sample_weight is not None and not (loss is not None or hasattr(f, "value_and_grad")):
+        raise TypeError("`sample_weight` must be None for what is not a loss, and has none")
+    if loss is not None and not is_layer:
+        raise TypeError(f"`f` must be a model if `loss` is given, got {type(f).__name__}")
+    with np.errstate(all="ignore"):  # a step may leave the domain of a logarithm; a smaller one will not
+        if loss is not None:
+            subject = of_model_with_loss(f, loss, arrays, sample_weight)
+        elif hasattr(f, "value_and_grad"):
+            subject = of_loss(f, arrays, sample_weight)
+        elif is_layer:
+            subject = of_layer(f, arrays, generator)
+        elif callable(f):
+            subject = of_function(f, arrays) if vjp is None else of_pair(f, vjp, arrays, generator)
+        else:
+            raise TypeError(f"`f` must be a function, a loss, a layer or a model, got {type(f).__name__}")
+        check_repeatable(subject)
+        return compare(subject, mode, directions, tolerance, generator)
+
+
+def _seed(rng: object) -> int:
+    seed = None if _arguments.is_bool(rng) else _arguments.integer(rng)
+    if seed is None:
+        raise TypeError(f"`rng` must be an integer or a numpy.random.Generator, got {_arguments.shown(rng)}")
+    if seed < 0:
+        raise ValueError(f"`rng` must be at least 0 if it is an integer, got {_arguments.shown(rng)}")
+    return seed
+
+
+def _check_options(mode: object, directions: object, tolerance: object) -> None:
+    if mode not in ("directional", "full"):
+        raise ValueError(f"`mode` must be 'directional' or 'full', got {_arguments.shown(mode)}")
+    count = _arguments.integer(directions)
+    if count is None:
+        raise TypeError(f"`directions` must be an integer of at least 1, got {_arguments.shown(directions)}")
+    if count < 1:
+        raise ValueError(f"`directions` must be an integer of at least 1, got {_arguments.shown(directions)}")
+    if not 0 < _arguments.number("tolerance", tolerance) < 1:
+        raise ValueError(f"`tolerance` must be between 0 and 1, got {_arguments.shown(tolerance)}")

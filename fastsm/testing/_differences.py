@@ -1,0 +1,172 @@
+"""Finite differences, and the comparison of gradients with them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fastsm._arguments import Array
+from fastsm.testing._reports import ArrayReport, GradientError, GradientReport
+
+__all__ = ["Subject", "compare"]
+
+EPSILON = float(np.finfo(np.float64).eps)
+STEP = EPSILON ** (1 / 3)  # where the rounding and the truncation of a central difference are about equal
+STEPS = tuple(STEP / 32**k for k in range(4))
+ENTRIES = 2000  # so many are looked at when a wrong direction is traced to its entries
+
+
+@dataclass
+class Subject:
+    """A function of arrays that are changed in place, and the gradients that are claimed for it."""
+
+    arrays: dict[str, Array]
+    evaluate: Callable[[], Array]
+    cotangent: Array  # of the shape of what `evaluate` returns: the gradients are those of their product
+    gradients: dict[str, Array]
+    factors: dict[str, float] = field(default_factory=dict)  # what may have been forgotten, by name
+    size: float = 0.0  # of what the value is made from, where that may be larger than the value
+
+
+def compare(
+    subject: Subject, mode: str, directions: int, tolerance: float, rng: np.random.Generator
+) -> GradientReport:
+    """Compare all gradients with finite differences; raises GradientError if one is wrong."""
+    reports = []
+    for name, array in subject.arrays.items():
+        if mode == "directional" and array.size > directions:
+            reports.append(_by_directions(subject, name, directions, tolerance, rng))
+        else:
+            reports.append(_by_entries(subject, name, np.arange(array.size), tolerance))
+    report = GradientReport(mode, tolerance, tuple(reports))
+    if not report.ok:
+        raise GradientError(str(report), report)
+    return report
+
+
+def _by_entries(subject: Subject, name: str, entries: Array, tolerance: float) -> ArrayReport:
+    """Compare some entries, one at a time."""
+    array, gradient = subject.arrays[name], subject.gradients[name]
+    scale = float(np.max(np.abs(gradient), initial=0))
+    base = array.copy()
+    analytic, numeric = gradient.reshape(-1)[entries], np.zeros(len(entries))
+    right = np.full(len(entries), True)
+    for k, entry in enumerate(entries):
+        index = np.unravel_index(entry, array.shape)
+        size = max(1.0, abs(float(base[index])))
+
+        def move(step: float, index: tuple[np.intp, ...] = index, size: float = size) -> None:
+            array[index] = base[index] + step * size
+
+        # The difference is taken over a step of 1 * size.
+        given = float(analytic[k]) * size
+        value, right[k] = _slope(subject, move, given, tolerance, scale)
+        numeric[k] = value / size
+        array[index] = base[index]
+    if not len(entries):
+        return ArrayReport(name, array.shape, "0 entries", 0, None, 0.0, 0.0, 0.0)
+    difference = np.abs(analytic - numeric)
+    difference[np.isnan(difference)] = np.inf
+    worst = int(np.argmax(np.where(right, -1, difference) if not right.all() else difference))
+    found = [int(i) for i in np.unravel_index(entries[worst], array.shape)]
+    hint = "" if right.all() else _hint(subject, name, entries, analytic, numeric)
+    return ArrayReport(
+        name, array.shape, f"{len(entries)} entries", int(np.sum(~right)), tuple(found),
+        float(analytic[worst]), float(numeric[worst]), max(scale, float(np.max(np.abs(numeric)))), hint,
+    )  # fmt: skip
+
+
+def _by_directions(
+    subject: Subject, name: str, directions: int, tolerance: float, rng: np.random.Generator
+) -> ArrayReport:
+    """Compare along random directions; if one is wrong, look for the entries that make it so."""
+    array, gradient = subject.arrays[name], subject.gradients[name]
+    base = array.copy()
+    worst = (0.0, 0.0, 0.0, 0.0)
+    for _ in range(directions):
+        direction = rng.standard_normal(array.shape) * np.maximum(1, np.abs(base))
+
+        def move(step: float, direction: Array = direction) -> None:
+            array[...] = base + step * direction
+
+        given = float(np.sum(gradient * direction))
+        scale = float(np.linalg.norm((gradient * direction).reshape(-1)))
+        numeric, right = _slope(subject, move, given, tolerance, scale)
+        array[...] = base
+        if not right:
+            entries = np.arange(array.size)
+            if array.size > ENTRIES:
+                largest = np.argsort(-np.abs(gradient).reshape(-1))[: ENTRIES // 2]
+                entries = np.union1d(largest, rng.choice(array.size, ENTRIES // 2, replace=False))
+            report = _by_entries(subject, name, entries, tolerance)
+            if report.wrong:
+                return report
+            return ArrayReport(name, array.shape, f"{directions} directions", 1, None, given, numeric, scale)
+        worst = max(worst, (abs(given - numeric), given, numeric, scale))
+    return ArrayReport(name, array.shape, f"{directions} directions", 0, None, *worst[1:])
+
+
+def _slope(
+    subject: Subject, move: Callable[[float], None], given: float, tolerance: float, scale: float
+) -> tuple[float, bool]:
+    """Return the derivative along a line, and whether the one given agrees with it.
+
+    Where the two differ a smaller step decides: it may be that the function has a kink nearby, or bends.
+    """
+
+    def values(step: float) -> Array:
+        move(step)
+        return subject.evaluate()
+
+    weight = subject.cotangent
+    previous = np.nan
+    slope, allowed = np.nan, 0.0
+    for step in STEPS:
+        high, low = values(step), values(-step)
+        slope = float(np.sum(weight * (high - low))) / (2 * step)
+        size = max(float(np.sum(np.abs(weight) * (np.abs(high) + np.abs(low)))), 2 * subject.size)
+        noise = 16 * EPSILON * size / (2 * step)
+        allowed = tolerance * (max(abs(given), abs(slope)) + 1e-3 * scale) + noise
+        if abs(given - slope) <= allowed:
+            return slope, True
+        if abs(slope - previous) <= allowed:
+            break
+        previous = slope
+    # At a kink the slopes on its two sides stay apart however small the step, and any between is allowed.
+    centre = values(0.0)
+    sides = [
+        [float(np.sum(weight * (values(sign * step) - centre))) / (sign * step) for sign in (-1, 1)]
+        for step in STEPS[:2]
+    ]
+    gaps = [abs(left - right) for left, right in sides]
+    is_kink = gaps[1] > 0.5 * gaps[0] and gaps[1] > 100 * allowed
+    if is_kink and min(sides[1]) - allowed <= given <= max(sides[1]) + allowed:
+        return given, True
+    return slope, False
+
+
+def _hint(subject: Subject, name: str, entries: Array, analytic: Array, numeric: Array) -> str:
+    """Return what would explain the difference, if something simple does."""
+    shape = subject.arrays[name].shape
+    if np.isnan(analytic).any() or not np.isfinite(numeric).all():
+        return ""
+    size = float(np.linalg.norm(numeric))
+    if len(entries) == np.prod(shape) and len(shape) == 2 and shape[0] == shape[1]:
+        transposed = numeric.reshape(shape).T.reshape(-1)
+        if np.linalg.norm(analytic - transposed) <= 1e-4 * size:
+            return "the gradient given is the transpose of the true one"
+    if size == 0 or not analytic.any():
+        return "" if size == 0 else "the gradient given is 0 everywhere"
+    factor = float(analytic @ numeric) / size**2
+    unexplained = np.linalg.norm(analytic - factor * numeric)
+    if unexplained > 1e-4 * np.linalg.norm(analytic) or abs(factor - 1) < 1e-3:
+        return ""
+    text = f"the gradient given is {factor:.6g} times the true one"
+    if abs(factor + 1) < 1e-3:
+        return f"{text}: the wrong sign?"
+    for symbol, value in subject.factors.items():
+        if value != 1 and abs(factor / value - 1) < 1e-3:
+            return f"{text}: a missing 1/{symbol}? ({symbol} = {value:g})"
+        if value != 1 and abs(factor * value - 1) < 1e-3:
+            return f"{text}: 1/{symbol} too much? ({symbol} = {value:g})"
+    return f"{text}: a missing constant, such as 1/T, or one too much?"

@@ -1,0 +1,18 @@
+"""Callbacks: objects that `fit` calls as a training goes on.
+
+One of your own has any of the methods ``on_train_begin``, ``on_epoch_begin``, ``on_batch_end``,
+``on_epoch_end`` and ``on_train_end``, each with the argument `run` (see `fastsm.training.Run`). With
+``state()``, a dict of numbers, texts and arrays, and ``set_state(dict)`` it becomes part of checkpoints.
+
+>>> from fastsm import nn, fit
+>>> class Printer:
+...     def on_epoch_end(self, run):
+...         print(run.epoch, round(run.logs["loss"], 4))
+>>> _ = fit(nn.MLP([2, 2], init="zeros"), [[0.0, 1.0]], [1], epochs=1, callbacks=[Printer()])
+1 0.6931
+"""
+
+from fastsm.training.callbacks._monitors import Checkpoint, EarlyStopping
+from fastsm.training.callbacks._reports import CSVLogger, JSONLogger, ProgressBar
+
+__all__ = ["CSVLogger", "Checkpoint", "EarlyStopping", "JSONLogger", "ProgressBar"]

@@ -1,0 +1,176 @@
+"""Callbacks that tell how a training goes: on the terminal and in files."""
+
+import csv
+import importlib
+import io
+import json
+import math
+import os
+import sys
+import time
+from typing import Any
+
+from fastsm import _arguments
+from fastsm.training._run import Run
+
+__all__ = ["CSVLogger", "JSONLogger", "ProgressBar"]
+
+Path = str | os.PathLike[str]
+
+
+class ProgressBar:
+    """Shows on the standard error how far the training is: nothing unless that is a terminal.
+
+    With the package tqdm installed there is a bar for each epoch, otherwise a line.
+
+    Parameters
+    ----------
+    interval : float, default 0.1
+        Seconds between two updates of the bar.
+
+    Examples
+    --------
+    >>> from fastsm import callbacks, fit, nn
+    >>> _ = fit(nn.MLP([2, 2]), [[0.0, 1.0]], [1], epochs=1, callbacks=[callbacks.ProgressBar()])
+    """
+
+    first_rank_only = True
+
+    def __init__(self, interval: float = 0.1) -> None:
+        self.interval = _arguments.number("interval", interval)
+        self._bar: Any = None
+        self._next = 0.0
+        self._shown = False
+
+    def on_train_begin(self, run: Run) -> None:
+        """Find out whether anybody looks."""
+        self._shown = sys.stderr is not None and sys.stderr.isatty()
+
+    def on_epoch_begin(self, run: Run) -> None:
+        """Show an empty bar."""
+        if not self._shown:
+            return
+        try:
+            tqdm = importlib.import_module("tqdm")
+        except ImportError:
+            return
+        self._bar = tqdm.tqdm(total=run.steps, desc=f"epoch {run.epoch}/{run.epochs}", file=sys.stderr)
+
+    def on_batch_end(self, run: Run) -> None:
+        """Move on, if enough time has passed since the last time."""
+        if self._bar is not None and time.monotonic() >= self._next:
+            self._next = time.monotonic() + self.interval
+            self._bar.update(run.step - self._bar.n)
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Show the results of the epoch."""
+        results = {name: f"{value:.4g}" for name, value in run.logs.items() if name != "seconds"}
+        if self._bar is not None:
+            self._bar.set_postfix(results, refresh=False)
+            self._bar.update(run.step - self._bar.n)
+            self._close()
+        elif self._shown:
+            text = ", ".join(f"{name} {value}" for name, value in results.items())
+            print(f"epoch {run.epoch}/{run.epochs}: {text}", file=sys.stderr)
+
+    def on_train_end(self, run: Run) -> None:
+        """Close the bar of an epoch that was interrupted."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class _Logger:
+    """Writes a line for each epoch to a file, which is closed in between."""
+
+    first_rank_only = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = os.fspath(path)
+
+    def on_train_begin(self, run: Run) -> None:
+        """Start the file, with the epochs so far if the training is resumed."""
+        with open(self.path, "w", encoding="utf-8", newline="") as file:
+            file.write(self._head(run))
+            for i in range(run.epoch):
+                logs = {
+                    name: run.history[name][i] for name in run.names if len(run.history.get(name, ())) > i
+                }
+                file.write(self._line(i + 1, logs, run))
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Append a line."""
+        with open(self.path, "a", encoding="utf-8", newline="") as file:
+            file.write(self._line(run.epoch, run.logs, run))
+
+    def _head(self, run: Run) -> str:
+        return ""
+
+    def _line(self, epoch: int, logs: dict[str, float], run: Run) -> str:
+        raise NotImplementedError
+
+
+class CSVLogger(_Logger):
+    r"""Writes the history to a file with a column for each quantity, a line for each epoch.
+
+    Parameters
+    ----------
+    path : path
+        The file; replaced when a training begins, completed when one is resumed.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from fastsm import callbacks, fit, nn
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "log.csv")
+    >>> _ = fit(nn.MLP([2, 2]), [[0.0, 1.0]], [1], epochs=1, callbacks=[callbacks.CSVLogger(path)])
+    >>> with open(path) as file:
+    ...     file.readline()
+    'epoch,loss,accuracy,learning_rate,seconds\n'
+    >>> folder.cleanup()
+    """
+
+    def _head(self, run: Run) -> str:
+        return _csv_line(["epoch", *run.names])
+
+    def _line(self, epoch: int, logs: dict[str, float], run: Run) -> str:
+        return _csv_line([epoch, *(logs.get(name, "") for name in run.names)])
+
+
+def _csv_line(cells: list[Any]) -> str:
+    # A metric's name may have any characters in it.
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+class JSONLogger(_Logger):
+    """Writes the history to a file with a JSON object for each epoch, one a line.
+
+    NaN and infinities, which JSON lacks, become null.
+
+    Parameters
+    ----------
+    path : path
+        The file; replaced when a training begins, completed when one is resumed.
+
+    Examples
+    --------
+    >>> import json, os, tempfile
+    >>> from fastsm import callbacks, fit, nn
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "log.jsonl")
+    >>> _ = fit(nn.MLP([2, 2]), [[0.0, 1.0]], [1], epochs=1, callbacks=[callbacks.JSONLogger(path)])
+    >>> with open(path) as file:
+    ...     list(json.loads(file.readline()))
+    ['epoch', 'loss', 'accuracy', 'learning_rate', 'seconds']
+    >>> folder.cleanup()
+    """
+
+    def _line(self, epoch: int, logs: dict[str, float], run: Run) -> str:
+        finite = {name: value if math.isfinite(value) else None for name, value in logs.items()}
+        return json.dumps({"epoch": epoch, **finite}, allow_nan=False) + "\n"

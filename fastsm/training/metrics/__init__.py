@@ -1,0 +1,211 @@
+"""Metrics: how good the outputs of a model are, for people to read.
+
+``metric(outputs, targets)`` is the weighted mean of a value for each row. `fit` takes them by name
+(``"accuracy"``, ``"top_5"``, ``"nll"``, ``"brier"``, ``"ece"``), as the objects here, or as any function of
+outputs and targets that returns one value a row.
+
+Targets are labels, shape (N,), or one-hot rows or probabilities, shape (N, C). Outputs are probabilities
+unless `on` says ``"logits"`` or ``"log_probs"``; for accuracy and top-k they may be any scores.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastsm import _arguments
+from fastsm._arguments import Array
+from fastsm.training.metrics._metric import Metric, Rows
+
+__all__ = ["Metric", "accuracy", "brier", "expected_calibration_error", "nll", "top_k"]
+
+# Each row takes a number for each bin.
+MOST_BINS = 1 << 20
+
+
+def _labels(outputs: Array, targets: Array) -> Array:
+    """Return the labels, those of the largest probability where there are no labels."""
+    if outputs.ndim != 2 or outputs.shape[1] < 2:
+        raise ValueError(f"`metrics` on classes need at least two of them, got outputs {outputs.shape}")
+    if targets.ndim != 1:
+        return np.asarray(_like(outputs, targets).argmax(axis=1))
+    if targets.dtype.kind not in "iu":
+        raise TypeError(f"`targets` must be integers if they are labels, got {targets.dtype}")
+    bad = (targets < 0) | (targets >= outputs.shape[1])
+    if bad.any():
+        where = int(bad.argmax())
+        raise ValueError(
+            f"`targets` must lie in [0, {outputs.shape[1]}), got {targets[where]} at position {where}"
+        )
+    return targets.astype(np.int64, copy=False)
+
+
+def _like(outputs: Array, targets: Array) -> Array:
+    """Return targets that are no labels: one for each output, as others would be stretched to their shape."""
+    return _arguments.same_shape("targets", targets, outputs.shape)
+
+
+def _own(outputs: Array, targets: Array) -> Array:
+    """Return the output of the class of each row, shape (N, 1)."""
+    return np.take_along_axis(outputs, _labels(outputs, targets)[:, None], axis=1)
+
+
+def _metric(**options: Any) -> Callable[[Rows], Metric]:
+    return lambda rows: Metric(rows, **options)
+
+
+@_metric(takes="scores", larger_is_better=True)
+def accuracy(outputs: Array, targets: Array) -> Array:
+    """Part of the rows whose largest output is that of their class.
+
+    Examples
+    --------
+    >>> from fastsm.training import metrics
+    >>> metrics.accuracy([[0.9, 0.1], [0.2, 0.8]], [0, 0])
+    0.5
+    """
+    return np.asarray(outputs.argmax(axis=1) == _labels(outputs, targets))
+
+
+def top_k(k: int) -> Metric:
+    """Part of the rows whose class has one of the `k` largest outputs.
+
+    Of equal outputs those of lower classes count as larger, as for `accuracy`.
+
+    Parameters
+    ----------
+    k : int
+        At least 1, at most the number of classes.
+
+    Examples
+    --------
+    >>> from fastsm.training import metrics
+    >>> metrics.top_k(2)([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]], [1, 2])
+    0.5
+    """
+    k = _arguments.num_threads(k, "k")
+    shown = _arguments.shown(k)
+
+    def rows(outputs: Array, targets: Array) -> Array:
+        labels = _labels(outputs, targets)
+        if k > outputs.shape[1]:
+            raise ValueError(f"`k` must be at most the number of classes, {outputs.shape[1]}, got {shown}")
+        own = _own(outputs, labels)
+        lower = np.arange(outputs.shape[1]) < labels[:, None]
+        before = np.count_nonzero((outputs > own) | ((outputs == own) & lower), axis=1)
+        # With NaN no comparison is true: such a row is wrong.
+        return np.asarray((before < k) & (own[:, 0] == own[:, 0]))
+
+    return Metric(rows, f"top_{shown}", takes="scores", larger_is_better=True)
+
+
+@_metric(takes="log_probs", larger_is_better=False)
+def nll(outputs: Array, targets: Array) -> Array:
+    """Negative log-likelihood of the classes, in nats: cross-entropy without any of a loss's options.
+
+    Examples
+    --------
+    >>> from fastsm.training import metrics
+    >>> round(metrics.nll([[0.5, 0.5], [0.25, 0.75]], [0, 0]), 4)
+    1.0397
+    """
+    if targets.ndim == 1:
+        return -_own(outputs, targets)[:, 0]
+    with np.errstate(invalid="ignore"):
+        terms = _like(outputs, targets) * outputs
+    terms[(targets == 0) & np.isinf(outputs)] = 0  # 0 log 0
+    return np.asarray(-terms.sum(axis=1, dtype=np.float64))
+
+
+@_metric(takes="probs", larger_is_better=False)
+def brier(outputs: Array, targets: Array) -> Array:
+    r"""Brier score: :math:`\sum_k (p_k - y_k)^2`, from 0 to 2.
+
+    It is the sum over the classes, as in [1]_; others take their mean, or for two classes one of them.
+
+    References
+    ----------
+    .. [1] G. W. Brier, "Verification of forecasts expressed in terms of probability", Monthly Weather Review
+       78, 1950.
+
+    Examples
+    --------
+    >>> from fastsm.training import metrics
+    >>> metrics.brier([[0.5, 0.5], [0.0, 1.0]], [0, 1])
+    0.25
+    """
+    if targets.ndim == 1:
+        own = _own(outputs, targets)[:, 0].astype(np.float64)
+        # (p - 1)^2 - p^2 = 1 - 2p for the own class
+        return np.asarray(np.square(outputs).sum(axis=1, dtype=np.float64) + 1 - 2 * own)
+    return np.asarray(np.square(outputs - _like(outputs, targets)).sum(axis=1, dtype=np.float64))
+
+
+def expected_calibration_error(bins: int = 15) -> Metric:
+    r"""How far confidence is from accuracy: :math:`\sum_b \frac{n_b}{N} |\text{acc}_b - \text{conf}_b|`.
+
+    The confidence of a row is its largest probability. Bin b of M takes those in :math:`((b - 1)/M, b/M]`
+    [1]_.
+
+    Parameters
+    ----------
+    bins : int, default 15
+        At least 1, at most 2^20.
+
+    References
+    ----------
+    .. [1] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks",
+       ICML 2017, equation 3.
+
+    Examples
+    --------
+    >>> from fastsm.training import metrics
+    >>> ece = metrics.expected_calibration_error()
+    >>> ece([[0.75, 0.25]] * 4, [0, 0, 0, 1]), ece([[0.75, 0.25]] * 4, [0, 0, 0, 0])
+    (0.0, 0.25)
+    """
+    bins = _arguments.num_threads(bins, "bins")
+    if bins > MOST_BINS:
+        raise ValueError(f"`bins` must be at most {MOST_BINS}, got {_arguments.shown(bins)}")
+
+    def rows(outputs: Array, targets: Array) -> Array:
+        labels = _labels(outputs, targets)
+        choice = outputs.argmax(axis=1)
+        confidence = outputs.max(axis=1).astype(np.float64)
+        # Written so that NaN goes to some bin, where it makes the result NaN.
+        place = np.nan_to_num(np.ceil(confidence * bins) - 1).clip(0, bins - 1).astype(np.int64)
+        gaps = np.zeros((len(outputs), bins))
+        gaps[np.arange(len(outputs)), place] = (choice == labels) - confidence
+        return gaps
+
+    # The mean over all rows is n_b / N times that over the rows of a bin.
+    return Metric(rows, "ece", takes="probs", finish=lambda gaps: np.abs(gaps).sum(), larger_is_better=False)
+
+
+def resolve(metrics: object) -> list[Metric]:
+    """Return the metrics that these are, each by name, as a metric or as a function."""
+    if isinstance(metrics, str) or not isinstance(metrics, (list, tuple)):
+        raise TypeError(f"`metrics` must be a list of names or functions, got {_arguments.shown(metrics)}")
+    result = [_resolve_one(metric) for metric in metrics]
+    names = [metric.name for metric in result]
+    if len({*names, "loss", "seconds", "learning_rate"}) != len(names) + 3:
+        raise ValueError(f"`metrics` must have different names, got {names}")
+    return result
+
+
+def _resolve_one(metric: object) -> Metric:
+    if isinstance(metric, Metric):
+        return metric
+    if callable(metric):
+        return Metric(metric)
+    named: dict[str, Metric] = {"accuracy": accuracy, "nll": nll, "brier": brier}
+    if metric == "ece":
+        return expected_calibration_error()
+    if isinstance(metric, str) and metric in named:
+        return named[metric]
+    if isinstance(metric, str) and metric.startswith("top_") and metric[4:].isdecimal():
+        return top_k(int(metric[4:]))
+    raise ValueError(
+        "`metrics` must be 'accuracy', 'top_5' and the like, 'nll', 'brier', 'ece' or functions,"
+        f" got {_arguments.shown(metric)}"
+    )

@@ -1,0 +1,170 @@
+"""What a metric is, and how it is averaged over many rows."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastsm import _arguments, functional
+from fastsm._arguments import Array
+from fastsm.training._ranks import Ranks
+
+__all__ = ["Metric", "Rows", "Running"]
+
+Rows: TypeAlias = Callable[[Array, Array], ArrayLike]
+
+# What metrics want, and what models give.
+TAKES = ("output", "scores", "probs", "log_probs")
+ON = ("probs", "logits", "log_probs", "output")
+
+
+class Metric:
+    """What makes a number of the outputs and targets of many rows.
+
+    Parameters
+    ----------
+    rows : callable
+        ``rows(outputs, targets)`` returns the value of each row, shape (N,) or (N, K).
+    name : str, optional
+        What it is called in a history; by default the name of the function.
+    takes : {"output", "scores", "probs", "log_probs"}, default "output"
+        What `rows` wants: what the model gives (and scores, of which the largest counts), or what can be
+        computed from it.
+    finish : callable, default float
+        Makes the number out of the mean over the rows, which has shape () or (K,).
+    larger_is_better : bool, optional
+        Which way is better; None if nobody said so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastsm.training import metrics
+    >>> error = metrics.Metric(lambda y, t: np.abs(y - t).sum(axis=1), "absolute_error")
+    >>> error([[0.5, 0.5], [1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]])
+    0.5
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        name: str | None = None,
+        *,
+        takes: str = "output",
+        finish: Callable[[Any], float] = float,
+        larger_is_better: bool | None = None,
+    ) -> None:
+        for argument, function in (("rows", rows), ("finish", finish)):
+            if not callable(function):
+                raise TypeError(f"`{argument}` must be callable, got {_arguments.shown(function)}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"`name` must be a string, got {_arguments.shown(name)}")
+        self.rows, self.takes, self.finish = rows, _one_of("takes", takes, TAKES), finish
+        self.larger_is_better = larger_is_better
+        functools.update_wrapper(self, rows)
+        self.name: str = name or getattr(rows, "__name__", None) or type(rows).__name__
+
+    def __repr__(self) -> str:
+        """Return the name."""
+        return f"<metric {self.name}>"
+
+    def __call__(
+        self,
+        outputs: ArrayLike,
+        targets: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        on: str = "probs",
+    ) -> float:
+        """Return the metric.
+
+        Parameters
+        ----------
+        outputs : array_like
+            Shape (N, C).
+        targets : array_like
+            Labels, shape (N,), or probabilities or values, shape (N, C).
+        sample_weight : array_like, optional
+            A factor for each row, shape (N,).
+        on : {"probs", "logits", "log_probs"}, default "probs"
+            What the outputs are.
+        """
+        x, y = _arguments.array("outputs", outputs), _arguments.array("targets", targets)
+        if x.ndim != 2:
+            raise ValueError(f"`outputs` must have shape (N, C), got {x.shape}")
+        if y.shape[:1] != x.shape[:1]:
+            raise ValueError(f"`targets` must have {len(x)} rows, got shape {y.shape}")
+        weight = (
+            None if sample_weight is None else _arguments.weights("sample_weight", sample_weight, x.shape[:1])
+        )
+        running = Running([self], _one_of("on", on, ON))
+        running.update(x, y, weight)
+        return running.results()[self.name]
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
+    """Return a word that is one of these."""
+    if not isinstance(value, str) or value not in allowed:
+        kind = ValueError if isinstance(value, str) else TypeError
+        raise kind(f"`{name}` must be one of {', '.join(allowed)}, got {_arguments.shown(value)}")
+    return value
+
+
+class Running:
+    """Means of metrics over rows that come in blocks.
+
+    The rows are `on` logits, say, of this temperature, and the model gives `gives`: what comes out of a
+    softmax that is taken together with the loss is not at hand.
+    """
+
+    def __init__(
+        self, metrics: list[Metric], on: str, temperature: float = 1.0, gives: str = "output"
+    ) -> None:
+        self.metrics, self.on, self.temperature, self.gives = metrics, on, temperature, gives
+        self._sums: list[Any] = [0.0] * len(metrics)
+        self._weight = 0.0
+
+    def update(self, outputs: Array, targets: Array, weight: Array | None) -> None:
+        """Add rows, all of the same weight if that is None."""
+        converted: dict[str, Array] = {}
+        for i, metric in enumerate(self.metrics):
+            takes = self.gives if metric.takes == "output" else metric.takes
+            if takes not in converted:
+                converted[takes] = convert(outputs, self.on, takes, self.temperature)
+            values = _arguments.array(f"what {metric.name} returns", metric.rows(converted[takes], targets))
+            rows = values.astype(np.float64)
+            if rows.shape[:1] != outputs.shape[:1] or rows.ndim > 2:
+                raise ValueError(
+                    f"`{metric.name}` must return a value for each of the {len(outputs)} rows, got shape"
+                    f" {rows.shape}"
+                )
+            self._sums[i] = self._sums[i] + (rows.sum(axis=0) if weight is None else weight @ rows)
+        self._weight += len(outputs) if weight is None else float(weight.sum())
+
+    def results(self, ranks: Ranks | None = None) -> dict[str, float]:
+        """Return the metrics of all rows so far, of all ranks, NaN if they weigh nothing; start again."""
+        sums, total = self._sums, self._weight
+        if ranks is not None:
+            *sums, total = ranks.add([*sums, total])
+        results = {
+            m.name: float(m.finish(s / total)) if total else float("nan")
+            for m, s in zip(self.metrics, sums, strict=True)
+        }
+        self._sums, self._weight = [0.0] * len(self.metrics), 0.0
+        return results
+
+
+def convert(outputs: Array, on: str, takes: str, temperature: float = 1.0) -> Array:
+    """Return what a metric takes, from outputs that are `on`."""
+    if takes in ("output", "scores") or takes == on:
+        return outputs
+    if on == "logits":
+        function = functional.softmax if takes == "probs" else functional.log_softmax
+        return np.asarray(function(outputs, temperature=temperature))
+    if on == "log_probs":
+        return np.exp(outputs)
+    if on == "probs":
+        with np.errstate(divide="ignore", invalid="ignore"):  # the logarithm of 0 is meant, NaN is an answer
+            return np.asarray(np.log(outputs))
+    raise ValueError(f"`metrics` must do without {takes}, as the model gives none: end it in nn.Softmax()")

@@ -1,0 +1,165 @@
+"""The same seed gives the same bits, whatever else differs; and how far apart the rest may be.
+
+What is promised: run after run, in any number of threads, in any split of the rows, resumed or not. What is
+not: other instruction sets and other libraries for matrix products, which add in another order.
+`python benchmarks/reproducibility.py` measures how much that changes.
+"""
+
+import importlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from processes import environment
+
+import fastsm
+from fastsm import _kernels, functional, nn
+from fastsm.functional import _general
+
+TRAINED = """
+import hashlib, json, sys
+import numpy as np
+import fastsm
+from fastsm import nn, optim
+X, y = fastsm.data.load_digits()
+results = {}
+for name, optimizer, loss in (
+    ("sgd", optim.SGD(0.1, momentum=0.9), None),
+    ("adam", optim.Adam(), nn.CrossEntropyLoss(label_smoothing=0.1)),
+):
+    model = nn.MLP([64, 48, 10], activation="gelu", dropout=0.2, layer_norm=True, rng=3)
+    history = fastsm.fit(model, X[:700], y[:700], optimizer=optimizer, loss=loss, epochs=2, batch_size=64,
+                         rng=4, clip_norm=1.0, validation_data=(X[700:900], y[700:900]))
+    results[name] = [hashlib.sha256(model.params.tobytes()).hexdigest(), history["val_loss"]]
+    results[name].append(hashlib.sha256(model(X).tobytes()).hexdigest())
+print(json.dumps(results))
+"""
+
+
+def trained(**variables):
+    """Return sums of what a training in a process of its own ends with."""
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", TRAINED],
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("isa", _kernels.available)
+def test_same_seed_same_bits(isa):
+    """In other processes, with other hashes of texts, other threads and other limits on BLAS."""
+    first = trained(FASTSM_ISA=isa, PYTHONHASHSEED="1", FASTSM_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    threads = "1" if isa == "baseline" else "3"  # products are NumPy's there
+    again = trained(
+        FASTSM_ISA=isa, PYTHONHASHSEED="2", FASTSM_NUM_THREADS=threads, OPENBLAS_NUM_THREADS=threads
+    )
+    assert first == again
+
+
+def functions(x, dy, labels):
+    """Return what each function gives for rows, by name."""
+    y, log_y = fastsm.softmax(x), fastsm.log_softmax(x)
+    return {
+        "softmax": y,
+        "in place": fastsm.softmax((c := x.copy()), out=c),
+        "tempered": fastsm.softmax(x, temperature=0.7),
+        "masked": fastsm.softmax(x, where=dy > -0.5),
+        "log_softmax": log_y,
+        "logsumexp": fastsm.logsumexp(x),
+        "softmax_vjp": fastsm.softmax_vjp(y, dy),
+        "log_softmax_vjp": fastsm.log_softmax_vjp(log_y, dy),
+        "cross_entropy": fastsm.cross_entropy(x, labels, reduction="none"),
+        "with_grad": fastsm.cross_entropy_with_grad(x, labels, reduction="none", label_smoothing=0.1)[1],
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("classes", [1, 3, 10, 32, 33, 130, 1000])
+def test_a_row_does_not_depend_on_the_others(isa, classes, dtype):
+    """All rows at once, in batches of several sizes, one by one, in another order: the same bits."""
+    rng = np.random.default_rng(classes)
+    rows = 300 if classes < 1000 else 270
+    x, dy = (rng.standard_normal((rows, classes)).astype(dtype) for _ in range(2))
+    labels = rng.integers(0, classes, rows)
+    whole = functions(x, dy, labels)
+    order = rng.permutation(rows)
+    cuts = [0, 1, 2, 5, 22, 90, 91, 155, rows]
+    for parts in ([order], [np.arange(a, b) for a, b in itertools.pairwise(cuts)]):
+        for part in parts:
+            found = functions(x[part], dy[part], labels[part])
+            for name, expected in whole.items():
+                assert found[name].tobytes() == expected[part].tobytes(), name
+
+
+@pytest.mark.skipif(_kernels.name == "baseline", reason="products are NumPy's there")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_prediction_does_not_depend_on_the_batch(dtype):
+    """A model gives a row the same bits whatever it comes with; a training step, its own products, too."""
+    model = nn.MLP([70, 45, 30, 10], activation="gelu", layer_norm=True, dtype=dtype, head="softmax", rng=0)
+    x = np.random.default_rng(0).standard_normal((200, 70)).astype(dtype)
+    whole = model(x)
+    for size in (1, 2, 3, 7, 64, 199):
+        parts = np.concatenate([model(x[i : i + size]) for i in range(0, 200, size)])
+        assert parts.tobytes() == whole.tobytes(), size
+        assert model.forward(x[:size]).tobytes() == whole[:size].tobytes(), size
+
+
+def test_gradients_of_parts_add_up():
+    """Of micro-batches, weighted by their rows: the gradient of the batch, to rounding."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((90, 20)), rng.integers(0, 5, 90)
+    weight = rng.uniform(0.1, 2, 90)
+    model, loss = nn.MLP([20, 30, 5], dtype="float64", rng=0), nn.CrossEntropyLoss()
+
+    def gradient(rows):
+        logits = model.forward(x[rows], training=True)
+        _, dy = loss.value_and_grad(logits, y[rows], sample_weight=weight[rows])
+        model.backward(dy)
+        return model.grads * weight[rows].sum()
+
+    whole = gradient(slice(0, 90))
+    parts = sum(gradient(slice(a, b)) for a, b in ((0, 1), (1, 40), (40, 83), (83, 90)))
+    np.testing.assert_allclose(parts, whole, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_instruction_sets_differ_in_the_last_bits_only(monkeypatch, dtype):
+    """A softmax by one is at most 8 units in the last place, twice its error, from that by another."""
+    x = np.random.default_rng(0).standard_normal((64, 1000)).astype(dtype)
+    variants = []
+    for name in _kernels.available:
+        kernels = importlib.import_module(f"fastsm._kernels.{name}.kernels")
+        monkeypatch.setattr(functional, "kernels", kernels)
+        monkeypatch.setattr(_general, "kernels", kernels)
+        variants.append(fastsm.softmax(x))
+    for other in variants[1:]:
+        assert (abs(other - variants[0]) <= 8 * np.spacing(np.maximum(other, variants[0]))).all()
+
+
+def test_the_measurement_of_what_is_not_promised():
+    """The script runs, and finds a training on other instruction sets as good as on this one."""
+    script = Path(__file__).parents[2] / "benchmarks" / "reproducibility.py"
+    if not script.exists():
+        pytest.skip("the benchmarks are not here")
+    result = subprocess.run(
+        [sys.executable, "-P", str(script), "--quick", "--json"],
+        env={**environment(), "PYTHONPATH": os.fspath(Path(fastsm.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    rows = json.loads(result.stdout)
+    assert {row["isa"] for row in rows} == set(_kernels.available)
+    for row in rows:
+        assert row["steps"] == 1 or row["accuracy"] > 0.85
+        assert row["parameters"] < (1e-5 if row["steps"] == 1 else 1)

@@ -1,0 +1,664 @@
+"""Files from strangers: whatever is in one, it is read or refused by a documented error, at bounded cost.
+
+Mutations are made at every depth: of the file, and of what is compressed, archived or described in it, with
+what is around it intact, so that checksums do not catch them first. `FASTSM_FUZZ=20000 pytest
+tests/test_hostile_files.py` is the campaign.
+"""
+
+import datetime
+import gzip
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+import warnings
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from campaign import campaign
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from processes import environment, fail
+
+import fastsm
+from fastsm import callbacks, data, nn, optim
+from fastsm._command import main
+from fastsm._command._errors import CommandError
+from fastsm._command._models import Trained, load_trained
+from fastsm._command._options import resolve
+from fastsm._command._reading import read_rows
+from fastsm._command._train_options import TRAIN
+from fastsm._command.train import _toml
+from fastsm._files import _container
+
+MEGABYTE = 1 << 20
+# No file of these is larger than 100 kB, and what compressed ones may become is 64 MB.
+PEAK = 80 * MEGABYTE
+
+TOKENS = [
+    b"\xff" * 4, b"\xff" * 8, bytes(8), b"\x7f\xff\xff\xff", b"PK\1\2", b"PK\3\4", b"PK\5\6", b"PK\6\6",
+    b"PK\6\7", b"\x1f\x8b\x08", b"\x93NUMPY\2\0", b"9" * 19, b"1" * 5000, b"-1", b"NaN", b"1e999", b"-0.0",
+    b"'", b'"', b'",\n"', b"(", b"[" * 3000, b"{", b"]", b"}", b")", b",", b":", b"\n", b"\r", b"\\",
+    b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"True", b"null", b"'|O'", b"'<U9'", b"'<f8'", b"\x1b[2J",
+    b'{"$array": "params", "shape": [1]}', b'{"$float": "nan"}',
+]  # fmt: skip
+PLACE = st.integers(0, 1 << 17)
+EDITS = st.lists(
+    st.one_of(
+        st.tuples(st.just("set"), PLACE, st.integers(0, 255)),
+        st.tuples(st.just("flip"), PLACE, st.integers(0, 7)),
+        st.tuples(st.just("insert"), PLACE, st.sampled_from(TOKENS) | st.binary(max_size=8)),
+        st.tuples(st.just("replace"), PLACE, st.sampled_from(TOKENS) | st.binary(max_size=8)),
+        st.tuples(st.just("cut"), PLACE, st.integers(1, 64)),
+        st.tuples(st.just("copy"), PLACE, PLACE),
+        st.tuples(st.just("end"), PLACE, st.none()),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def mutated(content, edits):
+    """Return the bytes with these changes."""
+    content = bytearray(content)
+    for kind, place, value in edits:
+        i = place % (len(content) + 1)
+        if kind == "set" and i < len(content):
+            content[i] = value
+        elif kind == "flip" and i < len(content):
+            content[i] ^= 1 << value
+        elif kind == "insert":
+            content[i:i] = value
+        elif kind == "replace":
+            content[i : i + len(value)] = value
+        elif kind == "cut":
+            del content[i : i + value]
+        elif kind == "copy":
+            other = value % (len(content) + 1)
+            content[i:i] = content[other : other + 40]
+        elif kind == "end":
+            del content[i:]
+    return bytes(content)
+
+
+def archive(members, compression=zipfile.ZIP_STORED):
+    """Return a zip file; names may come twice."""
+    file = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(file, "w", compression) as target:
+        for name, content in members:
+            target.writestr(name, content)
+    return file.getvalue()
+
+
+def members(content):
+    with zipfile.ZipFile(io.BytesIO(content)) as source:
+        return [(entry.filename, source.read(entry)) for entry in source.infolist()]
+
+
+def inside(content, number, edits, compression=zipfile.ZIP_STORED):
+    """Return an archive with one of its members changed, and all sums right."""
+    parts = members(content)
+    name, old = parts[number % len(parts)]
+    if name == "header.npy":  # its text, with a size that fits
+        text = mutated(np.load(io.BytesIO(old)).tobytes(), edits)
+        new = npy(np.frombuffer(text, np.uint8))
+    else:
+        new = mutated(old, edits)
+    parts[number % len(parts)] = name, new
+    return archive(parts, compression)
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.asarray(array), allow_pickle=True)
+    return file.getvalue()
+
+
+def npy_header(text, payload=b"", version=1):
+    """Return a file in NumPy's format with any text as its header."""
+    text = text.encode() + b"\n"
+    return (
+        b"\x93NUMPY"
+        + bytes([version, 0])
+        + struct.pack("<H" if version == 1 else "<I", len(text))
+        + text
+        + payload
+    )
+
+
+def npz(compressed=False, **arrays):
+    file = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(file, **arrays)
+    return file.getvalue()
+
+
+FOLDER = tempfile.TemporaryDirectory()
+
+
+def written(content, name):
+    path = Path(FOLDER.name) / name
+    path.write_bytes(content)
+    return path
+
+
+def attempt(function, *allowed):
+    """Return what a function does with a file, None if it refuses it in one sentence, at bounded cost."""
+    tracemalloc.start()
+    try:
+        return function()
+    except allowed as error:
+        refusal = error
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < PEAK
+    assert type(refusal) in allowed, repr(refusal)
+    assert str(refusal)
+    assert "\n" not in str(refusal) or isinstance(refusal, CommandError)  # which is printed as one line
+    return None
+
+
+def bounded(few):
+    """Return the profile of a test with so many examples in the ordinary run; each ends in 20 seconds."""
+    return settings(campaign(few), deadline=datetime.timedelta(seconds=20))
+
+
+# ---- mutations ----
+
+X = np.random.default_rng(0).standard_normal((20, 3)).astype("f4")
+Y = np.arange(20) % 2
+
+
+def training(path, model=None, resume=None, epochs=2):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.LayerNorm(4), nn.Linear(4, 2), rng=0)
+    both = [callbacks.EarlyStopping(monitor="loss"), callbacks.Checkpoint(path)]
+    fastsm.fit(model, X, Y, optimizer=optim.Adam(), epochs=epochs, callbacks=both, rng=0, resume_from=resume)
+    return model
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    """Return the bytes of a file with everything in it."""
+    path = Path(FOLDER.name) / "original.npz"
+    training(path)
+    return path.read_bytes()
+
+
+@bounded(40)
+@given(edits=EDITS, depth=st.integers(-1, 6))
+def test_mutated_models(checkpoint, edits, depth):
+    content = mutated(checkpoint, edits) if depth < 0 else inside(checkpoint, depth, edits)
+    path, history = written(content, "m.npz"), fastsm.History()
+    model = attempt(lambda: fastsm.load(path, history=history), ValueError)
+    if model is not None:
+        assert model(np.zeros((2, 3), "f4")).shape == (2, 2)
+
+
+@bounded(30)
+@given(edits=EDITS, depth=st.integers(-1, 6))
+def test_mutated_checkpoints(checkpoint, edits, depth):
+    content = mutated(checkpoint, edits) if depth < 0 else inside(checkpoint, depth, edits)
+    path = written(content, "c.npz")
+    attempt(lambda: training(Path(FOLDER.name) / "new.npz", resume=path), ValueError, fastsm.TrainingDiverged)
+
+
+LETTERS = [b"xyz"[i % 3 : i % 3 + 1] for i in range(12)]
+PIXELS = np.arange(600).reshape(6, 100) * 7 % 256
+SETS = {
+    "d.npz": npz(X=X, y=Y),
+    "four.npz": npz(
+        x_train=X, y_train=Y.astype(str), x_test=X[::2].copy(order="F"), y_test=Y[::2].astype(str)
+    ),
+    "packed.npz": npz(True, X=(X * 20).astype(np.uint8).repeat(30, axis=1), y=Y),
+    "d.csv": b"a,b,label\n" + b"".join(b"%d,%.2f,%s\n" % (i, i / 7, name) for i, name in enumerate(LETTERS)),
+    "p.csv": "\n".join(
+        [
+            ",".join(["label"] + ["p"] * 100),
+            *(f"{i % 2}," + ",".join(map(str, row)) for i, row in enumerate(PIXELS)),
+        ]
+    ).encode(),
+}
+
+
+def changed_set(name, edits, depth):
+    content = SETS[name]
+    if name.endswith(".npz"):
+        compression = zipfile.ZIP_DEFLATED if depth % 2 else zipfile.ZIP_STORED
+        return name, mutated(content, edits) if depth < 0 else inside(content, depth, edits, compression)
+    if depth < 1:
+        return name, mutated(content, edits)
+    packed = gzip.compress(content, 1, mtime=0)
+    return f"{name}.gz", mutated(packed, edits) if depth < 3 else gzip.compress(
+        mutated(content, edits), 1, mtime=0
+    )
+
+
+@bounded(80)
+@given(name=st.sampled_from(list(SETS)), edits=EDITS, depth=st.integers(-1, 6))
+def test_mutated_tables(name, edits, depth):
+    name, content = changed_set(name, edits, depth)
+    splits = attempt(lambda: data.load(written(content, name)), data.DataError)
+    if splits is not None:
+        assert np.isfinite(splits.train.X).all()
+        assert len(splits.train) + len(splits.test) > 2
+
+
+def idx(array):
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+IDX = idx(np.arange(120, dtype=np.uint8).reshape(5, 6, 4))
+
+
+@bounded(40)
+@given(edits=EDITS, kind=st.sampled_from(["plain", "before", "after"]))
+def test_mutated_idx(edits, kind):
+    content = mutated(IDX, edits) if kind != "after" else mutated(gzip.compress(IDX, 1, mtime=0), edits)
+    if kind == "before":
+        content = gzip.compress(content, 1, mtime=0)
+    attempt(lambda: data.load_idx(written(content, "f.idx")), data.DataError)
+
+
+TRAINED = Trained(Path("m"), nn.MLP([16, 2], rng=0), fastsm.History(), 16, ["a", "b"], (4, 4), "uint8", {})
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    """Return files of every kind that `fastsm predict` takes, by ending."""
+    rows = np.arange(48, dtype=np.uint8).reshape(3, 16)
+    files = {".npy": npy(rows), ".npz": npz(X=rows), ".idx": IDX, ".f.npy": npy(np.asfortranarray(rows / 3))}
+    files[".csv"] = b"".join(b",".join(b"%d" % n for n in row) + b"\n" for row in rows)
+    try:
+        from PIL import Image
+    except ImportError:
+        return files
+    picture = Image.fromarray(rows.repeat(4, axis=0))
+    for ending in (".png", ".jpg", ".gif", ".bmp", ".tif", ".webp", ".pgm"):
+        file = io.BytesIO()
+        picture.save(file, {".pgm": "PPM", ".jpg": "JPEG", ".tif": "TIFF"}.get(ending, ending[1:].upper()))
+        files[ending] = file.getvalue()
+    return files
+
+
+@bounded(60)
+@given(number=st.integers(0, 99), edits=EDITS)
+def test_mutated_inputs(inputs, number, edits):
+    ending = list(inputs)[number % len(inputs)]
+    path = written(mutated(inputs[ending], edits), f"in{ending}")
+    with warnings.catch_warnings():
+        # Pillow closes some files late.
+        warnings.simplefilter("ignore", ResourceWarning)
+        attempt(lambda: read_rows(str(path), TRAINED, invert=False), CommandError)
+
+
+TOML = b'hidden = [512, 64]\nlr = 1e-3\ndata = "digits"\nlayer-norm = true\nepochs = 3\n"loss" = \'mae\'\n'
+
+
+@bounded(60)
+@given(edits=EDITS)
+def test_mutated_options(edits):
+    path = str(written(mutated(TOML, edits), "c.toml"))
+    attempt(lambda: resolve(TRAIN, {}, _toml(path), path), CommandError, *CommandError.__subclasses__())
+
+
+@pytest.fixture(scope="module")
+def run_folder(checkpoint):
+    """Return the folder of a run, and the text that describes it."""
+    folder = Path(FOLDER.name) / "run"
+    folder.mkdir()
+    (folder / "model.npz").write_bytes(checkpoint)
+    settings = {"data": "digits", "data_dir": None, "label": "label", "hidden": [4], "lr": 0.1}
+    about = {"classes": ["a", "b"], "features": 3, "shape": [3, 1], "dtype": "float32", "fingerprint": 5}
+    return folder, json.dumps({"settings": settings, "data": about}).encode()
+
+
+@bounded(40)
+@given(edits=EDITS)
+def test_mutated_descriptions(run_folder, edits):
+    folder, text = run_folder
+    (folder / "config.json").write_bytes(mutated(text, edits))
+    (folder / "results.json").write_bytes(mutated(b'{"accuracy": 0.5, "x": [1, {}]}', edits))
+    if attempt(lambda: load_trained(str(folder)), CommandError) is not None:
+        assert main(["info", str(folder)]) in (0, 3)
+    assert main(["evaluate", str(folder), "--data-dir", FOLDER.name, "--no-download"]) in (2, 3)
+
+
+# ---- bombs and lies ----
+
+
+def header(shape, descr="|u1"):
+    return f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
+
+
+LABELS = npy(Y)
+ZEROS = bytes(70 * MEGABYTE)
+
+
+def overlapping():
+    """Return an archive with four members that are one."""
+    parts = [
+        (f"{name}.npy", npy(np.zeros(1000, np.uint8))) for name in ("x_train", "y_train", "x_test", "y_test")
+    ]
+    content, size = bytearray(archive(parts)), len(parts[0][1])
+    # All directory entries say that they begin where the first one does, and are as large as everything.
+    for name, _ in parts:
+        entry = content.rindex(name.encode()) - 46
+        struct.pack_into("<LL", content, entry + 20, 4 * size, 4 * size)
+        struct.pack_into("<L", content, entry + 42, 0)
+    return bytes(content)
+
+
+def one_member(content, **options):
+    return archive([("X.npy", content), ("y.npy", LABELS)], **options)
+
+
+def with_labels(text):
+    """Return an archive with four labels of one letter, in these bytes."""
+    return archive([("X.npy", npy(X[:4])), ("y.npy", npy_header(header((4,), "<U1"), text))])
+
+
+LIES = [
+    header((1 << 40, 1 << 20)), header((1 << 62, 0)), header((0, 10**17, 10**17)), header((20, 2), "<U0"),
+    header((20, 2), "|O"), header((20, 2), "<f4,<f4"), header((20, 2), "V2"), header((20, 2), "<M8[s]"),
+    header((20, 2), "<i99999"), header((20, 2), ""), header("20"), header((20, -2)),
+    header("(" + "1," * 40 + ")"), header("(9999999999999999999999, 1)"), header((20, 2)) + "  " * 4990,
+    header((20, 2))[:-3] + " 'descr': 'u1'}", "(", "  {'a'\n b", "-" * 9000 + "1", "1" + "+1" * 4000,
+    "{" * 4000, "[" * 9000, "", "{}", "\x00" * 100,
+]  # fmt: skip
+BOMBS = {
+    "deflated.npz": lambda: one_member(
+        npy_header(header((20, len(ZEROS) // 20)), ZEROS), compression=zipfile.ZIP_DEFLATED
+    ),
+    "bz2.npz": lambda: one_member(npy(X), compression=zipfile.ZIP_BZIP2),
+    "lzma.npz": lambda: one_member(npy(X), compression=zipfile.ZIP_LZMA),
+    "overlapping.npz": overlapping,
+    "nested.npz": lambda: one_member(one_member(one_member(npy(X)))),
+    "twice.npz": lambda: archive([("X.npy", npy(X)), ("X.npy", npy(X)), ("y.npy", LABELS)]),
+    "capitals.npz": lambda: archive([("X.npy", npy(X)), ("x.npy", npy(X)), ("y.npy", LABELS)]),
+    "paths.npz": lambda: archive([("../X.npy", npy(X)), ("/tmp/y.npy", LABELS), ("C:\\X.npy", npy(X))]),
+    "many.npz": lambda: archive([(f"{i}.npy", b"") for i in range(2000)]),
+    "pickle.npz": lambda: one_member(npy(np.array([print], object))),
+    **{
+        f"lie{i}.npz": lambda text=text: one_member(npy_header(text, bytes(40)))
+        for i, text in enumerate(LIES)
+    },
+    "header.npz": lambda: one_member(npy_header(header((20, 2)) + " " * (10 * MEGABYTE), bytes(40), 2)),
+    "text.npz": lambda: with_labels(b"\xff" * 16),
+    "surrogate.npz": lambda: with_labels(b"\0\xd8\0\0" * 4),
+    "long.csv": lambda: b"a,label\n" + b"1" * (17 * MEGABYTE),
+    "quoted.csv": lambda: b'"\n","' * (3 * MEGABYTE),
+    "lines.csv.gz": lambda: gzip.compress(b"a,label\n" + b"1,b\n" * 300_000),
+    "quoted.csv.gz": lambda: gzip.compress(b"a,label\n" + b'"\n","' * (2 * MEGABYTE)),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_and_lies_are_refused_before_memory_is_taken(tmp_path, monkeypatch, name):
+    """Whatever a data file promises, memory is taken for what is there, and nothing is written."""
+    content, limit = BOMBS[name](), 8 * MEGABYTE
+    if name.endswith((".csv", ".csv.gz")):
+        limit = (
+            200 * MEGABYTE
+        )  # of the 16 million letters that a row may have, or the 64 MB that a table may become
+        monkeypatch.setattr("fastsm.data._limits._ALWAYS", MEGABYTE // 8)
+    path = tmp_path / name
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(data.DataError) as caught:
+        data.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert name in str(caught.value)
+    assert peak < limit
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_gzip_bomb_of_idx(tmp_path):
+    """It would become what it promises, but that is out of proportion."""
+    path = tmp_path / "images"
+    path.write_bytes(gzip.compress(bytes([0, 0, 8, 1]) + struct.pack(">I", len(ZEROS)) + ZEROS, 1))
+    tracemalloc.start()
+    with pytest.raises(
+        data.DataError, match=r"out of proportion to the .* decompress it first, if you trust it"
+    ):
+        data.load_idx(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * MEGABYTE
+
+
+def test_proportions_of_honest_files(tmp_path, monkeypatch):
+    """Up to a size zeros may be compressed as well as they are; files decompressed by hand have no limit."""
+    monkeypatch.setattr("fastsm.data._limits._ALWAYS", MEGABYTE)
+    zeros, larger = np.zeros((20, 50_000), np.uint8), np.zeros((20, 60_000), np.uint8)
+    np.savez_compressed(tmp_path / "zeros.npz", X=zeros, y=Y)
+    assert data.load(tmp_path / "zeros.npz").train.X.shape[1] == 50_000
+    np.savez_compressed(tmp_path / "larger.npz", X=larger, y=Y)
+    with pytest.raises(data.DataError, match="out of proportion"):
+        data.load(tmp_path / "larger.npz")
+    np.savez(tmp_path / "larger.npz", X=larger, y=Y)
+    assert data.load(tmp_path / "larger.npz").train.X.shape[1] == 60_000
+
+
+def changed_tree(content, change):
+    """Return the tree of a model file, changed."""
+    path = written(content, "tree.npz")
+    tree = _container.read(path)
+    change(tree)
+    _container.write(path, tree)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tree: tree["model"]["layers"].extend([{"class": "ReLU"}] * 30_000), "more than 10000"),
+        (
+            lambda tree: tree["model"]["layers"][0]["config"].update(n_in=10**4000),
+            "more parameters than the file",
+        ),
+        (
+            lambda tree: tree["model"]["layers"][0]["config"].update(n_in=1 << 40),
+            "more parameters than the file",
+        ),
+        (
+            lambda tree: tree["model"]["layers"][2]["config"].update(n=1 << 60),
+            "more parameters than the file",
+        ),
+    ],
+)
+def test_models_that_promise_much(checkpoint, change, message):
+    path = changed_tree(checkpoint, change)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=message):
+        fastsm.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * path.stat().st_size + MEGABYTE
+
+
+def test_many_layers_take_linear_time(checkpoint):
+    """Each was once compared with all before."""
+    path = changed_tree(checkpoint, lambda tree: tree["model"]["layers"].extend([{"class": "ReLU"}] * 9000))
+    assert len(fastsm.load(path).layers) == 9004
+    with pytest.raises(ValueError, match="at most 10000 layers, got 10001"):
+        fastsm.save(path, nn.Sequential(*(nn.ReLU() for _ in range(10_001))))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda training: training.update(epoch=1 << 61), "with the history of its epochs"),
+        (
+            lambda training: training["callbacks"][0]["state"].update(params=[0.0] * 34),
+            "that of an EarlyStopping",
+        ),
+        (
+            lambda training: training["callbacks"][0]["state"].update(params=np.zeros(3)),
+            "best parameters of this model",
+        ),
+        (lambda training: training["callbacks"][1].update(state={"best": []}), "that of a Checkpoint"),
+    ],
+)
+def test_checkpoints_that_lie(checkpoint, tmp_path, change, message):
+    """Refused, and the training is as it was: the callbacks before the one that refuses, too."""
+    path = changed_tree(checkpoint, lambda tree: change(tree["training"]))
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.LayerNorm(4), nn.Linear(4, 2), rng=0)
+    before, stopping, log = model.params.copy(), callbacks.EarlyStopping(monitor="loss"), tmp_path / "log"
+    others = [stopping, callbacks.Checkpoint(tmp_path / "c"), callbacks.JSONLogger(log)]
+    optimizer = optim.Adam()
+    with pytest.raises(ValueError, match=message):
+        fastsm.fit(model, X, Y, optimizer=optimizer, callbacks=others, resume_from=path)
+    np.testing.assert_array_equal(model.params, before)
+    assert (stopping.state(), optimizer.steps) == ({"best": None, "best_epoch": 0, "waited": 0}, 0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_callback_of_ones_own_may_remember_what_it_likes(tmp_path):
+    """Also under the name that EarlyStopping uses."""
+
+    class Own:
+        seen = None
+
+        def on_epoch_end(self, run):
+            pass
+
+        def state(self):
+            return {"params": np.arange(3)}
+
+        def set_state(self, state):
+            self.seen = state["params"].tolist()
+
+    path, own = tmp_path / "c", Own()
+    for resume in (None, path):
+        model = nn.MLP([3, 2], rng=0)
+        fastsm.fit(model, X, Y, epochs=1, callbacks=[own, callbacks.Checkpoint(path)], resume_from=resume)
+    assert own.seen in (None, [0, 1, 2])
+    assert own.seen is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_and_devices_are_refused(tmp_path):
+    """Reading a pipe may never end, and a device must not be replaced by a file."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(ValueError, match="`path` must be a regular file"):
+            fastsm.load(path)
+        with pytest.raises(ValueError, match="`path` must be a regular file"):
+            fastsm.save(path, nn.MLP([2, 2]))
+        for name in ("in.npy", "in.npz", "in.csv", *(["in.png"] if find_spec("PIL") else []), "in"):
+            (tmp_path / name).unlink(missing_ok=True)
+            (tmp_path / name).symlink_to(path)
+            with pytest.raises(CommandError, match="must be a regular file"):
+                read_rows(str(tmp_path / name), TRAINED, invert=False)
+    assert Path("/dev/zero").is_char_device()
+    assert main(["train", "--config", "/dev/zero"]) == 2
+
+
+# ---- pictures, and what a terminal shows ----
+
+
+def test_pictures_in_other_formats_are_refused(tmp_path):
+    """By content, not by name: for PostScript another program would be started."""
+    image = pytest.importorskip("PIL.Image").new("L", (4, 4))
+    for kind in ("EPS", "ICO", "TGA", "SGI"):
+        image.save(tmp_path / "p.png", kind)
+        with pytest.raises(CommandError, match="cannot identify image file"):
+            read_rows(str(tmp_path / "p.png"), TRAINED, invert=False)
+
+
+def test_pictures_that_promise_much(tmp_path):
+    pytest.importorskip("PIL.Image")
+    for size in (9_000, 100_000):
+        (tmp_path / "p.pgm").write_bytes(b"P5 %d %d 255\n" % (size, size) + bytes(100))
+        with pytest.raises(CommandError, match="pixels"):
+            read_rows(str(tmp_path / "p.pgm"), TRAINED, invert=False)
+
+
+def test_names_in_files_do_not_command_the_terminal(run_folder, tmp_path, capsys):
+    """Control characters are shown, not sent, and a name is in one line."""
+    folder, text = run_folder
+    description = json.loads(text)
+    description["data"]["classes"] = ["\x1b[2Ja\nb", "\x9b31m\u202e"]
+    description["settings"]["\x1b]0;x\7"] = "\x1b[31m"
+    (folder / "config.json").write_text(json.dumps(description))
+    (folder / "results.json").unlink(missing_ok=True)
+    np.save(tmp_path / "x.npy", X)
+    np.savez(tmp_path / "d.npz", X=X, y=np.array(["\x1b[2Ja\nb", "\x9b31m\u202e"])[Y])
+    for arguments in (
+        ["info", folder],
+        ["predict", folder, tmp_path / "x.npy"],
+        ["evaluate", folder, "--data", tmp_path / "d.npz"],
+    ):
+        assert main(list(map(str, arguments))) == 0
+        shown = capsys.readouterr().out
+        assert "\\x1b[2Ja\\nb" in shown
+        assert not {"\x1b", "\x9b", "\u202e", "\7"} & set(shown)
+    (tmp_path / "bad.csv").write_text("\x1b[2J,b\n1,2\n")
+    assert main(["train", "--data", str(tmp_path / "bad.csv"), "--label", "\x1b[1m"]) == 3
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_many_classes_are_refused(tmp_path, capsys):
+    """A matrix of them would fill the memory: 3 GB for these."""
+    path = tmp_path / "many.csv"
+    path.write_text("a,label\n" + "".join(f"1,{i % 20_000}\n" for i in range(40_000)))
+    assert main(["train", "--data", str(path), "--out", str(tmp_path / "run")]) == 3
+    assert "must have at most 4096 classes, got 20000" in capsys.readouterr().err
+    fastsm.save(tmp_path / "wide.npz", nn.MLP([64, 20_000], init="zeros"))
+    assert main(["evaluate", str(tmp_path / "wide.npz"), "--data", "digits"]) == 3
+
+
+# ---- all of it at once, with a limit by the system ----
+
+LIMITED = """
+import resource, sys, pathlib
+import numpy as np
+from fastsm import data, load, nn, training  # before the limit: libraries take address space
+size = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + (256 << 20),) * 2)
+for path in sys.argv[1:]:
+    try:
+        load(path) if path.endswith(".fastsm") else data.load(path)
+    except ValueError as error:
+        print(path, type(error).__name__)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc are those of Linux")
+def test_bombs_under_a_limit_of_the_system(tmp_path, checkpoint):
+    """What tracemalloc does not see counts here too: no MemoryError with 256 MB."""
+    names = [name for name in BOMBS if name.endswith(".npz")]
+    for name in names:
+        (tmp_path / name).write_bytes(BOMBS[name]())
+    huge = changed_tree(checkpoint, lambda tree: tree["model"]["layers"].extend([{"class": "Tanh"}] * 30_000))
+    (tmp_path / "huge.fastsm").write_bytes(huge.read_bytes())
+    paths = [str(tmp_path / name) for name in (*names, "huge.fastsm")]
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", LIMITED, *paths],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        [path, "ValueError" if path.endswith("fastsm") else "DataError"] for path in paths
+    ]
+
+
+@pytest.mark.parametrize("command", ["train", "info", "bench"])
+def test_wrong_variables_are_told_in_a_line(command):
+    """Of the environment: exit code 2, as for other errors of usage."""
+    line = fail(2, command, FASTSM_ISA="many\x1b[2J\nlines")
+    assert "`FASTSM_ISA` must be one of" in line
+    assert "\x1b" not in line
+    assert "FASTSM_NUM_THREADS` must be an integer" in fail(2, command, FASTSM_NUM_THREADS="0")

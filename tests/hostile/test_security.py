@@ -1,0 +1,145 @@
+"""What SECURITY.md promises: each promise names its tests, and those that belong nowhere else are here."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from processes import environment
+
+import fastsm
+
+TESTS = Path(__file__).parents[1]
+PAGE = TESTS.parent / "SECURITY.md"
+PACKAGE = Path(fastsm.__file__).parent
+
+
+def promises():
+    """Return the rows of the table: a promise and the names of its tests."""
+    if not PAGE.exists():
+        pytest.skip("SECURITY.md is not here")
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    return [(promise, re.findall(r"`(\w+)`", tests)) for promise, tests in rows if "`" in tests]
+
+
+def test_each_promise_has_a_test():
+    """By name: a function that pytest collects, and that is not skipped everywhere."""
+    found = {
+        node.name
+        for path in TESTS.rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    rows = promises()
+    assert len(rows) > 20
+    for promise, tests in rows:
+        assert tests, promise
+        assert set(tests) <= found, (promise, set(tests) - found)
+        assert all(name.startswith("test_") for name in tests), promise
+
+
+FORBIDDEN = {
+    "pickle",
+    "cPickle",
+    "dill",
+    "cloudpickle",
+    "marshal",
+    "shelve",
+    "joblib",
+    "yaml",
+    "code",
+    "codeop",
+}
+
+
+def test_no_file_runs_code():
+    """Nothing in the package could: no such module is imported, no such function called."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names = {(node.module or "").partition(".")[0]}
+            else:
+                names = set()
+            # The benchmarks measure in processes of their own.
+            assert not names & (FORBIDDEN if "_bench" in path.parts else FORBIDDEN | {"subprocess"}), path
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in (
+                    "eval",
+                    "exec",
+                    "compile",
+                    "os.system",
+                    "os.popen",
+                    "ast.literal_eval",
+                ), path
+                assert not called.startswith(("os.exec", "os.spawn", "os.posix_spawn")), path
+                if called in ("np.load", "np.lib.format.read_array"):
+                    assert "allow_pickle=False" in ast.unparse(node), path
+
+
+WATCHED = """
+import os, sys
+from fastsm._command import main
+seen = []
+
+def watch(event, arguments):
+    if event.startswith("socket.") or event in ("subprocess.Popen", "os.system", "os.posix_spawn"):
+        seen.append(f"{event} {arguments}")
+    writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+    if event == "open" and isinstance(arguments[0], str) and arguments[2] & writes:
+        seen.append(os.path.abspath(arguments[0]))
+    if event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link"):
+        seen.append(os.path.abspath(arguments[0]))
+
+sys.addaudithook(watch)
+code = main(sys.argv[1:])
+print(code, *seen, sep="\\n")
+"""
+
+
+def watched(folder, *arguments):
+    """Run the command; return its exit code, what it wrote to, and what else it did that a user may mind."""
+    result = subprocess.run(
+        [sys.executable, "-P", "-B", "-c", WATCHED, *map(str, arguments)],
+        cwd=folder,
+        env=environment(HOME=str(folder), XDG_CACHE_HOME=str(folder / "cache")),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    lines = result.stdout.splitlines()
+    start = max(i for i, line in enumerate(lines) if line.isdecimal())
+    # Python's module platform asks the system what processor it has by a program.
+    mine = [line for line in lines[start + 1 :] if line != os.devnull and "['uname'," not in line]
+    return int(lines[start]), [Path(line) for line in mine]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return a folder, the exit code of a training in it, and what that did."""
+    folder = tmp_path_factory.mktemp("home")
+    return folder, *watched(folder, "train", "--epochs", 1, "--no-plots", "--out", "run")
+
+
+def test_no_network_unless_asked(run):
+    """Training on what is there opens no socket, nor does asking for a set without leave to download it."""
+    folder, code, seen = run
+    assert (code, [event for event in seen if "socket" in event.name]) == (0, [])
+    code, seen = watched(folder, "train", "--data", "kmnist", "--no-download", "--out", "other")
+    assert (code, seen) == (3, [])
+
+
+def test_the_command_writes_to_its_folder_only(run):
+    """Nothing is written elsewhere, no socket is opened and no process started."""
+    folder, code, seen = run
+    assert code == 0
+    assert seen
+    assert {path for path in seen if not path.is_relative_to(folder / "run")} == set()
+    for arguments in (["evaluate", "run"], ["info", "run"]):
+        assert watched(folder, *arguments) == (0, [])

@@ -1,0 +1,638 @@
+"""The kernels of layers, optimizers and batches, each instruction set against higher precision."""
+
+import importlib
+import math
+
+import mpmath
+import numpy as np
+import oracle
+import pytest
+from oracle import DTYPES, WIDE
+
+ACTIVATIONS = ["RELU", "LEAKY_RELU", "TANH", "SIGMOID", "GELU", "SILU"]
+BY_INPUT = ["GELU", "SILU"]  # their VJPs take the input, the others' the output
+
+# Bounds in units in the last place; found on millions of numbers: 2.7, 2.4, 4.3, 3.2.
+ULPS = {"TANH": 3, "SIGMOID": 3, "GELU": 5, "SILU": 4}
+
+SIZES = [*range(36), 47, 48, 49, 63, 64, 65, 70]
+
+
+@pytest.fixture
+def kernels(isa):
+    """Return the kernels of each instruction set in turn."""
+    return importlib.import_module(f"fastsm._kernels.{isa}.kernels")
+
+
+def activate(kernels, name, x, slope=0.1):
+    out = np.empty_like(x)
+    kernels.activate(getattr(kernels, name), x, out, slope)
+    return out
+
+
+def activate_vjp(kernels, name, x, dy, slope=0.1):
+    saved = x if name in BY_INPUT else activate(kernels, name, x, slope)
+    out = np.empty_like(x)
+    kernels.activate_vjp(getattr(kernels, name), saved, dy, out, slope)
+    return out
+
+
+def near(result, expected, scale, ulps):
+    """Whether results are within so many times eps times a scale."""
+    return np.all(np.abs(result - expected) <= ulps * oracle.eps(result.dtype) * scale)
+
+
+# ---- activations ----
+
+
+def arguments(dtype):
+    """Return numbers of all sizes, many of them where the activations bend or become subnormal."""
+    rng = np.random.default_rng(0)
+    lowest = 108 if dtype == np.float32 else 750
+    tail = 15 if dtype == np.float32 else 39
+    numbers = [
+        rng.uniform(-6, 6, 2000),
+        rng.uniform(-lowest, lowest, 500),
+        rng.uniform(-tail, tail, 1000),
+        rng.choice([-1, 1], 1000) * np.exp2(rng.uniform(np.finfo(dtype).minexp, 7, 1000)),
+        [-1000, 1000, np.finfo(dtype).max, -np.finfo(dtype).max, np.finfo(dtype).smallest_subnormal],
+    ]
+    return np.concatenate(numbers).astype(dtype)
+
+
+def gelu(x):
+    """Return x Phi(x) in 40 digits, rounded to long double."""
+    with mpmath.workdps(40):
+        exact = [v * mpmath.ncdf(v) if v > -1e4 else mpmath.mpf(0) for v in map(float, x)]
+        high = np.array([np.longdouble(float(v)) for v in exact])
+        return high + np.array([np.longdouble(float(v - float(h))) for v, h in zip(exact, high, strict=True)])
+
+
+def exact_activation(name, x):
+    """Return the activation by its definition, in a wider type."""
+    wide = x.astype(WIDE[x.dtype.type])
+    with np.errstate(over="ignore", under="ignore"):
+        if name == "TANH":
+            return np.tanh(wide)
+        if name == "SIGMOID":
+            return 1 / (1 + np.exp(-wide))
+        if name == "SILU":
+            return wide / (1 + np.exp(-wide))
+    return gelu(x)
+
+
+@pytest.mark.parametrize("name", ULPS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_activations_are_accurate(kernels, dtype, name):
+    """Within the bounds above, relative to the result however small it is, down to subnormal numbers."""
+    x = arguments(dtype)
+    exact = exact_activation(name, x)
+    unit = oracle.unit(exact, dtype)
+    assert oracle.error(activate(kernels, name, x), exact, unit).max() <= ULPS[name]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_special_values(kernels, dtype, name):
+    x = np.array([0, np.inf, -np.inf, np.nan, 1000, -1000], dtype)
+    result = activate(kernels, name, x)
+    limits = {
+        "RELU": [0, np.inf, 0, np.nan, 1000, 0],
+        "LEAKY_RELU": [0, np.inf, -np.inf, np.nan, 1000, dtype(0.1) * -1000],
+        "TANH": [0, 1, -1, np.nan, 1, -1],
+        "SIGMOID": [0.5, 1, 0, np.nan, 1, 0],
+        "GELU": [0, np.inf, 0, np.nan, 1000, 0],
+        "SILU": [0, np.inf, 0, np.nan, 1000, 0],
+    }
+    np.testing.assert_array_equal(result, np.array(limits[name], dtype))
+    slopes = activate_vjp(kernels, name, x, np.ones_like(x))
+    limits = {
+        "RELU": [0, 1, 0, 1, 1, 0],  # as PyTorch has it: not 0 unless x <= 0
+        "LEAKY_RELU": [dtype(0.1), 1, dtype(0.1), 1, 1, dtype(0.1)],
+        "TANH": [1, 0, 0, np.nan, 0, 0],
+        "SIGMOID": [0.25, 0, 0, np.nan, 0, 0],
+        "GELU": [0.5, 1, 0, np.nan, 1, 0],
+        "SILU": [0.5, 1, 0, np.nan, 1, 0],
+    }
+    known = ~np.isnan(x) | ~np.isin(name, ["RELU", "LEAKY_RELU"])
+    np.testing.assert_array_equal(slopes[known], np.array(limits[name], dtype)[known])
+
+
+def test_signs_of_zeros(kernels):
+    x = np.array([0.0, -0.0])
+    for name in ["TANH", "GELU", "SILU"]:
+        assert list(np.signbit(activate(kernels, name, x))) == [False, True]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_vjps_are_derivatives(kernels, name):
+    """Against central differences, whose error is some 1e-10 here."""
+    x = np.linspace(-9, 9, 720) + 0.003
+    step = 1e-4
+    above, below = (activate(kernels, name, x + d * step) for d in (1, -1))
+    dy = np.cos(x)
+    result = activate_vjp(kernels, name, x, dy)
+    np.testing.assert_allclose(result, dy * (above - below) / (2 * step), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["TANH", "SIGMOID", "GELU", "SILU"])
+def test_vjps_in_float32(kernels, name):
+    x = np.linspace(-20, 20, 1001).astype(np.float32)
+    dy = np.cos(x)
+    expected = activate_vjp(kernels, name, x.astype(float), dy.astype(float))
+    assert near(activate_vjp(kernels, name, x, dy), expected, 1, 4)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_size_and_in_place(kernels, dtype, name):
+    """The same numbers give the same bits at any place in an array of any size, in place too."""
+    x = np.random.default_rng(1).normal(scale=3, size=100).astype(dtype)
+    dy = np.cos(x)
+    all_values, all_slopes = activate(kernels, name, x), activate_vjp(kernels, name, x, dy)
+    kind = getattr(kernels, name)
+    for n in SIZES:
+        for start in (0, 3):
+            part = slice(start, start + n)
+            inside = x.copy()
+            kernels.activate(kind, inside[part], inside[part], 0.1)
+            np.testing.assert_array_equal(inside[part], all_values[part])
+            np.testing.assert_array_equal(inside[: part.start], x[: part.start])
+            np.testing.assert_array_equal(inside[part.stop :], x[part.stop :])
+            saved = (x if name in BY_INPUT else all_values)[part]
+            inside = dy.copy()
+            kernels.activate_vjp(kind, saved, inside[part], inside[part], 0.1)
+            np.testing.assert_array_equal(inside[part], all_slopes[part])
+            np.testing.assert_array_equal(inside[part.stop :], dy[part.stop :])
+
+
+# ---- biases and sums over rows ----
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_add_bias(kernels, dtype):
+    rng = np.random.default_rng(2)
+    for columns in SIZES:
+        for rows in (0, 1, 2, 7, 40):
+            around = rng.standard_normal(rows * columns + 8).astype(dtype)
+            bias = rng.standard_normal(columns).astype(dtype)
+            before = around.copy()
+            z = around[4 : 4 + rows * columns].reshape(rows, columns)
+            kernels.add_bias(z, bias)
+            np.testing.assert_array_equal(z, before[4:-4].reshape(rows, columns) + bias)
+            np.testing.assert_array_equal(
+                around[[0, 1, 2, 3, -4, -3, -2, -1]], before[[0, 1, 2, 3, -4, -3, -2, -1]]
+            )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_column_sums(kernels, dtype):
+    rng = np.random.default_rng(3)
+    for columns in [*SIZES, 127, 128, 600, 1024, 1025, 2100]:
+        for rows in (0, 1, 2, 7, 8, 9, 40, 143):
+            x = rng.standard_normal((rows, columns)).astype(dtype)
+            around = np.full(columns + 2, oracle.GUARD, dtype)
+            kernels.column_sums(x, around[1:-1])
+            exact = x.astype(np.longdouble).sum(axis=0)
+            # a few roundings of the sum of the magnitudes, however many rows there are
+            assert near(around[1:-1], exact, np.abs(x).sum(axis=0), 4)
+            assert around[0] == around[-1] == oracle.GUARD
+
+
+@pytest.mark.parametrize("columns", [3, 16, 70])
+def test_column_sums_of_many_rows(kernels, columns):
+    """Numbers of one size and sign: a plain sum of a million in float32 would lose three digits or more."""
+    rows = 1_000_000 // columns * 3
+    x = np.full((rows, columns), 0.1, np.float32)
+    out = np.empty(columns, np.float32)
+    kernels.column_sums(x, out)
+    assert near(out, rows * float(x[0, 0]), rows * 0.1, 2)
+
+
+# ---- dropout ----
+
+
+def dropout(kernels, x, probability, seed, first=0):
+    out = np.empty_like(x)
+    kernels.dropout(x, out, probability, seed, first)
+    return out
+
+
+def mix(z):
+    """The finaliser of SplitMix64, on Python's integers."""
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
+def kept(probability, seed, element):
+    """Whether an element is kept, by the definition of the generator."""
+    gamma = 0x9E3779B97F4A7C15
+    key = mix((seed + gamma) % 2**64)
+    word = mix((key + (element // 2 + 1) * gamma) % 2**64)
+    return (word >> 32 if element % 2 else word % 2**32) >= round(probability * 2**32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dropout_is_as_defined(kernels, dtype):
+    """A function of the seed and of the element's number alone: in any part, on any instruction set."""
+    x = np.random.default_rng(4).standard_normal(1300).astype(dtype)
+    for seed, first in [(0, 0), (1, 7), (2**64 - 1, 2**63 + 5)]:
+        keep = np.array([kept(0.3, seed, first + i) for i in range(x.size)])
+        expected = x * np.where(keep, dtype(1 / 0.7), dtype(0))
+        np.testing.assert_array_equal(dropout(kernels, x, 0.3, seed, first), expected)
+        for start, stop in [(0, 0), (1, 2), (3, 40), (511, 1025), (640, 1300)]:
+            part = x[start:stop].copy()
+            kernels.dropout(part, part, 0.3, seed, first + start)  # in place
+            np.testing.assert_array_equal(part, expected[start:stop])
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_dropout_keeps_as_many_as_it_should(kernels, probability):
+    """Within 5 standard deviations."""
+    n = 1_000_000
+    ones = np.ones(n, np.float32)
+    out = dropout(kernels, ones, probability, 12345)
+    keep = 1 - probability
+    assert set(np.unique(out)) <= {np.float32(0), np.float32(1 / keep)}
+    assert abs(np.count_nonzero(out) - n * keep) <= 5 * math.sqrt(n * keep * probability)
+
+
+def test_dropout_is_independent(kernels):
+    """Of neighbours and of neighbouring seeds: correlations within 5 standard deviations, 1 / sqrt(n)."""
+    n = 400_000
+    masks = [dropout(kernels, np.ones(n, np.float32), 0.5, seed) - 1 for seed in (0, 1, 2, 3, 2**32, 2**63)]
+    # a seed and the one that the generator would come to
+    masks.append(dropout(kernels, np.ones(n, np.float32), 0.5, 0x9E3779B97F4A7C15) - 1)
+    bound = 5 / math.sqrt(n)
+    correlations = np.corrcoef(masks)
+    assert np.abs(correlations - np.eye(len(masks))).max() <= bound
+    for lag in (1, 2, 3, 4, 8, 16, 256, 512, 513):
+        for mask in masks:
+            assert abs(np.mean(mask[lag:] * mask[:-lag])) <= 1.1 * bound
+
+
+def test_dropout_forward_is_backward(kernels):
+    """The same factors for x and for the gradient; infinities and NaN times 0 are NaN, as for PyTorch."""
+    x, dy = np.random.default_rng(5).standard_normal((2, 1000))
+    np.testing.assert_allclose(
+        dropout(kernels, x, 0.4, 7, 3) / x, dropout(kernels, dy, 0.4, 7, 3) / dy, rtol=1e-15
+    )
+    assert np.isnan(dropout(kernels, np.full(1000, np.nan), 0.4, 7)).all()
+
+
+# ---- layer normalisation ----
+
+
+def layer_norm(kernels, x, gain, bias, epsilon=1e-5):
+    out, mean, inverse = np.empty_like(x), np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
+    kernels.layer_norm(x, gain, bias, epsilon, out, mean, inverse)
+    return out, mean, inverse
+
+
+def layer_norm_vjp(kernels, x, gain, bias, dy, in_place=False):
+    _, mean, inverse = layer_norm(kernels, x, gain, bias)
+    dx = dy.copy()
+    d_gain, d_bias = np.empty_like(gain), np.empty_like(bias)
+    kernels.layer_norm_vjp(x, gain, mean, inverse, dx if in_place else dy, dx, d_gain, d_bias)
+    return dx, d_gain, d_bias
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_layer_norm(kernels, dtype):
+    rng = np.random.default_rng(6)
+    for columns in [*SIZES[1:], 300, 1100]:
+        x = (rng.standard_normal((9, columns)) + 0.5).astype(dtype)
+        gain, bias = rng.standard_normal((2, columns)).astype(dtype)
+        out, mean, inverse = layer_norm(kernels, x, gain, bias)
+        wide = x.astype(np.longdouble)
+        centred = wide - wide.mean(axis=1, keepdims=True)
+        deviation = np.sqrt((centred**2).mean(axis=1) + 1e-5)
+        scale = (1 + np.abs(wide).max()) / deviation
+        assert near(mean, wide.mean(axis=1), np.abs(wide).max(), 2)
+        assert near(inverse, 1 / deviation, scale**2 / deviation, 4)
+        expected = centred / deviation[:, None] * gain + bias
+        assert near(out, expected, 1 + (scale**2)[:, None] * np.abs(gain), 6)
+        inside = x.copy()
+        kernels.layer_norm(inside, gain, bias, 1e-5, inside, mean, inverse)
+        np.testing.assert_array_equal(inside, out)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5, 8, 17, 40, 130])
+def test_layer_norm_vjp(kernels, columns):
+    """The dot test for all three gradients: <vjp(g), v> is the derivative of <f, g> along v."""
+    rng = np.random.default_rng(columns)
+    x, dy, direction = rng.standard_normal((3, 11, columns))
+    gain, bias, along_gain, along_bias = rng.standard_normal((4, columns))
+    dx, d_gain, d_bias = layer_norm_vjp(kernels, x, gain, bias, dy)
+    for result, v in ((dx, direction), (d_gain, along_gain), (d_bias, along_bias)):
+        ends = []
+        for step in (1e-5, -1e-5):
+            moves = [step * (v if result is which else 0) for which in (dx, d_gain, d_bias)]
+            out, _, _ = layer_norm(kernels, x + moves[0], gain + moves[1], bias + moves[2])
+            ends.append(np.sum(out * dy))
+        assert np.sum(result * v) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_layer_norm_vjp_of_any_size(kernels, dtype):
+    rng = np.random.default_rng(7)
+    for columns in [*SIZES[2:], 1100]:
+        x, dy = rng.standard_normal((2, 19, columns)).astype(dtype)
+        gain, bias = rng.standard_normal((2, columns)).astype(dtype)
+        wide = x.astype(np.longdouble)
+        centred = wide - wide.mean(axis=1, keepdims=True)
+        deviation = np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
+        normal, g = centred / deviation, dy * gain.astype(np.longdouble)
+        slope, projection = g.mean(axis=1, keepdims=True), (g * normal).mean(axis=1, keepdims=True)
+        dx, d_gain, d_bias = layer_norm_vjp(kernels, x, gain, bias, dy)
+        scale = 1 + 1 / deviation**2
+        assert near(dx, (g - slope - normal * projection) / deviation, 1 + np.abs(g).max() * scale**1.5, 20)
+        assert near(d_gain, (dy * normal).sum(axis=0), 1 + np.sum(np.abs(dy) * scale, axis=0), 8)
+        assert near(d_bias, dy.astype(np.longdouble).sum(axis=0), np.abs(dy).sum(axis=0), 4)
+        again = layer_norm_vjp(kernels, x, gain, bias, dy, in_place=True)
+        for result, expected in zip(again, (dx, d_gain, d_bias), strict=True):
+            np.testing.assert_array_equal(result, expected)
+
+
+# ---- optimizers: written from PyTorch's documentation ----
+
+
+def sgd(p, g, state, *, rate, momentum, nesterov, decay):
+    g = g + decay * p
+    if momentum:
+        state["v"] = momentum * state["v"] + g if "v" in state else g
+        g = g + momentum * state["v"] if nesterov else state["v"]
+    return p - rate * g
+
+
+def rmsprop(p, g, state, *, rate, alpha, momentum, epsilon, decay):
+    g = g + decay * p
+    state["s"] = alpha * state.get("s", 0) + (1 - alpha) * g**2
+    g = g / (np.sqrt(state["s"]) + epsilon)
+    if momentum:
+        g = state["v"] = momentum * state.get("v", 0) + g
+    return p - rate * g
+
+
+def adam(p, g, state, step, *, rate=0.01, beta1=0.9, beta2=0.99, epsilon=1e-3, decay, decoupled):
+    if decoupled:
+        p = p - rate * decay * p
+    else:
+        g = g + decay * p
+    state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * g
+    state["s"] = beta2 * state.get("s", 0) + (1 - beta2) * g**2
+    m, s = state["m"] / (1 - beta1**step), state["s"] / (1 - beta2**step)
+    return p - rate * m / (np.sqrt(s) + epsilon)
+
+
+def optimize(dtype, n, of_kernel, of_formula, steps=6, scale=0.7):
+    """Several steps by a kernel, and by a formula in long double; compare the parameters after each."""
+    rng = np.random.default_rng(n)
+    p = rng.standard_normal(n).astype(dtype)
+    expected, state = p.astype(np.longdouble), {}
+    for step in range(1, steps + 1):
+        g = rng.standard_normal(n).astype(dtype)
+        before = g.copy()
+        of_kernel(p, g, step, scale)
+        expected = of_formula(expected, g * np.longdouble(scale), state, step)
+        np.testing.assert_array_equal(g, before)
+        assert near(p, expected, 1 + np.abs(expected), 8 * step)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sgd(kernels, dtype, momentum, nesterov, decay):
+    for n in SIZES:
+        velocity = np.zeros(n, dtype) if momentum else None
+        optimize(
+            dtype,
+            n,
+            lambda p, g, _, scale, v=velocity: kernels.sgd(p, g, v, 0.05, momentum, nesterov, decay, scale),
+            lambda p, g, state, _: sgd(
+                p, g, state, rate=0.05, momentum=momentum, nesterov=nesterov, decay=decay
+            ),
+        )
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rmsprop(kernels, dtype, momentum, decay):
+    for n in SIZES:
+        square, velocity = np.zeros(n, dtype), np.zeros(n, dtype) if momentum else None
+        optimize(
+            dtype,
+            n,
+            lambda p, g, _, scale, s=square, v=velocity: kernels.rmsprop(
+                p, g, s, v, 0.01, 0.9, momentum, 1e-3, decay, scale
+            ),
+            lambda p, g, state, _: rmsprop(
+                p, g, state, rate=0.01, alpha=0.9, momentum=momentum, epsilon=1e-3, decay=decay
+            ),
+        )
+
+
+@pytest.mark.parametrize(("decay", "decoupled"), [(0.0, False), (0.1, False), (0.1, True)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_adam(kernels, dtype, decay, decoupled):
+    for n in SIZES:
+        mean, square = np.zeros((2, n), dtype)
+        optimize(
+            dtype,
+            n,
+            lambda p, g, step, scale, m=mean, s=square: kernels.adam(
+                p, g, m, s, 0.01, 0.9, 0.99, 1e-3, decay, decoupled, step, scale
+            ),
+            lambda p, g, state, step: adam(p, g, state, step, decay=decay, decoupled=decoupled),
+        )
+
+
+def test_optimizers_against_torch(kernels):
+    """The same, by PyTorch's own code, where it is installed."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(8)
+    start, gradients = rng.standard_normal(50), rng.standard_normal((5, 50))
+    zeros = lambda: np.zeros(50)  # noqa: E731
+    v, s1, v1, m2, s2, m3, s3 = (zeros() for _ in range(7))
+    cases = [
+        (
+            lambda p: torch.optim.SGD([p], lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+            lambda p, g, step: kernels.sgd(p, g, v, 0.1, 0.9, True, 0.1, 1.0),
+        ),
+        (
+            lambda p: torch.optim.RMSprop([p], lr=0.1, alpha=0.9, momentum=0.5, weight_decay=0.1),
+            lambda p, g, step: kernels.rmsprop(p, g, s1, v1, 0.1, 0.9, 0.5, 1e-8, 0.1, 1.0),
+        ),
+        (
+            lambda p: torch.optim.Adam([p], lr=0.1, weight_decay=0.1),
+            lambda p, g, step: kernels.adam(p, g, m2, s2, 0.1, 0.9, 0.999, 1e-8, 0.1, False, step, 1.0),
+        ),
+        (
+            lambda p: torch.optim.AdamW([p], lr=0.1, weight_decay=0.1),
+            lambda p, g, step: kernels.adam(p, g, m3, s3, 0.1, 0.9, 0.999, 1e-8, 0.1, True, step, 1.0),
+        ),
+    ]
+    for theirs, ours in cases:
+        parameter = torch.nn.Parameter(torch.tensor(start))
+        optimizer = theirs(parameter)
+        p = start.copy()
+        for step, g in enumerate(gradients, 1):
+            parameter.grad = torch.tensor(g)
+            optimizer.step()
+            ours(p, g, step)
+            np.testing.assert_allclose(p, parameter.detach().numpy(), rtol=0, atol=1e-13)
+
+
+# ---- batches ----
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sum_of_squares(kernels, dtype):
+    rng = np.random.default_rng(9)
+    for n in [*SIZES, 1000, 4099]:
+        x = rng.standard_normal(n).astype(dtype)
+        assert kernels.sum_of_squares(x) == pytest.approx(math.fsum(x.astype(float) ** 2), rel=1e-15, abs=0)
+    for bad in (np.nan, np.inf, -np.inf):
+        for place in (0, 37, 4098):
+            x[:] = 1
+            x[place] = bad
+            assert not math.isfinite(kernels.sum_of_squares(x))
+
+
+def test_sum_of_squares_of_many(kernels):
+    """As in double, whatever the type: neither rounded, nor beyond float32's range."""
+    x = np.full(2_000_000, 0.1, np.float32)
+    assert kernels.sum_of_squares(x) == pytest.approx(x.size * float(x[0]) ** 2, rel=1e-14)
+    x[:] = 1e30
+    assert kernels.sum_of_squares(x) == pytest.approx(2e66, rel=1e-6)
+    x[:] = 1e-30
+    assert kernels.sum_of_squares(x) == pytest.approx(2e-54, rel=1e-6)
+
+
+@pytest.mark.parametrize("to", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
+def test_gather(kernels, kind, to):
+    rng = np.random.default_rng(10)
+    for columns in [*SIZES, 784]:
+        x = rng.integers(0, 256, (23, columns)).astype(kind)
+        for count in (0, 1, 9):
+            indices = rng.integers(0, 23, count)
+            for scale in (1.0, 1 / 255):
+                out = np.full((count, columns), oracle.GUARD, to)
+                kernels.gather(x, indices, out, scale)
+                np.testing.assert_array_equal(out, x[indices].astype(to) * to(scale))
+
+
+@pytest.mark.parametrize("bad", [-1, 5, 2**62, -(2**63)])
+def test_gather_checks_indices_first(kernels, bad):
+    x, out = np.ones((5, 4), np.uint8), np.zeros((3, 4), np.float32)
+    with pytest.raises(IndexError, match=rf"`indices` must be from 0 to 4, got {bad} at 2"):
+        kernels.gather(x, np.array([0, 1, bad]), out, 1.0)
+    assert not out.any()
+    with pytest.raises(IndexError):
+        kernels.gather(np.ones((0, 4), np.uint8), np.array([0]), out[:1], 1.0)
+
+
+# ---- what keeps every call inside its arrays ----
+
+
+def calls(kernels):
+    """Yield the name of each kernel, its arguments, and which of them are arrays."""
+
+    def a(*shape):
+        return np.ones(shape, np.float32)
+
+    yield kernels.add_bias, [a(3, 20), a(20)]
+    yield kernels.column_sums, [a(3, 20), a(20)]
+    yield kernels.activate, [kernels.TANH, a(60), a(60), 0.0]
+    yield kernels.activate_vjp, [kernels.TANH, a(60), a(60), a(60), 0.0]
+    yield kernels.dropout, [a(60), a(60), 0.5, 1, 0]
+    yield kernels.layer_norm, [a(3, 20), a(20), a(20), 1e-5, a(3, 20), a(3), a(3)]
+    yield kernels.layer_norm_vjp, [a(3, 20), a(20), a(3), a(3), a(3, 20), a(3, 20), a(20), a(20)]
+    yield kernels.sgd, [a(60), a(60), a(60), 0.1, 0.9, False, 0.0, 1.0]
+    yield kernels.rmsprop, [a(60), a(60), a(60), a(60), 0.1, 0.9, 0.9, 1e-8, 0.0, 1.0]
+    yield kernels.adam, [a(60), a(60), a(60), a(60), 0.1, 0.9, 0.9, 1e-8, 0.0, False, 1, 1.0]
+    yield kernels.sum_of_squares, [a(60)]
+    yield kernels.gather, [a(5, 20), np.array([1, 2, 3]), a(3, 20), 1.0]
+
+
+def test_wrong_arrays_are_declined(kernels):
+    """Each array in turn of another type, layout, byte order or size."""
+    for function, arguments in calls(kernels):
+        arrays = [i for i, argument in enumerate(arguments) if isinstance(argument, np.ndarray)]
+        for place in arrays:
+            right = arguments[place]
+            misaligned = np.empty(right.nbytes + 1, np.uint8)[1:].view(right.dtype).reshape(right.shape)
+            strided = np.ones((*right.shape, 2), right.dtype)[..., 0]
+            wrong = [
+                right.tolist(),
+                right.astype("i2"),
+                right.astype(oracle.SWAPPED + "f4"),
+                misaligned,
+                strided,
+                3,
+                None,
+            ]
+            if len(arrays) > 1 and function is not kernels.gather:
+                wrong.append(right.astype(float))
+            for other in wrong:
+                if other is None and function in (kernels.sgd, kernels.rmsprop):
+                    continue
+                with pytest.raises(TypeError):
+                    function(*arguments[:place], other, *arguments[place + 1 :])
+            if len(arrays) > 1:
+                for other in (right[:-1].copy(), np.concatenate([right, right])):
+                    if place == 0 and function in (kernels.add_bias, kernels.column_sums, kernels.gather):
+                        continue  # any number of rows will do
+                    with pytest.raises(ValueError, match="must have"):
+                        function(*arguments[:place], other, *arguments[place + 1 :])
+        function(*arguments)
+
+
+def test_readonly_outputs_are_declined(kernels):
+    for function, arguments in calls(kernels):
+        if function is kernels.sum_of_squares:
+            continue
+        for argument in arguments:
+            if isinstance(argument, np.ndarray):
+                argument.flags.writeable = False
+        with pytest.raises(TypeError):
+            function(*arguments)
+
+
+def test_other_numbers_are_declined(kernels):
+    x = np.ones(5)
+    with pytest.raises(ValueError, match="no activation"):
+        kernels.activate(1000, x, x, 0.0)
+    for probability in (1.0, -0.1, np.nan):
+        with pytest.raises(ValueError, match="`probability`"):
+            kernels.dropout(x, x, probability, 0, 0)
+    with pytest.raises(ValueError, match="2 axes"):
+        kernels.add_bias(x, x)
+    with pytest.raises(OverflowError):
+        kernels.dropout(x, x, 0.5, 2**64, 0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_fill_where_not(kernels, dtype):
+    rng = np.random.default_rng(0)
+    for n in SIZES:
+        x, kept = rng.standard_normal(n).astype(dtype), rng.random(n) < 0.5
+        x[::3] = np.nan
+        expected = np.where(kept, x, dtype(-np.inf))
+        kernels.fill_where_not(x, kept, -np.inf)
+        np.testing.assert_array_equal(x, expected)
+
+
+def test_wrong_masks_are_declined(kernels):
+    x, kept = np.ones(5), np.ones(5, bool)
+    for wrong in (kept.astype(np.uint8), kept[::-1], kept.tolist(), None):
+        with pytest.raises(TypeError):
+            kernels.fill_where_not(x, wrong, 0.0)
+    with pytest.raises(ValueError, match="`kept` must have 5 elements, got 4"):
+        kernels.fill_where_not(x, kept[:4], 0.0)
+    x.flags.writeable = False
+    with pytest.raises(TypeError):
+        kernels.fill_where_not(x, kept, 0.0)

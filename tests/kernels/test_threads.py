@@ -1,0 +1,429 @@
+"""Threads: the same bits as without, after a fork, at exit, under interrupts; and the numbers of threads."""
+
+import itertools
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from processes import needs_fork, run_python
+
+import fastsm
+from fastsm import _kernels
+from fastsm._kernels import _threads
+
+# What scripts begin with: an array large enough to be split.
+PREAMBLE = """
+import atexit, os, sys, threading, time, warnings
+import numpy as np
+import fastsm
+from fastsm._kernels import _threads
+
+# Python 3.12 and up: fork in a process with threads.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+x = np.random.default_rng(0).standard_normal((600, 1000), dtype=np.float32)
+assert x.size > _threads.PARALLEL_ELEMENTS
+"""
+
+
+@pytest.fixture
+def split(monkeypatch):
+    """Split arrays of any size."""
+    monkeypatch.setattr(_threads, "PARALLEL_ELEMENTS", 1)
+    monkeypatch.setattr(_threads, "serial_limit", 0)
+
+
+def all_functions(shape, seed=0):
+    """Return calls of all functions on shared inputs, by name."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(shape, dtype=np.float32)
+    y, log_y = fastsm.softmax(x), fastsm.log_softmax(x)
+    labels = rng.integers(0, shape[1], shape[0])
+    for array in (x, y, log_y, labels):
+        array.flags.writeable = False
+    return {
+        "softmax": lambda **threads: fastsm.softmax(x, **threads),
+        "softmax of columns": lambda **threads: fastsm.softmax(x, axis=0, **threads),
+        "log_softmax": lambda **threads: fastsm.log_softmax(x, **threads),
+        "logsumexp": lambda **threads: fastsm.logsumexp(x, **threads),
+        "softmax_vjp": lambda **threads: fastsm.softmax_vjp(y, x, **threads),
+        "log_softmax_vjp": lambda **threads: fastsm.log_softmax_vjp(log_y, x, **threads),
+        "in place": lambda **threads: fastsm.softmax((c := x.copy()), out=c, **threads),
+        "cross_entropy": lambda **threads: fastsm.cross_entropy(x, labels, **threads),
+        "of probabilities": lambda **threads: fastsm.cross_entropy(x, y, **threads),
+        "with gradient": lambda **threads: fastsm.cross_entropy_with_grad(x, labels, **threads)[1],
+        "smoothed": lambda **threads: fastsm.cross_entropy(x, labels, label_smoothing=0.1, **threads),
+    }
+
+
+# ---- results ----
+
+
+@pytest.mark.usefixtures("split")
+@pytest.mark.parametrize("shape", [(300, 10), (100, 200)], ids=str)
+def test_hammering(isa, shape):
+    """Eight Python threads, all functions, shared inputs, each with threads of its own: the serial bits."""
+    functions = all_functions(shape)
+    serial = {name: function(num_threads=1).tobytes() for name, function in functions.items()}
+    barrier = threading.Barrier(8)
+
+    def hammer(seed):
+        barrier.wait(60)
+        wrong = []
+        for name in np.random.default_rng(seed).permutation(list(functions) * 3):
+            threads = [None, 1, 2, 3][seed % 4]
+            if functions[name](num_threads=threads).tobytes() != serial[name]:
+                wrong.append(str(name))
+        return wrong
+
+    with ThreadPoolExecutor(8) as executor:
+        assert list(executor.map(hammer, range(8))) == [[]] * 8
+
+
+@pytest.mark.usefixtures("split")
+def test_inside_an_executor():
+    """Calls from more tasks than there are threads, each waiting for helpers: no deadlock."""
+    functions = all_functions((50, 20))
+    serial = [function(num_threads=1).tobytes() for function in functions.values()]
+
+    def task(number):
+        return [function(num_threads=4).tobytes() for function in functions.values()] == serial
+
+    with ThreadPoolExecutor(3) as executor:
+        assert all(executor.map(task, range(30)))
+
+
+def test_calls_from_short_lived_threads():
+    """The pool outlives the thread that was the first to need it."""
+    functions = all_functions((600, 1000))
+    expected = functions["softmax"]().tobytes()
+    results = []
+    for _ in range(3):
+        thread = threading.Thread(
+            target=lambda: results.append(functions["softmax"](num_threads=2).tobytes())
+        )
+        thread.start()
+        thread.join()
+    assert results == [expected] * 3
+
+
+# ---- the pool ----
+
+
+def test_blocks(split):
+    """The blocks make up all rows, once each, in order; no row is split."""
+    for rows in (1, 2, 63, 64, 65, 1000, 4097):
+        for threads in (1, 2, 3, 8, 1000):
+            blocks = []
+            _threads.run(lambda *block, blocks=blocks: blocks.append(block), rows, 10, threads)
+            blocks.sort()
+            assert blocks[0][0] == 0
+            assert blocks[-1][1] == rows
+            assert all(a[1] == b[0] for a, b in itertools.pairwise(blocks))
+            assert all(first < last for first, last in blocks)
+
+
+def test_small_arrays_stay(monkeypatch):
+    """Small arrays never leave the calling thread, nor does anything with one thread."""
+    small, large = all_functions((100, 100)), all_functions((600, 1000))
+    monkeypatch.setattr(_threads, "_submit", None)
+    for function in small.values():
+        function()
+        function(num_threads=8)
+    for function in large.values():
+        function(num_threads=1)
+
+
+def test_large_arrays_are_split(monkeypatch):
+    """Large arrays of every function are worked on by other threads, too."""
+    helpers, functions = [], all_functions((600, 1000))
+    monkeypatch.setattr(_threads, "_submit", lambda work, count: helpers.append(count) or [])
+    for name, function in functions.items():
+        helpers.clear()
+        function(num_threads=3)
+        assert helpers == [2], name
+
+
+def test_exception_in_a_block(split):
+    """An exception in any block reaches the caller, and the pool works as before."""
+
+    def block(first, last):
+        if first == bad:
+            raise ZeroDivisionError(f"block {first}")
+
+    for bad in (0, 1, 5, 11):
+        with pytest.raises(ZeroDivisionError, match=f"^block {bad}$"):
+            _threads.run(block, 12, 1, 3)
+    done = []
+    _threads.run(lambda first, last: done.append(last - first), 12, 1, 3)
+    assert sum(done) == 12
+
+
+def test_no_block_outlives_the_call(split):
+    """When a block has failed, the others have ended before the caller gets to know."""
+    caller = threading.get_ident()
+    for attempt in range(6):
+        barrier = threading.Barrier(3)
+        helpers, ended = [], []
+
+        def block(first, last, barrier=barrier, helpers=helpers, ended=ended, attempt=attempt):
+            if threading.get_ident() != caller:
+                helpers.append(threading.current_thread().name)
+            barrier.wait(60)
+            if threading.get_ident() == caller:
+                return
+            if threading.current_thread().name == sorted(helpers)[attempt % 2]:
+                raise ZeroDivisionError
+            time.sleep(0.05)
+            ended.append(first)
+
+        with pytest.raises(ZeroDivisionError):
+            _threads.run(block, 3, 1, 3)
+        assert len(ended) == 1
+
+
+def test_wrong_label_found_by_a_helper(split, monkeypatch):
+    """The caller sees a ValueError from a helper's block, whichever it is."""
+    logits, labels = np.zeros((400, 10)), np.zeros(400, np.int64)
+    labels[399] = 10
+    for _ in range(5):
+        with pytest.raises(ValueError, match="at position 399"):
+            fastsm.cross_entropy_with_grad(logits, labels, num_threads=3)
+    labels[399] = 0
+    assert fastsm.cross_entropy(logits, labels, num_threads=3) == pytest.approx(np.log(10))
+
+
+@pytest.mark.parametrize("name", _kernels.available)
+def test_labels_changing_all_the_time(name):
+    """With a thread that keeps writing garbage into the labels a call returns or raises; it never crashes."""
+    code = """
+labels = np.zeros(20_000, np.int64)
+garbage = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, labels.size)
+logits = np.zeros(200_000, np.float32)
+_threads.PARALLEL_ELEMENTS = 1 << 12
+_threads.serial_limit = 1 << 30  # the short path takes part, too
+done = False
+
+def write():
+    while not done:
+        labels[...] = garbage
+        labels[...] = 0
+        time.sleep(0)
+
+writer = threading.Thread(target=write)
+writer.start()
+for classes in (10, 50):
+    x = logits.reshape(-1, classes)
+    for options in ({}, {"num_threads": 1}, {"num_threads": 3}, {"label_smoothing": 0.1}, {"axis": 0}):
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            try:
+                matrix = x.reshape(classes, -1) if "axis" in options else x
+                fastsm.cross_entropy_with_grad(matrix, labels[: len(x)], out=matrix, **options)
+            except ValueError as error:
+                assert str(error).startswith(
+                    (f"`targets` must lie in [0, {classes})", "`targets` must not change during the call")
+                ), error
+        assert np.isfinite(logits).all()
+done = True
+writer.join()
+print("done")
+"""
+    assert run_python(PREAMBLE + code, FASTSM_ISA=name) == "done\n"
+
+
+# ---- fork, exit, interrupts ----
+
+
+@needs_fork
+@pytest.mark.parametrize("pool", ["a pool", "no pool"])
+def test_fork(pool):
+    """A forked child has threads of its own, whether the parent had any or not, and exits as usual."""
+    code = f"""
+import signal
+expected = fastsm.softmax(x, num_threads={2 if pool == "a pool" else 1})
+assert (_threads._pool is not None) == ({pool!r} == "a pool")
+pid = os.fork()
+if pid == 0:
+    signal.alarm(30)
+    same = (fastsm.softmax(x, num_threads=2) == expected).all()
+    sys.exit(0 if same and any(t.name.startswith("fastsm") for t in threading.enumerate()) else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+assert (fastsm.softmax(x, num_threads=2) == expected).all()
+"""
+    assert run_python(PREAMBLE + code) == "0\n"
+
+
+@needs_fork
+def test_fork_during_calls():
+    """The same while other threads of the parent are in the middle of calls."""
+    code = """
+import signal
+expected = fastsm.softmax(x)
+done = False
+
+def loop():
+    while not done:
+        fastsm.softmax(x, num_threads=2)
+
+threads = [threading.Thread(target=loop) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for _ in range(10):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(30)
+        done = True
+        sys.exit(0 if (fastsm.softmax(x, num_threads=2) == expected).all() else 1)
+    # The children would write what the parent has in its buffer once more.
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), end=" ", flush=True)
+done = True
+for thread in threads:
+    thread.join()
+"""
+    assert run_python(PREAMBLE + code).split() == ["0"] * 10
+
+
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=needs_fork), "spawn"])
+def test_multiprocessing(tmp_path, method):
+    """Workers of a process pool compute with threads; the parent has used its own before."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        PREAMBLE
+        + f"""
+import multiprocessing
+
+def work(seed):
+    return fastsm.softmax(x + np.float32(seed), num_threads=2).tobytes()
+
+if __name__ == "__main__":
+    expected = [work(seed) for seed in range(4)]
+    with multiprocessing.get_context({method!r}).Pool(2) as pool:
+        assert pool.map(work, range(4)) == expected
+        pool.close()
+        pool.join()
+    print("done")
+"""
+    )
+    assert run_python(f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')") == "done\n"
+
+
+def test_exit_with_a_pool():
+    """The interpreter exits while the pool waits for work."""
+    assert run_python(PREAMBLE + "fastsm.softmax(x, num_threads=4); print('done')") == "done\n"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_exit_during_a_call(threads):
+    """The interpreter exits while a daemon thread is inside a call."""
+    code = f"""
+x = np.tile(x, (10, 1))
+started = threading.Event()
+
+def loop():
+    while True:
+        fastsm.softmax(x, out=x, num_threads={threads})
+        started.set()
+
+threading.Thread(target=loop, daemon=True).start()
+started.wait(60)
+print("done")
+"""
+    for _ in range(3):
+        assert run_python(PREAMBLE + code) == "done\n"
+
+
+@pytest.mark.parametrize("before", ["fastsm.softmax(x, num_threads=3)", "pass"], ids=["a pool", "no pool"])
+def test_atexit(before):
+    """Handlers that run at exit, when no thread can be started any more, can still compute."""
+    code = f"""
+{before}
+expected = fastsm.softmax(x, num_threads=1)
+atexit.register(lambda: print((fastsm.softmax(x, num_threads=3) == expected).all()))
+"""
+    assert run_python(PREAMBLE + code) == "True\n"
+
+
+def test_keyboard_interrupt():
+    """Ctrl-C in the calling thread ends the call, and the next one works."""
+    code = """
+import _thread
+expected = fastsm.softmax(x, num_threads=1)
+for attempt in range(20):
+    try:
+        threading.Timer(0.001 * attempt, _thread.interrupt_main).start()
+        while True:
+            fastsm.softmax(x, num_threads=3)
+    except KeyboardInterrupt:
+        assert (fastsm.softmax(x, num_threads=3) == expected).all()
+print("done")
+"""
+    assert run_python(PREAMBLE + code) == "done\n"
+
+
+# ---- the number of threads ----
+
+
+@pytest.fixture
+def restore_threads():
+    """Set the number of threads back."""
+    before = fastsm.get_num_threads()
+    yield
+    fastsm.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("restore_threads")
+def test_set_and_get():
+    """What is set is what is got, as an int, and what calls go by."""
+    for number in (1, 2, np.int64(3), 7):
+        fastsm.set_num_threads(number)
+        assert fastsm.get_num_threads() == number
+        assert type(fastsm.get_num_threads()) is int
+
+
+@pytest.mark.usefixtures("restore_threads")
+def test_number_in_use(monkeypatch):
+    """Calls go by the number that was set, unless they are given another."""
+    helpers, functions = [], all_functions((600, 1000))
+    monkeypatch.setattr(_threads, "_submit", lambda work, count: helpers.append(count) or [])
+    for name, function in functions.items():
+        helpers.clear()
+        for number in (1, 3, 5):
+            fastsm.set_num_threads(number)
+            function()
+        function(num_threads=1)
+        function(num_threads=2)
+        assert helpers == [2, 4, 1], name
+
+
+SHOW = "import fastsm; print(fastsm.get_num_threads())"
+
+
+@pytest.mark.parametrize(("text", "number"), [("1", 1), ("3", 3), (" 2 ", 2), ("1000", 1000)])
+def test_environment(text, number):
+    """FASTSM_NUM_THREADS sets the number."""
+    assert run_python(SHOW, FASTSM_NUM_THREADS=text) == f"{number}\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_default():
+    """Without it, or if it is empty, it is the number of cores that the process may use."""
+    cores = len(os.sched_getaffinity(0))
+    assert run_python(SHOW, FASTSM_NUM_THREADS="") == f"{cores}\n"
+    code = "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]);"
+    assert run_python(code + SHOW, FASTSM_NUM_THREADS="") == "1\n"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "1e3", " "])
+def test_bad_environment(text):
+    """A bad FASTSM_NUM_THREADS is an ImportError that says so."""
+    code = """
+try:
+    from fastsm import nn
+except ImportError as error:
+    print(error)
+"""
+    message = f"`FASTSM_NUM_THREADS` must be an integer of at least 1, got {text!r}\n"
+    assert run_python(code, FASTSM_NUM_THREADS=text) == message

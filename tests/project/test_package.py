@@ -1,0 +1,274 @@
+"""The installed package: names, signatures, documentation, variants, and what it consists of."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastsm
+from fastsm import _kernels
+
+PACKAGE = Path(fastsm.__file__).parent
+SOURCES = Path(__file__).parents[2] / "src"
+
+LOSS_OPTIONS = (
+    "axis=-1, class_weight=None, sample_weight=None, ignore_index=None, "
+    "label_smoothing=0.0, temperature=1.0, reduction='mean', num_threads=None"
+)
+SIGNATURES = {
+    "softmax": "(x, /, *, axis=-1, temperature=1.0, where=None, out=None, num_threads=None)",
+    "log_softmax": "(x, /, *, axis=-1, temperature=1.0, where=None, out=None, num_threads=None)",
+    "logsumexp": "(x, /, *, axis=-1, where=None, keepdims=False, out=None, num_threads=None)",
+    "softmax_vjp": "(y, dy, /, *, axis=-1, temperature=1.0, out=None, num_threads=None)",
+    "log_softmax_vjp": "(log_y, dy, /, *, axis=-1, temperature=1.0, out=None, num_threads=None)",
+    "softmax_jacobian": "(y)",
+    "cross_entropy": f"(logits, targets, /, *, {LOSS_OPTIONS})",
+    "cross_entropy_with_grad": f"(logits, targets, /, *, {LOSS_OPTIONS}, out=None)",
+    "set_num_threads": "(n)",
+    "get_num_threads": "()",
+    "show_versions": "()",
+}
+# Imported when they are first used.
+TRAINING = (
+    "History",
+    "TrainingDiverged",
+    "callbacks",
+    "data",
+    "fit",
+    "linear_cross_entropy",
+    "linear_cross_entropy_with_grad",
+    "load",
+    "nn",
+    "optim",
+    "save",
+    "testing",
+)
+
+
+def run_python(code, **environment):
+    """Run code in a new interpreter that imports this fastsm; return (exit code, stdout, stderr)."""
+    result = subprocess.run(
+        [sys.executable, "-P", "-W", "error", "-c", code],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return result.returncode, result.stdout, result.stderr
+
+
+# ---- names, signatures, documentation ----
+
+
+def test_public_names():
+    """The names are the promised ones, no more and no fewer."""
+    assert sorted(fastsm.__all__) == sorted([*SIGNATURES, *TRAINING, "__version__"])
+    assert all(hasattr(fastsm, name) for name in fastsm.__all__)
+    assert set(fastsm.__all__) <= set(dir(fastsm))
+    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc|\.dev)\d+)?", fastsm.__version__)
+
+
+def test_training_is_imported_when_it_is_used():
+    """Importing fastsm alone loads none of it; each name is there all the same."""
+    code, output, errors = run_python(
+        "import sys, fastsm\n"
+        "names = ('nn', 'optim', 'training', 'testing', 'data', '_saving')\n"
+        "print({f'fastsm.{name}' for name in names} & set(sys.modules))\n"
+        f"from fastsm import {', '.join(TRAINING)}\n"
+        "print(fit is fastsm.fit, fastsm.nn is nn)"
+    )
+    assert (code, output, errors) == (0, "set()\nTrue True\n", "")
+
+
+def test_a_name_that_is_not_there():
+    """It is the AttributeError that modules give."""
+    with pytest.raises(AttributeError, match="module 'fastsm' has no attribute 'softmin'"):
+        fastsm.softmin  # noqa: B018
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signature(name):
+    """The signature is the promised one."""
+    signature = inspect.signature(getattr(fastsm, name))
+    parameters = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    assert str(inspect.Signature(parameters)) == SIGNATURES[name]
+
+
+def sections(function):
+    """Return the sections of a numpydoc docstring by title; the text before the first one is ''."""
+    parts = re.split(r"^(\w[\w ]*)\n-+\n", inspect.getdoc(function), flags=re.MULTILINE)
+    return dict(zip(["", *parts[1::2]], parts[::2], strict=True))
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_docstring(name):
+    """One line of summary, then the sections of numpydoc, with each parameter and an example that runs."""
+    function = getattr(fastsm, name)
+    found = sections(function)
+    assert re.match(r".+\.\n|.+[.`]+$", found[""])
+    parameters = inspect.signature(function).parameters
+    listed = re.findall(r"^(\w[\w, ]*?)(?: : .+)?$", found.get("Parameters", ""), re.MULTILINE)
+    assert ", ".join(listed).replace(" ", "").split(",") == (list(parameters) or [""])
+    if parameters:
+        assert re.search(r"TypeError(?s:.*)ValueError", found["Raises"])
+    assert ("Returns" in found) == (inspect.get_annotations(function)["return"] is not None)
+    assert ">>> " in found["Examples"]
+    order = ["", "Parameters", "Returns", "Raises", "See Also", "Notes", "References", "Examples"]
+    assert list(found) == [title for title in order if title in found]
+
+
+# ---- variants ----
+
+CHOSEN = """
+import fastsm
+from fastsm import _kernels
+print(_kernels.name, _kernels.kernels.__name__)
+fastsm.show_versions()
+"""
+
+
+@pytest.mark.parametrize("name", _kernels.available)
+def test_instruction_set(name):
+    """FASTSM_ISA chooses the variant, and show_versions names it."""
+    code, output, errors = run_python(CHOSEN, FASTSM_ISA=name)
+    assert (code, errors) == (0, "")
+    first, *versions = output.splitlines()
+    assert first == f"{name} fastsm._kernels.{name}.kernels"
+    assert any(line.split() == ["instruction", "set", name] for line in versions)
+
+
+def test_best_instruction_set():
+    """Without FASTSM_ISA, or if it is empty, it is the best that this CPU can run; baseline always can."""
+    assert _kernels.available[-1] == "baseline"
+    output = run_python(CHOSEN, FASTSM_ISA="")[1]
+    assert output.startswith(f"{_kernels.available[0]} ")
+
+
+@pytest.mark.parametrize("name", ["avx1024", "AVX2", "baseline ", "../baseline"])
+def test_unknown_instruction_set(name):
+    """Anything else is an ImportError that names what there is."""
+    code, output, errors = run_python("import fastsm; fastsm.softmax", FASTSM_ISA=name)
+    assert (code, output) == (1, "")
+    known = ", ".join(_kernels.available)
+    message = f"ImportError: `FASTSM_ISA` must be one of {known} on this machine, got {name!r}"
+    assert errors.splitlines()[-1] == message
+
+
+def test_variants_are_compiled_differently(isa):
+    """Each variant is a module of its own, and computes (one variant loaded twice would pass for another)."""
+    modules = [__import__(f"fastsm._kernels.{name}.kernels", fromlist=["x"]) for name in _kernels.available]
+    assert len({module.__file__ for module in modules}) == len({id(m.quick) for m in modules}) == len(modules)
+    x = np.linspace(-3, 3, 50, dtype=np.float32)
+    np.testing.assert_allclose(fastsm.softmax(x), np.exp(x) / np.exp(x).sum(), rtol=1e-6)
+
+
+def test_show_versions(capsys):
+    """It shows all that a bug report needs, one thing a line."""
+    fastsm.show_versions()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["fastsm", fastsm.__version__]
+    for wanted in (f"instruction set +{_kernels.name}", f"threads +{fastsm.get_num_threads()}"):
+        assert sum(bool(re.fullmatch(wanted, line)) for line in lines) == 1
+    for version in (np.__version__, ".".join(map(str, sys.version_info[:3]))):
+        assert any(version in line for line in lines)
+
+
+# ---- what is inside ----
+
+
+def test_typed():
+    """The marker for type checkers and the stub of the compiled modules are inside."""
+    files = resources.files(fastsm)
+    assert files.joinpath("py.typed").is_file()
+    assert files.joinpath("_kernels", "baseline", "kernels.pyi").is_file()
+
+
+@pytest.mark.skipif((PACKAGE.parent / ".git").exists(), reason="runs from a source checkout")
+def test_no_sources_inside():
+    """No C, Cython or object files, and no tests, are installed."""
+    files = {path for path in PACKAGE.rglob("*") if path.is_file()} - set(PACKAGE.glob("data/digits.*"))
+    suffixes = {path.suffix for path in files}
+    assert suffixes <= {".py", ".pyc", ".pyi", ".typed", ".so", ".pyd", ""}
+    size = sum(path.stat().st_size for path in PACKAGE.rglob("*") if path.suffix != ".pyc" and path.is_file())
+    assert size < 4_000_000
+
+
+def test_stub_names_what_the_kernels_have():
+    """The stub declares every public name of the compiled module, and no other."""
+    stub = resources.files(fastsm).joinpath("_kernels", "baseline", "kernels.pyi").read_text()
+    declared = set(re.findall(r"^def (\w+)", stub, re.MULTILINE))
+    assert declared == {
+        name for name, value in vars(_kernels.kernels).items() if callable(value) and name[0] != "_"
+    } - {
+        "empty",
+        "empty_like",
+        "float32",
+        "float64",
+        "ndarray",
+    }
+
+
+# ---- the import ----
+
+IMPORTS = """
+import os, sys, threading
+import numpy
+TASKS = "/proc/self/task"  # also lists threads that Python does not know
+before, running = set(sys.modules), os.path.isdir(TASKS) and os.listdir(TASKS)
+import fastsm
+assert threading.active_count() == 1
+assert not running or os.listdir(TASKS) == running
+print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+"""
+
+
+def test_import():
+    """Importing fastsm imports NumPy, itself and the standard library; no thread is started."""
+    code, output, errors = run_python(IMPORTS)
+    assert (code, errors) == (0, "")
+    # The second is a part of Python 3.15's `traceback` that it does not list.
+    new = {name for name in output.split() if not re.match("_?cython_|_missing_stdlib_info", name)}
+    assert new - sys.stdlib_module_names <= {"fastsm", "numpy"}
+    assert not new & {"asyncio", "multiprocessing", "email", "http", "unittest", "tkinter", "sqlite3", "ssl"}
+
+
+CALLS = """
+import sys
+import numpy as np
+import fastsm
+x, labels = np.zeros((3, 4), np.float32), np.zeros(3, np.int64)
+before = set(sys.modules)
+for threads in (None, 1):
+    for value in (x, x.astype(np.float16), x.tolist()):
+        y = fastsm.softmax(value, num_threads=threads)
+        fastsm.softmax_vjp(y, y, num_threads=threads)
+        fastsm.logsumexp(value, where=True, num_threads=threads)
+        fastsm.cross_entropy_with_grad(value, labels, num_threads=threads, sample_weight=[1, 2, 3])
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_calls_import_nothing():
+    """No call makes the first user wait for an import (or a fork meet its lock): not even of numpy.ma."""
+    assert run_python(CALLS) == (0, "\n", "")
+
+
+# ---- the sources, where they are ----
+
+
+@pytest.mark.skipif(not SOURCES.is_dir(), reason="no source tree")
+def test_coefficients():
+    """The polynomials in simd.h are those that fit_polynomials.py computes."""
+    pytest.importorskip("mpmath")
+    script = SOURCES / "fit_polynomials.py"
+    result = subprocess.run(
+        [sys.executable, str(script), "--check"], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")

@@ -1,0 +1,433 @@
+"""Callbacks, what they are told, and the history."""
+
+import csv
+import io
+import json
+import math
+import os
+import sys
+
+import numpy as np
+import pytest
+
+import fastsm
+from fastsm import callbacks, nn, optim
+from fastsm.training.callbacks import _reports
+
+
+def fit(epochs=3, rows=20, batch_size=8, validate=True, **options):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((rows, 4)), rng.integers(0, 3, rows)
+    model = options.pop("model", None) or nn.MLP([4, 8, 3], rng=0)
+    options.setdefault("validation_data", (X, y) if validate else None)
+    return fastsm.fit(model, X, y, epochs=epochs, batch_size=batch_size, rng=0, **options)
+
+
+class Script:
+    """Gives the training the validation losses that a test wants, by changing what was logged."""
+
+    def __init__(self, *values, name="val_loss"):
+        self.values, self.name, self.params = values, name, []
+
+    def on_epoch_end(self, run):
+        run.logs[self.name] = run.history[self.name][-1] = self.values[run.epoch - 1]
+        self.params.append(run.model.params.copy())
+
+
+# ---- what callbacks are told ----
+
+
+def test_the_order_of_calls():
+    calls = []
+
+    class All:
+        def __getattr__(self, name):
+            if not name.startswith("on_"):
+                raise AttributeError(name)
+            return lambda run: calls.append((name, run.epoch, run.step))
+
+    fit(epochs=2, callbacks=[All()])
+    assert calls == [
+        ("on_train_begin", 0, 0),
+        *[
+            call
+            for epoch in (1, 2)
+            for call in (
+                ("on_epoch_begin", epoch, 0),
+                ("on_batch_end", epoch, 1),
+                ("on_batch_end", epoch, 2),
+                ("on_batch_end", epoch, 3),
+                ("on_epoch_end", epoch, 3),
+            )
+        ],
+        ("on_train_end", 2, 3),
+    ]
+
+
+def test_what_a_run_tells():
+    model, optimizer = nn.MLP([4, 3], rng=0), optim.SGD(0.5)
+    losses = []
+
+    class Look:
+        def on_train_begin(self, run):
+            assert run.model is model
+            assert run.optimizer is optimizer
+            assert (run.epochs, run.steps) == (2, 3)
+            assert run.names == (
+                "loss", "accuracy", "brier", "val_loss", "val_accuracy", "val_brier",
+                "learning_rate", "seconds",
+            )  # fmt: skip
+
+        def on_batch_end(self, run):
+            assert list(run.logs) == ["loss"]
+            losses.append(run.logs["loss"])
+
+        def on_epoch_end(self, run):
+            assert tuple(run.logs) == run.names == tuple(run.history)
+            assert all(run.history[name][-1] == value for name, value in run.logs.items())
+            assert run.logs["loss"] == pytest.approx(np.average(losses[-3:], weights=[8, 8, 4]))
+            assert run.logs["learning_rate"] == 0.5
+            assert run.logs["seconds"] > 0
+
+    fit(2, model=model, optimizer=optimizer, callbacks=[Look()], metrics=["accuracy", "brier"])
+    assert len(losses) == 6
+
+
+def test_stop_ends_the_training_after_the_epoch():
+    class Stop:
+        def on_batch_end(self, run):
+            run.stop()
+
+    history = fit(5, callbacks=[Stop()])
+    assert (history.epochs, history.stopped) == (1, "early stop")
+
+
+def test_the_learning_rate_may_be_changed():
+    class Halve:
+        def on_epoch_end(self, run):
+            run.optimizer.lr /= 2
+
+    history = fit(3, optimizer=optim.SGD(0.5), callbacks=[Halve()])
+    assert history["learning_rate"] == [0.5, 0.25, 0.125]
+
+
+# ---- early stopping ----
+
+
+@pytest.mark.parametrize("restore", [True, False])
+def test_early_stopping(restore):
+    script = Script(5.0, 3.0, 4.0, 3.0, 3.5, 1.0)
+    stopping = callbacks.EarlyStopping(patience=3, restore_best=restore)
+    model = nn.MLP([4, 8, 3], rng=0)
+    history = fit(6, model=model, callbacks=[script, stopping])
+    assert (history.epochs, history.stopped) == (5, "early stop")  # an equal value is no improvement
+    assert (stopping.best, stopping.best_epoch) == (3.0, 2)
+    np.testing.assert_array_equal(model.params, script.params[1 if restore else 4])
+
+
+def test_the_best_is_restored_however_the_training_ends():
+    for interrupted in (False, True):
+        script = Script(5.0, 1.0, 4.0)
+
+        class Interrupt:
+            def on_epoch_end(self, run):
+                if run.epoch == 3:
+                    raise KeyboardInterrupt
+
+        model = nn.MLP([4, 8, 3], rng=0)
+        others = [Interrupt()] if interrupted else []
+        history = fit(3, model=model, callbacks=[script, callbacks.EarlyStopping(), *others])
+        assert history.stopped == ("interrupted" if interrupted else "epochs")
+        np.testing.assert_array_equal(model.params, script.params[1])
+
+
+def test_what_counts_as_improvement():
+    def epochs(values, name="val_loss", **options):
+        stopping = callbacks.EarlyStopping(name, patience=1, **options)
+        return fit(
+            len(values), callbacks=[Script(*values, name=name), stopping], metrics=["accuracy", "top_2"]
+        ).epochs
+
+    assert epochs([3, 2, 1, 0.5]) == 4
+    assert epochs([3, 2, 1.5, 1, 0], min_delta=0.75) == 3
+    assert epochs([0.1, 0.2, 0.3, 0.2], name="val_accuracy") == 4
+    assert epochs([0.1, 0.2, 0.2, 0.3], name="val_top_2") == 3
+    assert epochs([1, 2, 3], name="loss", mode="max") == 3
+    assert epochs([math.nan, 2, 1]) == 1
+    assert epochs([math.inf, math.inf, 1]) == 2
+
+
+def test_early_stopping_may_be_used_again():
+    stopping = callbacks.EarlyStopping(patience=1)
+    for _ in range(2):
+        assert fit(9, callbacks=[Script(1.0, 2.0), stopping]).epochs == 2
+    bigger = nn.MLP([4, 9, 3], rng=0)
+    assert fit(9, model=bigger, callbacks=[Script(3.0, 4.0), stopping]).epochs == 2
+    assert stopping.best == 3.0
+
+
+def mine(outputs, targets):
+    return np.zeros(len(outputs))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: callbacks.EarlyStopping(patience=0),
+            ValueError,
+            "`patience` must be an integer of at least 1, got 0",
+        ),
+        (
+            lambda: callbacks.EarlyStopping(min_delta=-1),
+            ValueError,
+            "`min_delta` must be finite and at least 0, got -1",
+        ),
+        (lambda: callbacks.EarlyStopping(3), TypeError, "`monitor` must be the name of a value, got 3"),
+        (
+            lambda: callbacks.EarlyStopping(mode="up"),
+            ValueError,
+            "`mode` must be None, 'min' or 'max', got 'up'",
+        ),
+        (
+            lambda: callbacks.Checkpoint("x", every=0),
+            ValueError,
+            "`every` must be an integer of at least 1, got 0",
+        ),
+        (lambda: callbacks.Checkpoint(3), TypeError, "expected str, bytes or os.PathLike object, not int"),
+        (lambda: callbacks.ProgressBar("x"), TypeError, "`interval` must be a number, got 'x'"),
+        (
+            lambda: fit(validate=False, callbacks=[callbacks.EarlyStopping()]),
+            ValueError,
+            "`monitor` must be one of loss, accuracy, learning_rate, seconds, got 'val_loss': pass"
+            " validation_data",
+        ),
+        (
+            lambda: fit(callbacks=[callbacks.Checkpoint("x", monitor="f1")]),
+            ValueError,
+            "`monitor` must be one of loss, accuracy, val_loss, val_accuracy, learning_rate, seconds,"
+            " got 'f1'",
+        ),
+        (
+            lambda: fit(metrics=[mine], callbacks=[callbacks.EarlyStopping("val_mine")]),
+            ValueError,
+            "`mode` must be 'min' or 'max' for the monitor 'mine': nobody said which is better",
+        ),
+        (
+            lambda: fit(callbacks=[callbacks.Checkpoint("/nowhere/at/all.npz")]),
+            FileNotFoundError,
+            "`path` must lie in a folder that exists, got '/nowhere/at/all.npz'",
+        ),
+    ],
+)
+def test_wrong_arguments(make, error, message):
+    with pytest.raises(error) as caught:
+        make()
+    assert str(caught.value) == message
+
+
+# ---- checkpoints ----
+
+
+def test_checkpoints_by_epoch(tmp_path):
+    script = Script(1.0, 2.0, 3.0, 4.0, 5.0)
+    fit(5, callbacks=[callbacks.Checkpoint(tmp_path / "{epoch}.npz", every=2), script])
+    assert sorted(os.listdir(tmp_path)) == ["2.npz", "4.npz", "5.npz"]
+    for epoch in (2, 4, 5):
+        model = fastsm.load(tmp_path / f"{epoch}.npz")
+        np.testing.assert_array_equal(model.params, script.params[epoch - 1])
+
+
+def test_a_checkpoint_at_an_early_stop(tmp_path):
+    path = tmp_path / "c.npz"
+    fit(
+        9,
+        callbacks=[
+            callbacks.Checkpoint(path, every=100),
+            Script(1.0, 2.0),
+            callbacks.EarlyStopping(patience=1),
+        ],
+    )
+    history = fastsm.History()
+    fastsm.load(path, history=history)
+    assert history.epochs == 2
+    assert history["val_loss"] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["val_loss", "val_accuracy"])
+def test_checkpoints_of_the_best(tmp_path, name):
+    path = tmp_path / "best.npz"
+    script = Script(0.5, 0.2, 0.9, 0.3, name=name)
+    fit(4, callbacks=[script, callbacks.Checkpoint(path, monitor=name)])
+    best = 1 if name == "val_loss" else 2
+    np.testing.assert_array_equal(fastsm.load(path).params, script.params[best])
+
+
+def test_the_best_is_remembered_when_resumed(tmp_path):
+    path, last = tmp_path / "best.npz", tmp_path / "last.npz"
+
+    def both():
+        # In this order the second remembers the best in the file of the first, all the same.
+        return [callbacks.Checkpoint(last), callbacks.Checkpoint(path, monitor="val_loss")]
+
+    fit(2, callbacks=[Script(0.5, 0.2), *both()])
+    before = path.read_bytes()
+    fit(3, callbacks=[Script(0.5, 0.2, 0.3), *both()], resume_from=last)
+    assert path.read_bytes() == before
+
+
+# ---- reports ----
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_without_a_terminal(capsys):
+    fit(callbacks=[callbacks.ProgressBar()])
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_in_lines(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    history = fit(2, callbacks=[callbacks.ProgressBar()], optimizer=optim.SGD(0.25))
+    lines = terminal.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(f"epoch 1/2: loss {history['loss'][0]:.4g}, accuracy ")
+    assert lines[1].endswith(", learning_rate 0.25")
+    assert capsys.readouterr().out == ""
+
+
+def test_progress_bar(monkeypatch):
+    pytest.importorskip("tqdm")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    fit(2, callbacks=[callbacks.ProgressBar(interval=0)])
+    assert "epoch 2/2: 100%" in terminal.getvalue()
+    assert "val_loss=" in terminal.getvalue()
+
+    class Interrupt:
+        def on_batch_end(self, run):
+            raise KeyboardInterrupt
+
+    bar = callbacks.ProgressBar()
+    fit(2, callbacks=[bar, Interrupt()])
+    assert bar._bar is None
+
+
+def test_the_bar_moves_ten_times_a_second_at_most(monkeypatch):
+    class Bar:
+        n, updates = 0, 0
+
+        def update(self, steps):
+            self.n += steps
+            self.updates += 1
+
+    now = [100.0]
+    monkeypatch.setattr(_reports.time, "monotonic", lambda: now[0])
+    progress, bar = callbacks.ProgressBar(), Bar()
+    progress._bar = bar
+
+    class Run:
+        step = 0
+
+    for _ in range(1000):
+        Run.step += 1
+        now[0] += 0.001
+        progress.on_batch_end(Run)
+    assert 9 <= bar.updates <= 11
+    assert bar.n >= 900
+
+
+def test_csv(tmp_path):
+    path = tmp_path / "log,1.csv"
+
+    def strange(outputs, targets):
+        return np.full(len(outputs), np.nan)
+
+    strange.__name__ = 'a, "b"'
+    history = fit(3, callbacks=[callbacks.CSVLogger(path)], metrics=["accuracy", strange])
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["epoch", *history]
+    assert [row[0] for row in rows[1:]] == ["1", "2", "3"]
+    for i, name in enumerate(history, 1):
+        np.testing.assert_array_equal([float(row[i]) for row in rows[1:]], history[name])
+
+
+def test_json_lines(tmp_path):
+    path = tmp_path / "log.jsonl"
+    history = fit(3, callbacks=[Script(1.0, math.nan, math.inf), callbacks.JSONLogger(path)])
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line.pop("epoch") for line in lines] == [1, 2, 3]
+    assert [line.pop("val_loss") for line in lines] == [1.0, None, None]
+    del history["val_loss"]
+    assert lines == [{name: history[name][i] for name in history} for i in range(3)]
+
+
+@pytest.mark.parametrize("kind", [callbacks.CSVLogger, callbacks.JSONLogger])
+def test_logs_of_resumed_trainings_are_whole(tmp_path, kind):
+    whole, log, path = tmp_path / "whole", tmp_path / "log", tmp_path / "c.npz"
+    fixed = [Script(0.1, 0.2, 0.3, name="seconds")]
+    fit(3, callbacks=[*fixed, kind(whole)])
+    fit(3, callbacks=[*fixed, kind(log), callbacks.Checkpoint(path.with_name("{epoch}"))])
+    # Killed after the second epoch, with the third in the log: resumed from the first.
+    fit(3, callbacks=[*fixed, kind(log)], resume_from=tmp_path / "1")
+    assert log.read_text() == whole.read_text()
+    # A training that starts anew replaces it.
+    fit(1, callbacks=[*fixed, kind(log)])
+    assert len(log.read_text().splitlines()) == (2 if kind is callbacks.CSVLogger else 1)
+
+
+# ---- the history ----
+
+
+def test_history_is_a_dict():
+    history = fit(2)
+    assert isinstance(history, dict)
+    assert history.epochs == 2
+    assert history.stopped == "epochs"
+    assert all(type(value) is float for values in history.values() for value in values)
+    assert json.loads(json.dumps(history)) == history
+    assert fastsm.History().epochs == 0
+
+
+def test_best():
+    history = fastsm.History({"a": [3.0, 1.0, 1.0, math.nan], "b": [math.nan]})
+    assert history.best("a") == 2
+    assert history.best("a", "max") == 1
+    for name, mode, message in (
+        ("c", "min", "`name` must be one of a, b, got 'c'"),
+        ("a", "up", "`mode` must be 'min' or 'max', got 'up'"),
+        ("b", "min", "`name` must be a column with numbers in it, got 'b', all of it NaN"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            history.best(name, mode)
+
+
+def test_plot(tmp_path):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    history = fit(3, metrics=["accuracy", "nll"])
+    figure = history.plot(tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert [axis.get_title() for axis in figure.axes] == ["loss", "accuracy", "nll"]
+    np.testing.assert_array_equal(figure.axes[0].lines[1].get_ydata(), history["val_loss"])
+    assert pyplot.get_fignums() == []
+    shown = history.plot()
+    assert pyplot.get_fignums() == [shown.number]
+    pyplot.close(shown)
+    with pytest.raises(ValueError, match="`plot` needs at least one completed epoch"):
+        fastsm.History().plot()
+
+
+def test_plot_without_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match="`plot` needs matplotlib: pip install matplotlib"):
+        fit(1).plot()
