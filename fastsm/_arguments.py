@@ -1,4 +1,4 @@
-"""The one place that looks at arguments and says what is wrong with them.
+"""Check arguments: the one place that says what is wrong with them.
 
 Every function returns the argument in the form that the rest works with, or raises TypeError (wrong type or
 dtype) or ValueError (wrong shape or value) with one sentence: the argument, what was expected, what came.
@@ -7,10 +7,13 @@ dtype) or ValueError (wrong shape or value) with one sentence: the argument, wha
 import math
 import operator
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from fastsm._kernels import kernels
 
 __all__: list[str] = []
 
@@ -110,12 +113,60 @@ def flag(name: str, value: object) -> bool:
     return bool(value)
 
 
+def any_integer(name: str, value: object) -> int:
+    """Return an integer."""
+    result = None if is_bool(value) else integer(value)
+    if result is None:
+        raise TypeError(f"`{name}` must be an integer, got {shown(value)}")
+    return result
+
+
+def integer_from(name: str, value: object, least: int, most: int | None = None) -> int:
+    """Return an integer of at least `least`, and at most `most` if that is given."""
+    wanted = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
+    result = None if is_bool(value) else integer(value)
+    if result is None:
+        raise TypeError(f"`{name}` must be {wanted}, got {shown(value)}")
+    if result < least or (most is not None and result > most):
+        raise ValueError(f"`{name}` must be {wanted}, got {shown(value)}")
+    return result
+
+
+def positive_integer(name: str, value: object) -> int:
+    """Return an integer of at least 1: a count of threads, rows, classes, epochs."""
+    return integer_from(name, value, 1)
+
+
+def generator(rng: object) -> np.random.Generator:
+    """Return a generator of random numbers: the given one, one with this seed, or a fresh one for None."""
+    if rng is None or isinstance(rng, np.random.Generator):
+        return np.random.default_rng(rng)
+    return np.random.default_rng(seed(rng))
+
+
+def seed(rng: object) -> int:
+    """Return a seed."""
+    result = None if is_bool(rng) else integer(rng)
+    if result is None:
+        raise TypeError(f"`rng` must be None, an integer or a numpy.random.Generator, got {shown(rng)}")
+    if result < 0:
+        raise ValueError(f"`rng` must be at least 0 if it is an integer, got {shown(rng)}")
+    return result
+
+
+def one_of(name: str, value: object, choices: Iterable[str], advice: str = "") -> str:
+    """Return a word that is one of these."""
+    allowed = tuple(choices)
+    if not isinstance(value, str) or value not in allowed:
+        kind = ValueError if isinstance(value, str) else TypeError
+        raise kind(f"`{name}` must be one of {', '.join(allowed)}{advice}, got {shown(value)}")
+    return value
+
+
 def axis(value: object, ndim: int) -> int:
     """Return the axis, counted from the front; an array without axes counts as one with one."""
     ndim = max(ndim, 1)
-    result = None if is_bool(value) else integer(value)
-    if result is None:
-        raise TypeError(f"`axis` must be an integer, got {shown(value)}")
+    result = any_integer("axis", value)
     if not -ndim <= result < ndim:
         raise np.exceptions.AxisError(f"`axis` must be from {-ndim} to {ndim - 1}, got {shown(result)}")
     return result % ndim
@@ -131,29 +182,51 @@ def number(name: str, value: object) -> float:
         return math.inf if value > 0 else -math.inf
 
 
+def _number_within(name: str, value: object, fits: Callable[[float], bool], wanted: str) -> float:
+    result = number(name, value)
+    if not fits(result):
+        raise ValueError(f"`{name}` must be {wanted}, got {shown(value)}")
+    return result
+
+
+def at_least_0(name: str, value: object) -> float:
+    """Return a finite number of at least 0."""
+    return _number_within(name, value, lambda x: 0 <= x < math.inf, "finite and at least 0")
+
+
+def above_0(name: str, value: object) -> float:
+    """Return a finite number above 0."""
+    return _number_within(name, value, lambda x: 0 < x < math.inf, "finite and above 0")
+
+
+def at_least_1(name: str, value: object) -> float:
+    """Return a finite number of at least 1."""
+    return _number_within(name, value, lambda x: 1 <= x < math.inf, "finite and at least 1")
+
+
+def below_1(name: str, value: object) -> float:
+    """Return a number of at least 0 and below 1."""
+    return _number_within(name, value, lambda x: 0 <= x < 1, "at least 0 and below 1")
+
+
+def between_0_and_1(name: str, value: object) -> float:
+    """Return a number above 0 and below 1."""
+    return _number_within(name, value, lambda x: 0 < x < 1, "above 0 and below 1")
+
+
 def temperature(value: object) -> float:
     """Return a temperature."""
-    result = number("temperature", value)
-    if not 1e-30 <= result <= 1e30:
-        raise ValueError(f"`temperature` must be from 1e-30 to 1e30, got {shown(value)}")
-    return result
+    return _number_within("temperature", value, lambda x: 1e-30 <= x <= 1e30, "from 1e-30 to 1e30")
 
 
 def label_smoothing(value: object) -> float:
     """Return a label smoothing."""
-    result = number("label_smoothing", value)
-    if not 0 <= result <= 1:
-        raise ValueError(f"`label_smoothing` must be from 0 to 1, got {shown(value)}")
-    return result
+    return _number_within("label_smoothing", value, lambda x: 0 <= x <= 1, "from 0 to 1")
 
 
 def reduction(value: object) -> str:
     """Return a reduction."""
-    if not isinstance(value, str):
-        raise TypeError(f"`reduction` must be 'mean', 'sum' or 'none', got {shown(value)}")
-    if value not in ("mean", "sum", "none"):
-        raise ValueError(f"`reduction` must be 'mean', 'sum' or 'none', got {shown(value)}")
-    return value
+    return one_of("reduction", value, ("mean", "sum", "none"))
 
 
 def mask(value: ArrayLike, shape: tuple[int, ...]) -> Array:
@@ -231,22 +304,19 @@ def weights(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     return np.array(same_shape(name, array(name, value), shape), dtype=np.float64, order="C")
 
 
-def num_threads(value: object, name: str = "num_threads") -> int:
-    """Return a number of threads."""
-    result = None if is_bool(value) else integer(value)
-    if result is None:
-        raise TypeError(f"`{name}` must be an integer of at least 1, got {shown(value)}")
-    if result < 1:
-        raise ValueError(f"`{name}` must be an integer of at least 1, got {shown(value)}")
+def ignore_index(value: object, *, labels: bool = True) -> int | None:
+    """Return the label to ignore, or None; there is none without labels."""
+    if value is None:
+        return None
+    result = any_integer("ignore_index", value)
+    if not labels:
+        raise ValueError(f"`ignore_index` must be None with probability targets, got {shown(value)}")
     return result
 
 
-def ignore_index(value: object) -> int:
-    """Return the label to ignore."""
-    result = None if is_bool(value) else integer(value)
-    if result is None:
-        raise TypeError(f"`ignore_index` must be an integer, got {shown(value)}")
-    return result
+def num_threads(value: object) -> int | None:
+    """Return a number of threads, or None."""
+    return None if value is None else positive_integer("num_threads", value)
 
 
 def targets(value: ArrayLike, shape: tuple[int, ...], rows: tuple[int, ...]) -> Array:
@@ -264,25 +334,34 @@ def targets(value: ArrayLike, shape: tuple[int, ...], rows: tuple[int, ...]) -> 
     return same_shape("targets", result, shape)
 
 
-def labels(targets: Array, classes: int, ignored: int | None) -> tuple[Array, int | None]:
-    """Return the labels as the kernels take them, int64 and contiguous, and the one to ignore."""
+def usable_labels(
+    name: str,
+    targets: Array,
+    classes: int,
+    ignore_index: int | None,
+    class_weight: Array | None = None,
+    sample_weight: Array | None = None,
+) -> tuple[Array, int | None, float]:
+    """Return labels as the kernels take them, the one to ignore, and the sum of the weights of all rows.
+
+    Labels come back in int64 and contiguous, each of them in [0, `classes`) or the one to ignore.
+    """
+    labels = targets
     if targets.dtype.newbyteorder("=") == np.uint64 or (
-        ignored is not None and not -(2**63) <= ignored < 2**63
+        ignore_index is not None and not -(2**63) <= ignore_index < 2**63
     ):
         # Some number may not fit int64, where it must not become another one.
-        fitting = np.where((targets >= 0) & (targets < classes), targets, classes).astype(np.int64)
-        if ignored is not None:
-            fitting[targets == ignored] = -1
-            ignored = -1
-        targets = fitting
-    return np.require(targets, np.int64, ["C_CONTIGUOUS", "ALIGNED"]), ignored
-
-
-def bad_label(targets: Array, classes: int, row: int) -> ValueError:
-    """Return the error for a label out of range in row number `row`."""
-    position = tuple(int(i) for i in np.unravel_index(row, targets.shape)) if targets.ndim else ()
-    where = "" if not position else f" at position {position[0] if len(position) == 1 else position}"
-    return ValueError(f"`targets` must lie in [0, {classes}), got {targets[position]}{where}")
+        labels = np.where((targets >= 0) & (targets < classes), targets, classes).astype(np.int64)
+        if ignore_index is not None:
+            labels[targets == ignore_index] = -1
+            ignore_index = -1
+    labels = np.require(labels, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
+    bad, weight = kernels.check_labels(labels, classes, ignore_index, class_weight, sample_weight)
+    if bad >= 0:
+        position = tuple(int(i) for i in np.unravel_index(bad, targets.shape)) if targets.ndim else ()
+        where = "" if not position else f" at position {position[0] if len(position) == 1 else position}"
+        raise ValueError(f"`{name}` must lie in [0, {classes}), got {targets[position]}{where}")
+    return labels, ignore_index, weight
 
 
 def communicator(value: object) -> Any:

@@ -265,7 +265,7 @@ def cross_entropy_with_grad(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"`label_smoothing` must be from 0 to 1, got {label_smoothing}")
     if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"`reduction` must be 'mean', 'sum' or 'none', got {reduction!r}")
+        raise ValueError(f"`reduction` must be one of mean, sum, none, got {reduction!r}")
 
     e = float(label_smoothing)
     t = w * ((1 - e) * y + e / max(x.shape[-1], 1))

@@ -7,7 +7,7 @@ import signal
 import pytest
 from extras import missing
 
-from fastsm import _kernels, functional
+from fastsm import _arguments, _kernels, functional
 from fastsm.functional import _general
 
 # Behind `nohup` or an `&` Ctrl-C is ignored, here and in all processes that tests start and interrupt.
@@ -40,6 +40,6 @@ def pytest_collection_modifyitems(items):
 def isa(request, monkeypatch):
     """Run the test once with each variant of the kernels that this CPU can run."""
     kernels = importlib.import_module(f"fastsm._kernels.{request.param}.kernels")
-    monkeypatch.setattr(functional, "kernels", kernels)
-    monkeypatch.setattr(_general, "kernels", kernels)
+    for module in (functional, _arguments, _general):
+        monkeypatch.setattr(module, "kernels", kernels)
     return request.param

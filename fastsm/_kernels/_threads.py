@@ -47,7 +47,7 @@ def _initial() -> int:
     if not text:
         return _usable_cores()
     try:
-        return _arguments.num_threads(int(text))
+        return _arguments.positive_integer("n", int(text))
     except ValueError:
         message = f"`FASTSM_NUM_THREADS` must be an integer of at least 1, got {text!r}"
         raise ImportError(message, name="FASTSM_NUM_THREADS") from None
@@ -102,7 +102,7 @@ def set_num_threads(n: int) -> None:
     >>> fastsm.set_num_threads(before)
     """
     global _num_threads, serial_limit
-    _num_threads = _arguments.num_threads(n, "n")
+    _num_threads = _arguments.positive_integer("n", n)
     kernels.set_team(min(_num_threads, MOST_THREADS), _start_helper)
     serial_limit = UNLIMITED if _num_threads == 1 else PARALLEL_ELEMENTS
 

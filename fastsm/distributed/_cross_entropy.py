@@ -194,7 +194,7 @@ class ShardedCrossEntropyLoss(ClassLoss):
         temperature: float = 1.0,
     ) -> None:
         super().__init__(class_weight, ignore_index, label_smoothing)
-        self.n_classes = _arguments.num_threads(n_classes, "n_classes")
+        self.n_classes = _arguments.positive_integer("n_classes", n_classes)
         self.comm = _arguments.communicator(comm)
         self.temperature = _arguments.temperature(temperature)
 
@@ -245,10 +245,8 @@ class _Shard:
         x = _arguments.array("logits_shard", logits)
         if x.ndim != 2:
             raise ValueError(f"`logits_shard` must have shape (N, c), got {x.shape}")
-        self.n_classes = _arguments.num_threads(n_classes, "n_classes")
-        start = _arguments.integer(class_start)
-        if start is None:
-            raise TypeError(f"`class_start` must be an integer, got {_arguments.shown(class_start)}")
+        self.n_classes = _arguments.positive_integer("n_classes", n_classes)
+        start = _arguments.any_integer("class_start", class_start)
         if not 0 <= start <= self.n_classes - x.shape[1]:
             last = self.n_classes - x.shape[1]
             raise ValueError(

@@ -40,7 +40,7 @@ def class_range(n_classes: int, comm: Any) -> tuple[int, int]:
     >>> distributed.class_range(1000, MPI.COMM_SELF)
     (0, 1000)
     """
-    count = _arguments.num_threads(n_classes, "n_classes")
+    count = _arguments.positive_integer("n_classes", n_classes)
     rank, size = _arguments.communicator(comm).Get_rank(), comm.Get_size()
     return count * rank // size, count * (rank + 1) // size
 
@@ -75,9 +75,7 @@ def sharded_argmax(logits_shard: ArrayLike, /, *, comm: Any, class_start: int) -
     array([1])
     """
     x = _arguments.array("logits_shard", logits_shard)
-    start = _arguments.integer(class_start)
-    if start is None:
-        raise TypeError(f"`class_start` must be an integer, got {_arguments.shown(class_start)}")
+    start = _arguments.any_integer("class_start", class_start)
     if x.ndim != 2:
         raise ValueError(f"`logits_shard` must have shape (N, c), got {x.shape}")
     own, best = np.full(len(x), -np.inf), np.zeros(len(x), np.int64)
@@ -140,15 +138,13 @@ class ShardedLinear(nn.Linear):
         rng: int | None = None,
     ) -> None:
         self.comm = _arguments.communicator(comm)
-        self.n_classes = _arguments.num_threads(n_classes, "n_classes")
+        self.n_classes = _arguments.positive_integer("n_classes", n_classes)
         self.start, self.stop = class_range(n_classes, comm)
         if self.n_classes < comm.Get_size():
             raise ValueError(
                 f"`n_classes` must be at least the number of ranks, {comm.Get_size()}, got {n_classes}"
             )
-        if rng is not None and _arguments.integer(rng) is None:
-            raise TypeError(f"`rng` must be None or an integer, got {_arguments.shown(rng)}")
-        generator = None if rng is None else np.random.default_rng([rng, self.start])
+        generator = None if rng is None else np.random.default_rng([_arguments.seed(rng), self.start])
         super().__init__(n_in, self.stop - self.start, bias=bias, init=init, rng=generator)
 
     def config(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def on_logits(
     logits = _arguments.maskable("x", x)
     axis = _arguments.axis(axis, logits.ndim)
     scale = 1 / _arguments.temperature(temperature)
-    threads = None if num_threads is None else _arguments.num_threads(num_threads)
+    threads = _arguments.num_threads(num_threads)
     dtype = _arguments.result_dtype(logits)
     result = _arguments.out_or_new(out, logits, dtype)
     _arguments.no_overlap(result, "x", logits, may_be_same=True)
@@ -55,7 +55,7 @@ def logsumexp(
     """Logsumexp."""
     logits = _arguments.maskable("x", x)
     axis = _arguments.axis(axis, logits.ndim)
-    threads = None if num_threads is None else _arguments.num_threads(num_threads)
+    threads = _arguments.num_threads(num_threads)
     dtype = _arguments.result_dtype(logits)
     work = _arguments.compute_dtype(dtype)
     kept = (1,) if _arguments.flag("keepdims", keepdims) and logits.ndim else ()
@@ -98,7 +98,7 @@ def vjp(
     _arguments.same_shape("dy", gradient, output.shape)
     axis = _arguments.axis(axis, output.ndim)
     scale = 1 / _arguments.temperature(temperature)
-    threads = None if num_threads is None else _arguments.num_threads(num_threads)
+    threads = _arguments.num_threads(num_threads)
     dtype = _arguments.result_dtype(output)
     result = _arguments.out_or_new(out, output, dtype)
     _arguments.no_overlap(result, name, output, may_be_same=True)
@@ -234,7 +234,7 @@ def cross_entropy(
     scale = 1 / _arguments.temperature(temperature)
     smoothing = _arguments.label_smoothing(label_smoothing)
     how = _arguments.reduction(reduction)
-    threads = None if num_threads is None else _arguments.num_threads(num_threads)
+    threads = _arguments.num_threads(num_threads)
     classes, rows = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
     if classes >= 1 << 31:  # a label is an int32 in the lanes of float kernels
         raise ValueError(f"`logits` must have fewer than 2**31 classes, got {classes}")
@@ -243,13 +243,7 @@ def cross_entropy(
 
     y = _arguments.targets(targets, x.shape, rows)
     is_index = y.dtype.kind in "iu"
-    ignored = None
-    if ignore_index is not None:
-        ignored = _arguments.ignore_index(ignore_index)
-        if not is_index:
-            raise ValueError(
-                f"`ignore_index` must be None with probability targets, got {_arguments.shown(ignore_index)}"
-            )
+    ignored = _arguments.ignore_index(ignore_index, labels=is_index)
     by_class = None if class_weight is None else _arguments.weights("class_weight", class_weight, (classes,))
     by_row = None if sample_weight is None else _arguments.weights("sample_weight", sample_weight, rows)
     gradient: Any = None
@@ -266,11 +260,7 @@ def cross_entropy(
         by_class = _scaled(by_class) if is_index else by_class
         by_row = _scaled(by_row)
     if is_index:
-        labels, ignored = _arguments.labels(y, classes, ignored)
-        bad, weight = kernels.check_labels(labels, classes, ignored, by_class, by_row)
-        if bad >= 0:
-            raise _arguments.bad_label(y, classes, bad)
-        y = labels
+        y, ignored, weight = _arguments.usable_labels("targets", y, classes, ignored, by_class, by_row)
     else:
         weight = float(x.size // classes if classes else 0) if by_row is None else kernels.total(by_row)
 

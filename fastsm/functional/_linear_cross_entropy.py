@@ -175,7 +175,7 @@ class _Task:
         size = (
             max(256, _LOGITS // max(1, self.rows))
             if chunk is None
-            else _arguments.num_threads(chunk, "chunk")
+            else _arguments.positive_integer("chunk", chunk)
         )
         self.chunk = min(size, max(1, self.classes))
         self._logits = np.empty(self.rows * self.chunk, work)

@@ -103,10 +103,10 @@ class Targets:
         self._probs: Array | None = None
         #: a in the formulas above.
         self.share: Array | float = 0.0
-        if y.dtype.kind in "iu":
-            self._take_labels(y, ignore_index)
-        elif ignore_index is not None:
-            raise ValueError(f"`ignore_index` must be None with probability targets, got {ignore_index!r}")
+        is_index = y.dtype.kind in "iu"
+        ignored = _arguments.ignore_index(ignore_index, labels=is_index)
+        if is_index:
+            self._take_labels(y, ignored)
         else:
             self._probs = y
             self.total = float(self.row.sum())
@@ -178,12 +178,8 @@ class Targets:
     def _is_index(self) -> bool:
         return self.labels is not None
 
-    def _take_labels(self, y: Array, ignore_index: int | None) -> None:
-        ignored = None if ignore_index is None else _arguments.ignore_index(ignore_index)
-        labels, ignored = _arguments.labels(y, self.n_classes, ignored)
-        bad, _ = kernels.check_labels(labels, self.n_classes, ignored, None, None)
-        if bad >= 0:
-            raise _arguments.bad_label(y, self.n_classes, bad)
+    def _take_labels(self, y: Array, ignored: int | None) -> None:
+        labels, ignored, _ = _arguments.usable_labels("targets", y, self.n_classes, ignored)
         by_class = np.ones(1) if self.class_weight is None else self.class_weight
         if ignored is not None:
             self.row = np.where(labels == ignored, 0, self.row)

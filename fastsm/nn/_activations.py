@@ -1,6 +1,5 @@
 """Activations: functions of each element by itself, whose Jacobian is diagonal."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -118,9 +117,7 @@ class LeakyReLU(_FromOutput):
 
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
-        self.slope = _arguments.number("slope", slope)
-        if not 0 <= self.slope < math.inf:
-            raise ValueError(f"`slope` must be at least 0 and finite, got {_arguments.shown(slope)}")
+        self.slope = _arguments.at_least_0("slope", slope)
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that make such a layer, in the types of JSON."""

@@ -9,7 +9,6 @@ from fastsm import _arguments
 from fastsm._arguments import Array, integer
 from fastsm._kernels import kernels
 from fastsm.nn._layer import Layer
-from fastsm.nn.initializers import generator
 
 __all__ = ["Dropout"]
 
@@ -62,10 +61,8 @@ class Dropout(Layer):
 
     def __init__(self, probability: float = 0.5, *, rng: int | np.random.Generator | None = None) -> None:
         super().__init__()
-        self.probability = _arguments.number("probability", probability)
-        if not 0 <= self.probability < 1:
-            raise ValueError(f"`probability` must be in [0, 1), got {_arguments.shown(probability)}")
-        self._seed = None if rng is None else _seed(generator(rng))
+        self.probability = _arguments.below_1("probability", probability)
+        self._seed = None if rng is None else _seed(_arguments.generator(rng))
         #: How many elements have passed in training, and how many had when the last batch came; None if
         #: nothing was dropped from that.
         self._count = 0

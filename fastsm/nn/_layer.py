@@ -172,11 +172,6 @@ class ParameterLayer(Layer):
         return next(iter(self.params.values())).dtype
 
 
-def feature_count(name: str, value: object) -> int:
-    """Return a number of features."""
-    return _arguments.num_threads(value, name)
-
-
 def wrong_shape(x: Array, features: int | None, where: str) -> ValueError:
     """Return the error for an input that is not (N, features), with advice if it can be made so."""
     advice = ""

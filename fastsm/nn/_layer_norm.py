@@ -8,7 +8,7 @@ from fastsm import _arguments
 from fastsm._arguments import Array
 from fastsm._kernels import kernels
 from fastsm.nn._buffers import Buffer
-from fastsm.nn._layer import ParameterLayer, feature_count, wrong_shape
+from fastsm.nn._layer import ParameterLayer, wrong_shape
 
 __all__ = ["LayerNorm"]
 
@@ -60,10 +60,8 @@ class LayerNorm(ParameterLayer):
 
     def __init__(self, n: int, *, epsilon: float = 1e-5) -> None:
         super().__init__()
-        self.n_in = self.n_out = self.n = feature_count("n", n)
-        self.epsilon = _arguments.number("epsilon", epsilon)
-        if not 0 < self.epsilon < np.inf:
-            raise ValueError(f"`epsilon` must be above 0 and finite, got {_arguments.shown(epsilon)}")
+        self.n_in = self.n_out = self.n = _arguments.positive_integer("n", n)
+        self.epsilon = _arguments.above_0("epsilon", epsilon)
         self._mean = Buffer()
         self._inverse_deviation = Buffer()
 

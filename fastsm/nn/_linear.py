@@ -7,9 +7,9 @@ import numpy as np
 from fastsm import _arguments
 from fastsm._arguments import Array
 from fastsm._kernels import kernels
-from fastsm.nn._layer import ParameterLayer, feature_count, wrong_shape
+from fastsm.nn._layer import ParameterLayer, wrong_shape
 from fastsm.nn._products import affine, input_gradient, weight_gradient
-from fastsm.nn.initializers import Initializer, generator, initial, initializer
+from fastsm.nn.initializers import Initializer, initial, initializer
 
 __all__ = ["Linear"]
 
@@ -81,12 +81,12 @@ class Linear(ParameterLayer):
         rng: int | np.random.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.n_in = feature_count("n_in", n_in)
-        self.n_out = feature_count("n_out", n_out)
+        self.n_in = _arguments.positive_integer("n_in", n_in)
+        self.n_out = _arguments.positive_integer("n_out", n_out)
         self.bias = _arguments.flag("bias", bias)
         self.init = init
         initializer(init)  # an unknown name is an error now, not when the weights are made
-        self._rng = None if rng is None else generator(rng)
+        self._rng = None if rng is None else _arguments.generator(rng)
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that make such a layer, in the types of JSON; `init` only if it is a name."""

@@ -10,7 +10,6 @@ from numpy.typing import DTypeLike
 from fastsm import _arguments
 from fastsm.nn._activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
 from fastsm.nn._dropout import Dropout
-from fastsm.nn._layer import feature_count
 from fastsm.nn._layer_norm import LayerNorm
 from fastsm.nn._linear import Linear
 from fastsm.nn._models import Sequential
@@ -92,7 +91,7 @@ class MLP(Sequential):
     ) -> None:
         if not isinstance(sizes, Iterable):
             raise TypeError(f"`sizes` must be a sequence of integers, got {_arguments.shown(sizes)}")
-        counts = [feature_count(f"sizes[{i}]", size) for i, size in enumerate(sizes)]
+        counts = [_arguments.positive_integer(f"sizes[{i}]", size) for i, size in enumerate(sizes)]
         if len(counts) < 2:
             raise ValueError(
                 f"`sizes` must have at least two numbers, input and output, got {_arguments.shown(sizes)}"

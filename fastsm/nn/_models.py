@@ -12,7 +12,6 @@ from fastsm import _arguments
 from fastsm._arguments import Array
 from fastsm.nn._chain import Chain
 from fastsm.nn._structure import check_dtype, check_layers, name_of, table
-from fastsm.nn.initializers import generator
 
 __all__ = ["Sequential"]
 
@@ -81,7 +80,7 @@ class Sequential(Chain):
         self, *layers: Any, dtype: DTypeLike = "float32", rng: int | np.random.Generator | None = None
     ) -> None:
         check_layers(layers)
-        numbers = generator(rng)
+        numbers = _arguments.generator(rng)
         super().__init__(layers, check_dtype(dtype))
         for layer in layers:
             if hasattr(layer, "initialize"):

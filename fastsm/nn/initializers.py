@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array, integer
+from fastsm._arguments import Array
 
 __all__ = [
     "glorot_normal",
@@ -277,20 +277,6 @@ def initial(init: str | Initializer, rng: np.random.Generator, shape: Shape, dty
     values = _arguments.array("init(rng, shape, dtype)", initializer(init)(rng, shape, dtype))
     _arguments.same_shape("init(rng, shape, dtype)", values, shape)
     return values.astype(dtype, order="C", copy=False)
-
-
-def generator(rng: int | np.random.Generator | None) -> np.random.Generator:
-    """Return a generator of random numbers: the given one, one with a seed, or a fresh one."""
-    if rng is None or isinstance(rng, np.random.Generator):
-        return np.random.default_rng(rng)
-    seed = None if isinstance(rng, (bool, np.bool_)) else integer(rng)
-    if seed is None:
-        raise TypeError(
-            f"`rng` must be None, an integer or a numpy.random.Generator, got {_arguments.shown(rng)}"
-        )
-    if seed < 0:
-        raise ValueError(f"`rng` must be at least 0 if it is an integer, got {_arguments.shown(rng)}")
-    return np.random.default_rng(seed)
 
 
 def _uniform_of_variance(rng: np.random.Generator, shape: Shape, dtype: DTypeLike, variance: float) -> Array:

@@ -1,6 +1,5 @@
 """What the optimizers share: checks, the learning rate, steps, and flat arrays of state."""
 
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
 
@@ -8,33 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastsm import _arguments
-from fastsm._arguments import flag
 
-__all__ = ["Array", "LearningRate", "Optimizer", "above_0", "at_least_0", "below_1", "flag"]
+__all__ = ["Array", "LearningRate", "Optimizer"]
 
 Array: TypeAlias = NDArray[Any]
 LearningRate: TypeAlias = float | Callable[[int], float]
-
-
-def at_least_0(name: str, value: object) -> float:
-    result = _arguments.number(name, value)
-    if not 0 <= result < math.inf:
-        raise ValueError(f"`{name}` must be finite and at least 0, got {_arguments.shown(value)}")
-    return result
-
-
-def below_1(name: str, value: object) -> float:
-    result = _arguments.number(name, value)
-    if not 0 <= result < 1:
-        raise ValueError(f"`{name}` must be at least 0 and below 1, got {_arguments.shown(value)}")
-    return result
-
-
-def above_0(name: str, value: object) -> float:
-    result = _arguments.number(name, value)
-    if not 0 < result < math.inf:
-        raise ValueError(f"`{name}` must be finite and above 0, got {_arguments.shown(value)}")
-    return result
 
 
 class Optimizer:
@@ -75,8 +52,8 @@ class Optimizer:
 
     def __init__(self, lr: LearningRate, weight_decay: float, decay_biases: bool) -> None:
         self.lr = lr
-        self.weight_decay = at_least_0("weight_decay", weight_decay)
-        self.decay_biases = flag("decay_biases", decay_biases)
+        self.weight_decay = _arguments.at_least_0("weight_decay", weight_decay)
+        self.decay_biases = _arguments.flag("decay_biases", decay_biases)
         self.steps = 0
         self.state: dict[str, Array] = {}
         # The arrays that were found to fit; the check is not repeated for them.
@@ -99,13 +76,13 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: LearningRate) -> None:
-        self._lr = value if callable(value) else at_least_0("lr", value)
+        self._lr = value if callable(value) else _arguments.at_least_0("lr", value)
 
     @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
         rate = self._lr
-        return at_least_0("lr", rate(self.steps)) if callable(rate) else rate
+        return _arguments.at_least_0("lr", rate(self.steps)) if callable(rate) else rate
 
     def step(self, params: Array, grads: Array, *, decayed: int | None = None, scale: float = 1.0) -> None:
         """Update the parameters in place.
@@ -135,11 +112,7 @@ class Optimizer:
         elif decayed is None:
             raise ValueError("`decayed` must be given with decay_biases=False: pass model.decayed")
         else:
-            stop = None if _arguments.is_bool(decayed) else _arguments.integer(decayed)
-            if stop is None or not 0 <= stop <= params.size:
-                kind = TypeError if stop is None else ValueError
-                got = _arguments.shown(decayed)
-                raise kind(f"`decayed` must be an integer from 0 to {params.size}, got {got}")
+            stop = _arguments.integer_from("decayed", decayed, 0, params.size)
             for part, its_decay in ((slice(stop), decay), (slice(stop, None), 0.0)):
                 parts = [a[part] for a in (params, grads, *arrays)]
                 self.update(*parts, rate=rate, decay=its_decay, scale=scale)
@@ -160,11 +133,9 @@ class Optimizer:
         TypeError, ValueError
             If `steps` is no number of steps, or the arrays are not those of this optimizer.
         """
-        count = None if _arguments.is_bool(steps) else _arguments.integer(steps)
-        if count is None or not isinstance(state, dict):
-            raise TypeError("`steps` must be an integer, and `state` a dict of arrays")
-        if not 0 <= count < 1 << 62:
-            raise ValueError(f"`steps` must be an integer from 0 to 2**62, got {_arguments.shown(steps)}")
+        count = _arguments.integer_from("steps", steps, 0, (1 << 62) - 1)
+        if not isinstance(state, dict):
+            raise TypeError(f"`state` must be a dict of arrays, got {type(state).__name__}")
         if state and set(state) != set(self.state_names()):
             raise ValueError(f"`state` must hold {self.state_names()}, got {_arguments.shown(tuple(state))}")
         copies = {name: _arguments.array(name, state[name]).copy() for name in self.state_names() if state}

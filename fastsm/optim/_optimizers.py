@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from fastsm import _arguments
 from fastsm._kernels import kernels
-from fastsm.optim._base import Array, LearningRate, Optimizer, above_0, below_1, flag
+from fastsm.optim._base import Array, LearningRate, Optimizer
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
 
@@ -68,8 +68,8 @@ class SGD(Optimizer):
         decay_biases: bool = True,
     ) -> None:
         super().__init__(lr, weight_decay, decay_biases)
-        self.momentum = below_1("momentum", momentum)
-        self.nesterov = flag("nesterov", nesterov)
+        self.momentum = _arguments.below_1("momentum", momentum)
+        self.nesterov = _arguments.flag("nesterov", nesterov)
         if self.nesterov and self.momentum == 0:
             raise ValueError("`momentum` must be above 0 with nesterov=True, got 0")
 
@@ -140,9 +140,9 @@ class RMSprop(Optimizer):
         decay_biases: bool = True,
     ) -> None:
         super().__init__(lr, weight_decay, decay_biases)
-        self.decay = below_1("decay", decay)
-        self.momentum = below_1("momentum", momentum)
-        self.epsilon = above_0("epsilon", epsilon)
+        self.decay = _arguments.below_1("decay", decay)
+        self.momentum = _arguments.below_1("momentum", momentum)
+        self.epsilon = _arguments.above_0("epsilon", epsilon)
 
     def state_names(self) -> tuple[str, ...]:
         return ("square", "velocity") if self.momentum else ("square",)
@@ -214,8 +214,8 @@ class Adam(Optimizer):
             raise TypeError(f"`betas` must be two numbers, got {_arguments.shown(betas)}")
         if len(betas) != 2:
             raise ValueError(f"`betas` must be two numbers, got {len(betas)}")
-        self.betas = below_1("betas[0]", betas[0]), below_1("betas[1]", betas[1])
-        self.epsilon = above_0("epsilon", epsilon)
+        self.betas = _arguments.below_1("betas[0]", betas[0]), _arguments.below_1("betas[1]", betas[1])
+        self.epsilon = _arguments.above_0("epsilon", epsilon)
 
     def state_names(self) -> tuple[str, ...]:
         return ("mean", "square")

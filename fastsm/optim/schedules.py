@@ -16,18 +16,8 @@ __all__ = ["constant", "cosine", "one_cycle", "step", "warmup_cosine"]
 MOST_STEPS = 1 << 62
 
 
-def _rate(name: str, value: object) -> None:
-    if not 0 <= _arguments.number(name, value) < math.inf:
-        raise ValueError(f"`{name}` must be finite and at least 0, got {_arguments.shown(value)}")
-
-
 def _steps(name: str, value: object, least: int = 1) -> int:
-    result = None if _arguments.is_bool(value) else _arguments.integer(value)
-    if result is None:
-        raise TypeError(f"`{name}` must be an integer of at least {least}, got {_arguments.shown(value)}")
-    if result < least:
-        raise ValueError(f"`{name}` must be an integer of at least {least}, got {_arguments.shown(value)}")
-    return min(result, MOST_STEPS)
+    return min(_arguments.integer_from(name, value, least), MOST_STEPS)
 
 
 def _half_cosine(start: float, end: float, fraction: float) -> float:
@@ -55,7 +45,7 @@ class constant:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        _rate("lr", self.lr)
+        _arguments.at_least_0("lr", self.lr)
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of this step."""
@@ -89,9 +79,9 @@ class step:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        _rate("lr", self.lr)
+        _arguments.at_least_0("lr", self.lr)
         _steps("every", self.every)
-        _rate("factor", self.factor)
+        _arguments.at_least_0("factor", self.factor)
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of this step."""
@@ -136,9 +126,9 @@ class cosine:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        _rate("lr", self.lr)
+        _arguments.at_least_0("lr", self.lr)
         _steps("steps", self.steps)
-        _rate("final", self.final)
+        _arguments.at_least_0("final", self.final)
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of this step."""
@@ -182,10 +172,10 @@ class warmup_cosine:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        _rate("lr", self.lr)
+        _arguments.at_least_0("lr", self.lr)
         _steps("steps", self.steps)
         _steps("warmup", self.warmup, 0)
-        _rate("final", self.final)
+        _arguments.at_least_0("final", self.final)
         if self.warmup >= self.steps:
             shown = _arguments.shown(self.steps), _arguments.shown(self.warmup)
             raise ValueError(f"`warmup` must be less than `steps`, {shown[0]}, got {shown[1]}")
@@ -240,14 +230,11 @@ class one_cycle:
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        _rate("lr", self.lr)
+        _arguments.at_least_0("lr", self.lr)
         _steps("steps", self.steps, 2)
-        if not 0 < _arguments.number("warmup", self.warmup) < 1:
-            raise ValueError(f"`warmup` must be above 0 and below 1, got {_arguments.shown(self.warmup)}")
-        for name in ("start_factor", "final_factor"):
-            value = getattr(self, name)
-            if not 1 <= _arguments.number(name, value) < math.inf:
-                raise ValueError(f"`{name}` must be finite and at least 1, got {_arguments.shown(value)}")
+        _arguments.between_0_and_1("warmup", self.warmup)
+        _arguments.at_least_1("start_factor", self.start_factor)
+        _arguments.at_least_1("final_factor", self.final_factor)
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of this step."""

@@ -119,8 +119,13 @@ def check_grads(
       z (2, 3): 6 entries, 6 wrong; the worst is ...
     """
     # Not the numbers that default_rng(0) gives, as the arrays may be these: x.T @ x would hide a transpose.
-    generator = rng if isinstance(rng, np.random.Generator) else np.random.default_rng((_seed(rng), 1))
-    _check_options(mode, directions, tolerance)
+    if isinstance(rng, np.random.Generator):
+        generator = rng
+    else:
+        generator = np.random.default_rng((_arguments.seed(rng), 1))
+    _arguments.one_of("mode", mode, ("directional", "full"))
+    _arguments.positive_integer("directions", directions)
+    _arguments.between_0_and_1("tolerance", tolerance)
     is_layer = hasattr(f, "forward") and hasattr(f, "backward")
     if isinstance(f, type):
         raise TypeError(f"`f` must be a function, a loss, a layer or a model, got the class {f.__name__}")
@@ -141,24 +146,3 @@ def check_grads(
             raise TypeError(f"`f` must be a function, a loss, a layer or a model, got {type(f).__name__}")
         check_repeatable(subject)
         return compare(subject, mode, directions, tolerance, generator)
-
-
-def _seed(rng: object) -> int:
-    seed = None if _arguments.is_bool(rng) else _arguments.integer(rng)
-    if seed is None:
-        raise TypeError(f"`rng` must be an integer or a numpy.random.Generator, got {_arguments.shown(rng)}")
-    if seed < 0:
-        raise ValueError(f"`rng` must be at least 0 if it is an integer, got {_arguments.shown(rng)}")
-    return seed
-
-
-def _check_options(mode: object, directions: object, tolerance: object) -> None:
-    if mode not in ("directional", "full"):
-        raise ValueError(f"`mode` must be 'directional' or 'full', got {_arguments.shown(mode)}")
-    count = _arguments.integer(directions)
-    if count is None:
-        raise TypeError(f"`directions` must be an integer of at least 1, got {_arguments.shown(directions)}")
-    if count < 1:
-        raise ValueError(f"`directions` must be an integer of at least 1, got {_arguments.shown(directions)}")
-    if not 0 < _arguments.number("tolerance", tolerance) < 1:
-        raise ValueError(f"`tolerance` must be between 0 and 1, got {_arguments.shown(tolerance)}")

@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments, nn
-from fastsm._kernels import kernels
 from fastsm.nn._objective import Objective
 from fastsm.nn._structure import output_shapes
-from fastsm.nn.initializers import generator
 from fastsm.optim import Adam, Optimizer
 from fastsm.training import _blas_threads, _checkpoint
 from fastsm.training._batches import Rows
@@ -165,7 +163,7 @@ def fit(
                 f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
             )
             raise TypeError(f"`optimizer` must be an optimizer, as optim.Adam(1e-3), got {got}")
-        batch_size = min(_arguments.num_threads(batch_size, "batch_size"), count)
+        batch_size = min(_arguments.positive_integer("batch_size", batch_size), count)
         objective = Objective(model, loss)
         validation = _validation(validation_data, model, rows)
         _check_labels("y", rows, model, loss)
@@ -179,15 +177,15 @@ def fit(
             rows,
             validation,
             _callbacks(callbacks),
-            epochs=_arguments.num_threads(epochs, "epochs"),
+            epochs=_arguments.positive_integer("epochs", epochs),
             batch_size=batch_size,
-            clip_norm=math.inf if clip_norm is None else _positive("clip_norm", clip_norm),
+            clip_norm=math.inf if clip_norm is None else _arguments.above_0("clip_norm", clip_norm),
             shuffle=_arguments.flag("shuffle", shuffle),
-            seed=int(generator(rng).integers(1 << 63)),
+            seed=int(_arguments.generator(rng).integers(1 << 63)),
             ranks=ranks,
             count=count,
         )
-        threads = None if num_threads is None else _arguments.num_threads(num_threads)
+        threads = _arguments.num_threads(num_threads)
         if resume_from is not None:
             _checkpoint.resume(resume_from, run)
     largest = _blas_threads.largest_product(model, batch_size)
@@ -251,7 +249,7 @@ def evaluate(
     rows = Rows(X, y, sample_weight, model.dtype)
     loss = _default_loss(model, rows) if loss is None else loss
     evaluation = Evaluation(Objective(model, loss), resolve(metrics))
-    return evaluation(rows, _arguments.num_threads(batch_size, "batch_size"))
+    return evaluation(rows, _arguments.positive_integer("batch_size", batch_size))
 
 
 def _ranks(comm: Any, sharded: object) -> Ranks | None:
@@ -302,10 +300,7 @@ def _check_labels(name: str, rows: Rows, model: nn.Sequential, loss: Any) -> Non
     shape = output_shapes(model.layers)[-1]
     if rows.y.ndim != 1 or not shape or not isinstance(loss, _ON_LABELS):
         return
-    labels, ignored = _arguments.labels(rows.y, shape[0], getattr(loss, "ignore_index", None))
-    bad, _ = kernels.check_labels(labels, shape[0], ignored, None, None)
-    if bad >= 0:
-        raise ValueError(f"`{name}` must lie in [0, {shape[0]}), got {rows.y[bad]} at position {bad}")
+    _arguments.usable_labels(name, rows.y, shape[0], getattr(loss, "ignore_index", None))
 
 
 def _callbacks(callbacks: object) -> list[Any]:
@@ -319,10 +314,3 @@ def _callbacks(callbacks: object) -> list[Any]:
         if not any(callable(getattr(callback, hook, None)) for hook in HOOKS):
             raise TypeError(f"`callbacks` must have methods as on_epoch_end(run), got {callback!r}")
     return sorted(callbacks, key=lambda c: c.order if isinstance(c, Checkpoint) else 0)
-
-
-def _positive(name: str, value: object) -> float:
-    result = _arguments.number(name, value)
-    if not 0 < result < math.inf:
-        raise ValueError(f"`{name}` must be finite and above 0, got {_arguments.shown(value)}")
-    return result

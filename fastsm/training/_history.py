@@ -4,6 +4,8 @@ import importlib
 import os
 from typing import Any
 
+from fastsm import _arguments
+
 __all__ = ["History"]
 
 
@@ -44,8 +46,7 @@ class History(dict[str, list[float]]):
         mode : {"min", "max"}, default "min"
             Whether small or large is good.
         """
-        if mode not in ("min", "max"):
-            raise ValueError(f"`mode` must be 'min' or 'max', got {mode!r}")
+        _arguments.one_of("mode", mode, ("min", "max"))
         if not self.get(name):
             raise ValueError(f"`name` must be one of {', '.join(self) or '(nothing yet)'}, got {name!r}")
         sign = 1 if mode == "min" else -1

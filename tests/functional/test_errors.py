@@ -8,6 +8,7 @@ import pytest
 from extras import FLOAT8
 
 import fastsm
+from fastsm import _arguments
 from fastsm._kernels import _threads
 from fastsm.functional import _general
 
@@ -189,7 +190,7 @@ TABLE = [
         for v in (-0.1, 1.5, 2, np.inf, np.nan, 10**400)
     ),
     *(
-        (LOSSES, {"reduction": v}, error, f"`reduction` must be 'mean', 'sum' or 'none', got {v!r}")
+        (LOSSES, {"reduction": v}, error, f"`reduction` must be one of mean, sum, none, got {v!r}")
         for v, error in [(None, TypeError), (1, TypeError), ("Mean", ValueError), ("", ValueError)]
     ),
 ]
@@ -480,7 +481,7 @@ def test_labels_changed_after_the_check(isa, monkeypatch, options, shape, thread
 
     changing = mock.Mock(wraps=kernels)
     changing.check_labels = check_then_change
-    monkeypatch.setattr(_general, "kernels", changing)
+    monkeypatch.setattr(_arguments, "kernels", changing)
     monkeypatch.setattr(_threads, "PARALLEL_ELEMENTS", 1)
     logits = np.zeros(shape)
     changed = {"logits": logits, "targets": labels, "out": logits, "num_threads": threads}

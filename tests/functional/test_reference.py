@@ -757,7 +757,7 @@ def test_sums_over_many_rows_are_in_float64(rng):
         ([0, 1], {"label_smoothing": NAN}, r"`label_smoothing` must be from 0 to 1, got nan"),
         ([0, 1], {"temperature": 0.0}, r"`temperature` must be positive and finite, got 0.0"),
         ([0, 1], {"temperature": NAN}, r"`temperature` must be positive and finite, got nan"),
-        ([0, 1], {"reduction": "avg"}, r"`reduction` must be 'mean', 'sum' or 'none', got 'avg'"),
+        ([0, 1], {"reduction": "avg"}, r"`reduction` must be one of mean, sum, none, got 'avg'"),
     ],
 )
 def test_wrong_values_are_value_errors(targets, options, message):

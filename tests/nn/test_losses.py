@@ -422,7 +422,7 @@ def test_user_loss_that_returns_something_else(data, function, error, message):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: nn.CrossEntropyLoss(on="prob"), ValueError, "`on` must be 'logits' or 'probs', got 'prob'"),
+        (lambda: nn.CrossEntropyLoss(on="prob"), ValueError, "`on` must be one of logits, probs, got 'prob'"),
         (lambda: nn.CrossEntropyLoss(on=1), TypeError, "`on` must be"),
         (
             lambda: nn.CrossEntropyLoss(on="probs", temperature=2.0),
@@ -432,10 +432,10 @@ def test_user_loss_that_returns_something_else(data, function, error, message):
         (lambda: nn.CrossEntropyLoss(label_smoothing=2), ValueError, "from 0 to 1"),
         (lambda: nn.CrossEntropyLoss(class_weight=[[1.0]]), ValueError, r"shape \(C,\), got \(1, 1\)"),
         (lambda: nn.NLLLoss(ignore_index=1.5), TypeError, "`ignore_index` must be an integer"),
-        (lambda: nn.FocalLoss(-1), ValueError, "`gamma` must be at least 0"),
+        (lambda: nn.FocalLoss(-1), ValueError, "`gamma` must be finite and at least 0"),
         (lambda: nn.FocalLoss("2"), TypeError, "`gamma` must be a number"),
-        (lambda: nn.KLDivLoss(on="logits"), ValueError, "`on` must be 'log_probs' or 'probs'"),
-        (lambda: nn.loss(on="prob")(len), ValueError, "`on` must be 'logits' or"),
+        (lambda: nn.KLDivLoss(on="logits"), ValueError, "`on` must be one of log_probs, probs"),
+        (lambda: nn.loss(on="prob")(len), ValueError, "`on` must be one of logits"),
         (lambda: nn.loss(3, on="probs"), TypeError, "`function` must be callable"),
     ],
 )

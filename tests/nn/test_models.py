@@ -664,7 +664,7 @@ def test_mlp_init():
         ),
         ({"activation": None}, TypeError, "`activation` must be one of"),
         ({"head": "Softmax"}, ValueError, "`head` must be one of softmax, log_softmax"),
-        ({"dropout": 1}, ValueError, r"`probability` must be in \[0, 1\)"),
+        ({"dropout": 1}, ValueError, r"`probability` must be at least 0 and below 1"),
         ({"init": "xavier"}, ValueError, "`init` must be one of"),
         ({"dtype": "float16"}, TypeError, "`dtype` must be float32 or float64, got float16"),
         ({"rng": "seed"}, TypeError, "`rng` must be None"),

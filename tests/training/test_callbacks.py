@@ -187,7 +187,7 @@ def mine(outputs, targets):
         (
             lambda: callbacks.EarlyStopping(mode="up"),
             ValueError,
-            "`mode` must be None, 'min' or 'max', got 'up'",
+            "`mode` must be one of min, max or None, got 'up'",
         ),
         (
             lambda: callbacks.Checkpoint("x", every=0),
@@ -211,7 +211,7 @@ def mine(outputs, targets):
         (
             lambda: fit(metrics=[mine], callbacks=[callbacks.EarlyStopping("val_mine")]),
             ValueError,
-            "`mode` must be 'min' or 'max' for the monitor 'mine': nobody said which is better",
+            "`mode` must be one of min, max for the monitor 'mine', which does not say what is better",
         ),
         (
             lambda: fit(callbacks=[callbacks.Checkpoint("/nowhere/at/all.npz")]),
@@ -401,7 +401,7 @@ def test_best():
     assert history.best("a", "max") == 1
     for name, mode, message in (
         ("c", "min", "`name` must be one of a, b, got 'c'"),
-        ("a", "up", "`mode` must be 'min' or 'max', got 'up'"),
+        ("a", "up", "`mode` must be one of min, max, got 'up'"),
         ("b", "min", "`name` must be a column with numbers in it, got 'b', all of it NaN"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -30,7 +30,7 @@ class ClassLoss(RowLoss):
         self, class_weight: ArrayLike | None, ignore_index: int | None, label_smoothing: float = 0.0
     ) -> None:
         self.class_weight = None if class_weight is None else _class_weight(class_weight)
-        self.ignore_index = None if ignore_index is None else _arguments.ignore_index(ignore_index)
+        self.ignore_index = _arguments.ignore_index(ignore_index)
         self.label_smoothing = _arguments.label_smoothing(label_smoothing)
 
     def total_weight(self, targets: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -45,10 +45,9 @@ class ClassLoss(RowLoss):
         weight = None if sample_weight is None else _arguments.weights("sample_weight", sample_weight, rows)
         if are_labels and self.class_weight is not None:
             classes = len(self.class_weight)
-            labels, ignored = _arguments.labels(y, classes, self.ignore_index)
-            bad, total = kernels.check_labels(labels, classes, ignored, self.class_weight, weight)
-            if bad >= 0:
-                raise _arguments.bad_label(y, classes, bad)
+            *_, total = _arguments.usable_labels(
+                "targets", y, classes, self.ignore_index, self.class_weight, weight
+            )
             return total
         if are_labels and self.ignore_index is not None:
             kept = y != self.ignore_index
@@ -65,10 +64,7 @@ class ClassLoss(RowLoss):
             _arguments.same_shape("class_weight", weight, (classes,))
         ignored = None
         if y.dtype.kind in "iu":
-            labels, ignored_label = _arguments.labels(y, classes, self.ignore_index)
-            bad, _ = kernels.check_labels(labels, classes, ignored_label, None, None)
-            if bad >= 0:
-                raise _arguments.bad_label(y, classes, bad)
+            labels, ignored_label, _ = _arguments.usable_labels("targets", y, classes, self.ignore_index)
             dense = np.zeros(x.shape, x.dtype)
             kept = np.arange(len(labels))
             if ignored_label is not None:
@@ -76,12 +72,7 @@ class ClassLoss(RowLoss):
                 kept = np.flatnonzero(~ignored)
             dense[kept, labels[kept]] = 1
         else:
-            if self.ignore_index is not None:
-                message = (
-                    f"`ignore_index` must be None with probability targets,"
-                    f" got {_arguments.shown(self.ignore_index)}"
-                )
-                raise ValueError(message)
+            _arguments.ignore_index(self.ignore_index, labels=False)
             dense = y.astype(x.dtype, copy=False)
         if self.label_smoothing:
             dense = (1 - self.label_smoothing) * dense + self.label_smoothing / classes

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments, functional
 from fastsm._arguments import Array
 from fastsm.nn.losses._class_loss import ClassLoss, products
-from fastsm.nn.losses._row_loss import RowLoss, domain
+from fastsm.nn.losses._row_loss import RowLoss
 
 __all__ = ["CrossEntropyLoss", "NLLLoss"]
 
@@ -66,7 +66,7 @@ class CrossEntropyLoss(ClassLoss):
         temperature: float = 1.0,
     ) -> None:
         super().__init__(class_weight, ignore_index, label_smoothing)
-        self.on = domain(on, "logits", "probs")
+        self.on = _arguments.one_of("on", on, ("logits", "probs"))
         self.temperature = _arguments.temperature(temperature)
         if on == "probs" and self.temperature != 1:
             message = f'`temperature` must be 1.0 with on="probs", got {_arguments.shown(temperature)}'

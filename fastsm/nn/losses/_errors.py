@@ -16,7 +16,7 @@ from fastsm._arguments import Array
 from fastsm.nn.losses._class_loss import ClassLoss, products
 from fastsm.nn.losses._cross_entropy import CrossEntropyLoss, NLLLoss
 from fastsm.nn.losses._focal import FocalLoss
-from fastsm.nn.losses._row_loss import RowLoss, domain, through_log_softmax
+from fastsm.nn.losses._row_loss import RowLoss, through_log_softmax
 
 __all__ = ["BrierLoss", "CrossEntropyLoss", "FocalLoss", "KLDivLoss", "MAELoss", "MSELoss", "NLLLoss"]
 
@@ -143,7 +143,7 @@ class KLDivLoss(RowLoss):
     """
 
     def __init__(self, *, on: str = "log_probs") -> None:
-        self.on = domain(on, "log_probs", "probs")
+        self.on = _arguments.one_of("on", on, ("log_probs", "probs"))
         self._temperature = 1.0  # of the softmax, if this is over its logits
 
     def _targets(self, targets: ArrayLike, x: Array) -> Array:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments
 from fastsm._arguments import Array
 from fastsm.nn.losses._class_loss import ClassLoss, products
-from fastsm.nn.losses._row_loss import RowLoss, domain, through_log_softmax
+from fastsm.nn.losses._row_loss import RowLoss, through_log_softmax
 
 __all__ = ["FocalLoss"]
 
@@ -66,11 +66,9 @@ class FocalLoss(ClassLoss):
         ignore_index: int | None = None,
     ) -> None:
         super().__init__(class_weight, ignore_index)
-        self.on = domain(on, "logits", "probs")
+        self.on = _arguments.one_of("on", on, ("logits", "probs"))
         self._temperature = 1.0  # of the softmax, if this is over its logits
-        self.gamma = _arguments.number("gamma", gamma)
-        if not 0 <= self.gamma < np.inf:
-            raise ValueError(f"`gamma` must be at least 0 and finite, got {_arguments.shown(gamma)}")
+        self.gamma = _arguments.at_least_0("gamma", gamma)
 
     def _class_rows(self, x: Array, t: Array, grad: Array | None) -> Array:
         if self.on == "logits":

@@ -15,7 +15,7 @@ from fastsm import _arguments, functional
 from fastsm._arguments import Array
 from fastsm._kernels import kernels
 
-__all__ = ["DOMAINS", "RowLoss", "domain", "through_log_softmax"]
+__all__ = ["DOMAINS", "RowLoss", "through_log_softmax"]
 
 DOMAINS = ("logits", "log_probs", "probs", "output")
 
@@ -142,16 +142,6 @@ class RowLoss:
     def _rows(self, x: Array, targets: Any, grad: Array | None) -> Array:
         """Return the value of each row, shape (N,); write its gradient over the row into `grad`."""
         raise NotImplementedError
-
-
-def domain(on: object, *allowed: str) -> str:
-    """Return what a loss is given, if it is one of those that it can be given."""
-    choices = " or ".join(repr(name) for name in allowed)
-    if not isinstance(on, str):
-        raise TypeError(f"`on` must be {choices}, got {_arguments.shown(on)}")
-    if on not in allowed:
-        raise ValueError(f"`on` must be {choices}, got {_arguments.shown(on)}")
-    return on
 
 
 def through_log_softmax(

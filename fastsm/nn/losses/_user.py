@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastsm import _arguments
 from fastsm._arguments import Array
-from fastsm.nn.losses._row_loss import DOMAINS, RowLoss, domain
+from fastsm.nn.losses._row_loss import DOMAINS, RowLoss
 
 __all__ = ["UserLoss", "loss"]
 
@@ -25,7 +25,7 @@ class UserLoss(RowLoss):
     def __init__(self, function: Rows, on: str) -> None:
         if not callable(function):
             raise TypeError(f"`function` must be callable, got {type(function).__name__}")
-        self.on = domain(on, *DOMAINS)
+        self.on = _arguments.one_of("on", on, DOMAINS)
         functools.update_wrapper(self, function)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:

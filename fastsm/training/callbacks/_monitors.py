@@ -19,8 +19,8 @@ class Monitor:
     def __init__(self, name: str, mode: str | None, min_delta: float) -> None:
         if not isinstance(name, str):
             raise TypeError(f"`monitor` must be the name of a value, got {name!r}")
-        if mode not in (None, "min", "max"):
-            raise ValueError(f"`mode` must be None, 'min' or 'max', got {mode!r}")
+        if mode is not None:
+            _arguments.one_of("mode", mode, ("min", "max"), " or None")
         self.name, self.mode, self.min_delta = name, mode, min_delta
         self.best: float | None = None
 
@@ -52,7 +52,7 @@ def _better(name: str, run: Run) -> str:
     }
     if name not in known:
         raise ValueError(
-            f"`mode` must be 'min' or 'max' for the monitor {name!r}: nobody said which is better"
+            f"`mode` must be one of min, max for the monitor {name!r}, which does not say what is better"
         )
     return known[name]
 
@@ -111,11 +111,8 @@ class EarlyStopping:
         restore_best: bool = True,
         mode: str | None = None,
     ) -> None:
-        delta = _arguments.number("min_delta", min_delta)
-        if not 0 <= delta < math.inf:
-            raise ValueError(f"`min_delta` must be finite and at least 0, got {min_delta!r}")
-        self._monitor = Monitor(monitor, mode, delta)
-        self.patience = _arguments.num_threads(patience, "patience")
+        self._monitor = Monitor(monitor, mode, _arguments.at_least_0("min_delta", min_delta))
+        self.patience = _arguments.positive_integer("patience", patience)
         self.restore_best = bool(restore_best)
         self.best_epoch = 0
         self._waited = 0
@@ -220,7 +217,7 @@ class Checkpoint:
         mode: str | None = None,
     ) -> None:
         self.path = os.fspath(path)
-        self.every = _arguments.num_threads(every, "every")
+        self.every = _arguments.positive_integer("every", every)
         self._monitor = None if monitor is None else Monitor(monitor, mode, 0.0)
 
     @property

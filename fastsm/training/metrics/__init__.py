@@ -83,7 +83,7 @@ def top_k(k: int) -> Metric:
     >>> metrics.top_k(2)([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]], [1, 2])
     0.5
     """
-    k = _arguments.num_threads(k, "k")
+    k = _arguments.positive_integer("k", k)
     shown = _arguments.shown(k)
 
     def rows(outputs: Array, targets: Array) -> Array:
@@ -164,7 +164,7 @@ def expected_calibration_error(bins: int = 15) -> Metric:
     >>> ece([[0.75, 0.25]] * 4, [0, 0, 0, 1]), ece([[0.75, 0.25]] * 4, [0, 0, 0, 0])
     (0.0, 0.25)
     """
-    bins = _arguments.num_threads(bins, "bins")
+    bins = _arguments.positive_integer("bins", bins)
     if bins > MOST_BINS:
         raise ValueError(f"`bins` must be at most {MOST_BINS}, got {_arguments.shown(bins)}")
 

@@ -60,7 +60,7 @@ class Metric:
                 raise TypeError(f"`{argument}` must be callable, got {_arguments.shown(function)}")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"`name` must be a string, got {_arguments.shown(name)}")
-        self.rows, self.takes, self.finish = rows, _one_of("takes", takes, TAKES), finish
+        self.rows, self.takes, self.finish = rows, _arguments.one_of("takes", takes, TAKES), finish
         self.larger_is_better = larger_is_better
         functools.update_wrapper(self, rows)
         self.name: str = name or getattr(rows, "__name__", None) or type(rows).__name__
@@ -98,17 +98,9 @@ class Metric:
         weight = (
             None if sample_weight is None else _arguments.weights("sample_weight", sample_weight, x.shape[:1])
         )
-        running = Running([self], _one_of("on", on, ON))
+        running = Running([self], _arguments.one_of("on", on, ON))
         running.update(x, y, weight)
         return running.results()[self.name]
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
-    """Return a word that is one of these."""
-    if not isinstance(value, str) or value not in allowed:
-        kind = ValueError if isinstance(value, str) else TypeError
-        raise kind(f"`{name}` must be one of {', '.join(allowed)}, got {_arguments.shown(value)}")
-    return value
 
 
 class Running:
