@@ -7,8 +7,8 @@ import signal
 import pytest
 from extras import missing
 
-from fastsm import _arguments, _kernels, functional
-from fastsm.functional import _general
+from fastsm import _arguments, _kernels
+from fastsm.functional import _cross_entropy, _general, _softmax, _vjp
 
 # Behind `nohup` or an `&` Ctrl-C is ignored, here and in all processes that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -40,6 +40,6 @@ def pytest_collection_modifyitems(items):
 def isa(request, monkeypatch):
     """Run the test once with each variant of the kernels that this CPU can run."""
     kernels = importlib.import_module(f"fastsm._kernels.{request.param}.kernels")
-    for module in (functional, _arguments, _general):
+    for module in (_arguments, _cross_entropy, _general, _softmax, _vjp):
         monkeypatch.setattr(module, "kernels", kernels)
     return request.param

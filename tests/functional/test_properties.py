@@ -69,7 +69,7 @@ def lay_out(values, layout):
         view[...] = values
         return view
     if layout == "byte-swapped":
-        return np.array(values, dtype=values.dtype.newbyteorder())
+        return np.asarray(values).astype(values.dtype.newbyteorder())
     if layout.startswith("repeated") and values.size:
         axis = 0 if layout == "repeated rows" else -1
         return np.broadcast_to(np.take(values, [0], axis) if values.ndim else values, values.shape)

@@ -18,8 +18,8 @@ import pytest
 from processes import environment
 
 import fastsm
-from fastsm import _kernels, functional, nn
-from fastsm.functional import _general
+from fastsm import _kernels, nn
+from fastsm.functional import _general, _softmax
 
 TRAINED = """
 import hashlib, json, sys
@@ -138,7 +138,7 @@ def test_instruction_sets_differ_in_the_last_bits_only(monkeypatch, dtype):
     variants = []
     for name in _kernels.available:
         kernels = importlib.import_module(f"fastsm._kernels.{name}.kernels")
-        monkeypatch.setattr(functional, "kernels", kernels)
+        monkeypatch.setattr(_softmax, "kernels", kernels)
         monkeypatch.setattr(_general, "kernels", kernels)
         variants.append(fastsm.softmax(x))
     for other in variants[1:]:

@@ -1,0 +1,194 @@
+"""The vector-Jacobian products of softmax and log-softmax, and the Jacobian itself.
+
+With the output ``y`` of softmax and the incoming gradient ``dy``, both rows::
+
+    dz = (y * dy - y * <y, dy>) / T
+
+The kernels are in src/vjp.pxd, the plain NumPy in fastsm/reference.py. As in _softmax.py each function first
+tries the short path.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastsm import _arguments
+from fastsm._kernels import _threads, kernels
+from fastsm.functional import _general
+from fastsm.functional._general import LOG_SOFTMAX_VJP, SOFTMAX_VJP
+
+__all__ = ["log_softmax_vjp", "softmax_jacobian", "softmax_vjp"]
+
+
+def softmax_vjp(
+    y: ArrayLike,
+    dy: ArrayLike,
+    /,
+    *,
+    axis: int = -1,
+    temperature: float = 1.0,
+    out: NDArray[Any] | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    r"""Backward pass of softmax: from the gradient of any loss over ``y`` to its gradient over the logits.
+
+    ``dz = y * (dy - sum(y * dy)) / T``, row by row: the vector-Jacobian product, without the matrix.
+
+    Parameters
+    ----------
+    y : array_like
+        What softmax returned (not its input: the derivative is a function of the output).
+    dy : array_like
+        Gradient of the loss over `y`, with its shape; converted to its dtype.
+    axis : int, default -1
+        The axis of the softmax.
+    temperature : float, default 1.0
+        The temperature of the softmax; ``1 / T`` is in the gradient.
+    out : ndarray, optional
+        Where to put the result; ``out=dy`` and ``out=y`` work in place.
+    num_threads : int, optional
+        How many threads may share a large array, for this call; see `set_num_threads`.
+
+    Returns
+    -------
+    ndarray
+        Gradient of the loss over the logits, with the shape and dtype of `y`; `out` if it was given.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type or dtype.
+    ValueError
+        If an argument has a wrong shape or value.
+
+    See Also
+    --------
+    softmax_jacobian : the matrix, for learning and tests.
+    cross_entropy_with_grad : softmax and cross-entropy in one, where the product collapses to ``p - y``.
+
+    Notes
+    -----
+    The Jacobian :math:`J = (\operatorname{diag}(y) - y y^T) / T` is symmetric, so
+    :math:`J^T dy = y \circ (dy - \langle y, dy \rangle) / T` [1]_.
+
+    References
+    ----------
+    .. [1] J. S. Bridle, "Training stochastic model recognition algorithms as networks can lead to maximum
+       mutual information estimation of parameters", NIPS 2, 1989.
+
+    Examples
+    --------
+    The squared error of a softmax output:
+
+    >>> import numpy as np
+    >>> import fastsm
+    >>> y = fastsm.softmax(np.array([[1.0, 2.0, 3.0]]))
+    >>> target = np.array([[0.0, 1.0, 0.0]])
+    >>> fastsm.softmax_vjp(y, 2 * (y - target)).round(4)
+    array([[-0.0317, -0.4998,  0.5314]])
+    """
+    if num_threads is None and dy is not None:
+        result = kernels.quick(SOFTMAX_VJP, y, dy, out, axis, temperature, _threads.serial_limit)
+        if result is not None:
+            return result
+    return _general.vjp(SOFTMAX_VJP, "y", y, dy, axis, temperature, out, num_threads)
+
+
+def log_softmax_vjp(
+    log_y: ArrayLike,
+    dy: ArrayLike,
+    /,
+    *,
+    axis: int = -1,
+    temperature: float = 1.0,
+    out: NDArray[Any] | None = None,
+    num_threads: int | None = None,
+) -> Any:
+    r"""Backward pass of log_softmax: ``dz = (dy - exp(log_y) * sum(dy)) / T``, row by row.
+
+    Parameters
+    ----------
+    log_y : array_like
+        What log_softmax returned.
+    dy : array_like
+        Gradient of the loss over `log_y`, with its shape; converted to its dtype.
+    axis : int, default -1
+        The axis of the log_softmax.
+    temperature : float, default 1.0
+        The temperature of the log_softmax; ``1 / T`` is in the gradient.
+    out : ndarray, optional
+        Where to put the result; ``out=dy`` and ``out=log_y`` work in place.
+    num_threads : int, optional
+        How many threads may share a large array, for this call; see `set_num_threads`.
+
+    Returns
+    -------
+    ndarray
+        Gradient of the loss over the logits, with the shape and dtype of `log_y`; `out` if it was given.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type or dtype.
+    ValueError
+        If an argument has a wrong shape or value.
+
+    Notes
+    -----
+    The Jacobian is :math:`(I - \mathbf{1} y^T) / T` with :math:`y = e^{\log y}`.
+
+    Examples
+    --------
+    The negative log-likelihood of class 1 gives ``p - y``:
+
+    >>> import numpy as np
+    >>> import fastsm
+    >>> log_y = fastsm.log_softmax(np.array([[1.0, 2.0, 3.0]]))
+    >>> fastsm.log_softmax_vjp(log_y, np.array([[0.0, -1.0, 0.0]])).round(4)
+    array([[ 0.09  , -0.7553,  0.6652]])
+    """
+    if num_threads is None and dy is not None:
+        result = kernels.quick(LOG_SOFTMAX_VJP, log_y, dy, out, axis, temperature, _threads.serial_limit)
+        if result is not None:
+            return result
+    return _general.vjp(LOG_SOFTMAX_VJP, "log_y", log_y, dy, axis, temperature, out, num_threads)
+
+
+def softmax_jacobian(y: ArrayLike) -> NDArray[Any]:
+    r"""Jacobian of softmax from its output: ``diag(y) - y y^T``, for learning and tests.
+
+    Training never needs it: `softmax_vjp` multiplies by it without forming it.
+
+    Parameters
+    ----------
+    y : array_like
+        What softmax returned, shape (..., C), the classes along the last axis.
+
+    Returns
+    -------
+    ndarray
+        Shape (..., C, C) and the dtype of `y`; element ``[..., i, j]`` is
+        :math:`\partial y_i / \partial z_j = y_i (\delta_{ij} - y_j)`.
+
+    Raises
+    ------
+    TypeError
+        If `y` has a wrong dtype.
+    ValueError
+        If `y` has no axis.
+
+    Examples
+    --------
+    >>> import fastsm
+    >>> fastsm.softmax_jacobian([0.25, 0.75])
+    array([[ 0.1875, -0.1875],
+           [-0.1875,  0.1875]])
+    """
+    output = _arguments.array("y", y)
+    if output.ndim == 0:
+        raise ValueError("`y` must have at least one axis, got shape ()")
+    output = output.astype(_arguments.result_dtype(output), copy=False)
+    identity = np.eye(output.shape[-1], dtype=output.dtype)
+    jacobian: NDArray[Any] = output[..., :, None] * (identity - output[..., None, :])
+    return jacobian
