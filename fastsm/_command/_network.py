@@ -7,11 +7,11 @@ import numpy as np
 from fastsm import nn, optim
 from fastsm._arguments import Array
 from fastsm._command._errors import UsageError
-from fastsm.optim import schedules
+from fastsm.nn.losses import LOSSES
+from fastsm.optim._optimizers import OPTIMIZERS
+from fastsm.optim.schedules import SCHEDULES
 
 __all__ = ["make_loss", "make_model", "make_optimizer", "targets"]
-
-_WITH_VALUES = ("mse", "mae")
 
 
 def make_model(settings: dict[str, Any], features: int, classes: int) -> nn.Sequential:
@@ -29,50 +29,37 @@ def make_model(settings: dict[str, Any], features: int, classes: int) -> nn.Sequ
 
 def make_loss(settings: dict[str, Any], counts: Array) -> Any:
     """Return the loss for classes with so many rows."""
-    name, smoothing = settings["loss"], settings["label_smoothing"]
-    if smoothing and name != "cross-entropy":
-        raise UsageError(f"--label-smoothing works with --loss cross-entropy, got --loss {name}")
-    weight = None
+    name, kind = settings["loss"], _loss(settings)
+    options: dict[str, Any] = {}
+    if issubclass(kind, (nn.CrossEntropyLoss, nn.FocalLoss)):
+        options["on"] = "probs"
+    if settings["label_smoothing"]:
+        if kind is not nn.CrossEntropyLoss:
+            raise UsageError(f"--label-smoothing works with --loss cross-entropy, got --loss {name}")
+        options["label_smoothing"] = settings["label_smoothing"]
     if settings["class_weight"] == "balanced":
-        if name not in ("cross-entropy", "focal"):
+        if "on" not in options:
             raise UsageError(
                 f"--class-weight balanced works with --loss cross-entropy or focal, got --loss {name}"
             )
-        weight = counts.sum() / (len(counts) * np.maximum(counts, 1))
-    if name == "cross-entropy":
-        return nn.CrossEntropyLoss(on="probs", class_weight=weight, label_smoothing=smoothing)
-    if name == "focal":
-        return nn.FocalLoss(on="probs", class_weight=weight)
-    return {"brier": nn.BrierLoss, "mse": nn.MSELoss, "mae": nn.MAELoss}[name]()
+        options["class_weight"] = counts.sum() / (len(counts) * np.maximum(counts, 1))
+    return kind(**options)
 
 
 def targets(settings: dict[str, Any], labels: Array, classes: int) -> Array:
     """Return what the loss compares with: labels, or rows that are 1 at the label."""
-    if settings["loss"] in _WITH_VALUES:
-        return np.asarray(np.eye(classes, dtype=settings["dtype"])[labels])
-    return labels
+    if _loss(settings).takes_labels:
+        return labels
+    return np.asarray(np.eye(classes, dtype=settings["dtype"])[labels])
 
 
 def make_optimizer(settings: dict[str, Any], steps: int) -> optim.Optimizer:
     """Return the optimizer of a training of so many steps."""
-    lr, decay, momentum = _schedule(settings, steps), settings["weight_decay"], settings["momentum"]
-    name = settings["optimizer"]
-    if name == "sgd":
-        return optim.SGD(lr, momentum=momentum, weight_decay=decay, decay_biases=False)
-    if name == "rmsprop":
-        return optim.RMSprop(lr, momentum=momentum, weight_decay=decay, decay_biases=False)
-    kind = optim.Adam if name == "adam" else optim.AdamW
-    return kind(lr, weight_decay=decay, decay_biases=False)
+    lr = SCHEDULES[settings["schedule"].replace("-", "_")](settings["lr"], steps)
+    kind = OPTIMIZERS[settings["optimizer"]]
+    options = {"momentum": settings["momentum"]} if issubclass(kind, (optim.SGD, optim.RMSprop)) else {}
+    return kind(lr, weight_decay=settings["weight_decay"], decay_biases=False, **options)
 
 
-def _schedule(settings: dict[str, Any], steps: int) -> Any:
-    name, lr = settings["schedule"], settings["lr"]
-    if name == "cosine":
-        return schedules.cosine(lr, steps)
-    if name == "warmup-cosine":
-        return schedules.warmup_cosine(lr, max(steps, 2), warmup=max(steps // 20, 1))
-    if name == "one-cycle":
-        return schedules.one_cycle(lr, max(steps, 2))
-    if name == "step":
-        return schedules.step(lr, every=-(-steps // 3))
-    return lr
+def _loss(settings: dict[str, Any]) -> type[Any]:
+    return LOSSES[settings["loss"].replace("-", "_")]

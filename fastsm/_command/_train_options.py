@@ -1,13 +1,27 @@
 """The options of ``fastsm train``, and those that it shares with other commands."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastsm._command._options import Option, flag, one_of, real, sizes, text, whole
+from fastsm.nn._activations import ACTIVATIONS
+from fastsm.nn.losses import LOSSES
+from fastsm.optim._optimizers import OPTIMIZERS
+from fastsm.optim.schedules import SCHEDULES
 
 __all__ = ["CHANGEABLE", "DATA", "NAMED", "OUTPUT", "THREADS", "TRAIN", "complete"]
 
 # What is no path, whatever lies in the current folder.
 NAMED = ("digits", "fashion-mnist", "mnist", "kmnist")
+
+
+def words(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of the library as the command writes them."""
+    return tuple(name.replace("_", "-") for name in names)
+
+
+# A network that ends in softmax and learns from labels has no use for the others.
+_LOSSES = words(name for name in LOSSES if name not in ("nll", "kl_div"))
 
 DATA = [
     Option(
@@ -57,9 +71,9 @@ TRAIN = [
     Option("hidden", sizes, [128], "sizes of the hidden layers, or none", "N,N,...", group="network"),
     Option(
         "activation",
-        one_of("relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid"),
+        one_of(*ACTIVATIONS),
         "relu",
-        "after each hidden layer: relu, leaky_relu, gelu, silu, tanh, sigmoid",
+        f"after each hidden layer: {', '.join(ACTIVATIONS)}",
         "NAME",
         group="network",
     ),
@@ -68,7 +82,7 @@ TRAIN = [
     Option("dtype", one_of("float32", "float64"), "float32", "float32 or float64", "NAME", group="network"),
     Option(
         "loss",
-        one_of("cross-entropy", "focal", "brier", "mse", "mae"),
+        one_of(*_LOSSES),
         "cross-entropy",
         "cross-entropy, focal (hard rows count more), brier, mse or mae (all of the probabilities)",
         "NAME",
@@ -92,7 +106,7 @@ TRAIN = [
     ),
     Option(
         "optimizer",
-        one_of("adamw", "adam", "sgd", "rmsprop"),
+        one_of(*OPTIMIZERS),
         "adamw",
         "adamw, adam, sgd (with momentum) or rmsprop",
         "NAME",
@@ -110,7 +124,7 @@ TRAIN = [
     Option("weight-decay", real(0), None, "how weights shrink [adamw 0.01; others 0]", "D", group="training"),
     Option(
         "schedule",
-        one_of("constant", "cosine", "warmup-cosine", "one-cycle", "step"),
+        one_of(*words(SCHEDULES)),
         "cosine",
         "the learning rate over the epochs: constant, cosine (down to 0), warmup-cosine (up for a twentieth"
         " first), one-cycle, step (a tenth after each third)",

@@ -13,10 +13,10 @@ from fastsm.nn._dropout import Dropout
 from fastsm.nn._layer_norm import LayerNorm
 from fastsm.nn._linear import Linear
 from fastsm.nn._mlp import MLP
-from fastsm.nn._models import Sequential
 from fastsm.nn._objective import value_and_grad
+from fastsm.nn._sequential import Sequential
 from fastsm.nn._softmax import LogSoftmax, Softmax
-from fastsm.nn.losses._errors import (
+from fastsm.nn.losses import (
     BrierLoss,
     CrossEntropyLoss,
     FocalLoss,
@@ -24,8 +24,8 @@ from fastsm.nn.losses._errors import (
     MAELoss,
     MSELoss,
     NLLLoss,
+    loss,
 )
-from fastsm.nn.losses._user import loss
 
 __all__ = [
     "GELU",

@@ -231,3 +231,14 @@ class SiLU(_FromInput):
     """
 
     kind = kernels.SILU
+
+
+#: The names by which `fastsm.nn.MLP`, the command and the estimators know them.
+ACTIVATIONS: dict[str, type[Layer]] = {
+    "relu": ReLU,
+    "leaky_relu": LeakyReLU,
+    "gelu": GELU,
+    "silu": SiLU,
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
+}

@@ -54,3 +54,8 @@ def fitting(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
         if flags.c_contiguous and flags.aligned:
             return value
     return np.require(_arguments.array(name, value), dtype, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def shares_buffer(array: Array, returned: Array | None) -> bool:
+    """Whether an array lies in the buffer of a layer that was returned."""
+    return returned is not None and array.base is not None and array.base is returned.base

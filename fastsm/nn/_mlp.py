@@ -1,32 +1,25 @@
 """Multilayer perceptrons."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from fastsm import _arguments
-from fastsm.nn._activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
+from fastsm.nn._activations import ACTIVATIONS, Sigmoid, Tanh
 from fastsm.nn._dropout import Dropout
+from fastsm.nn._layer import Layer
 from fastsm.nn._layer_norm import LayerNorm
 from fastsm.nn._linear import Linear
-from fastsm.nn._models import Sequential
+from fastsm.nn._sequential import Sequential
 from fastsm.nn._softmax import LogSoftmax, Softmax
 from fastsm.nn.initializers import Initializer
+from fastsm.typing import LayerLike
 
 __all__ = ["MLP"]
 
-_ACTIVATIONS: dict[str, Callable[[], Any]] = {
-    "relu": ReLU,
-    "leaky_relu": LeakyReLU,
-    "tanh": Tanh,
-    "sigmoid": Sigmoid,
-    "gelu": GELU,
-    "silu": SiLU,
-}
-_HEADS: dict[str, Callable[[], Any]] = {"softmax": Softmax, "log_softmax": LogSoftmax}
+_HEADS: dict[str, type[Layer]] = {"softmax": Softmax, "log_softmax": LogSoftmax}
 
 
 class MLP(Sequential):
@@ -37,8 +30,8 @@ class MLP(Sequential):
     sizes : sequence of int
         Numbers of features: of the input, of each hidden layer, of the output.
     activation : str or callable, default "relu"
-        After each hidden layer: "relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", or a class of layers
-        (anything that returns a new layer when called without arguments).
+        After each hidden layer: the name of an activation of `fastsm.nn` ("relu", "leaky_relu", "tanh", ...),
+        or a class of layers (anything that returns a new layer when called without arguments).
     dropout : float, default 0.0
         Probability to drop the elements of each hidden layer, after its activation.
     layer_norm : bool, default False
@@ -81,7 +74,7 @@ class MLP(Sequential):
         self,
         sizes: Sequence[int],
         *,
-        activation: str | Callable[[], Any] = "relu",
+        activation: str | Callable[[], LayerLike] = "relu",
         dropout: float = 0.0,
         layer_norm: bool = False,
         head: str | None = None,
@@ -96,12 +89,12 @@ class MLP(Sequential):
             raise ValueError(
                 f"`sizes` must have at least two numbers, input and output, got {_arguments.shown(sizes)}"
             )
-        make = _choice("activation", activation, _ACTIVATIONS)
+        make = _choice("activation", activation, ACTIVATIONS)
         last = "glorot_uniform" if init is None else init
         before_activation = "he_normal" if init is None and make not in (Tanh, Sigmoid) else last
         normalizes = _arguments.flag("layer_norm", layer_norm)
         drops = _arguments.number("dropout", dropout) != 0
-        layers: list[Any] = []
+        layers: list[LayerLike] = []
         for n_in, n_out in pairwise(counts[:-1]):
             layers.append(Linear(n_in, n_out, init=before_activation))
             if normalizes:
@@ -115,13 +108,10 @@ class MLP(Sequential):
         super().__init__(*layers, dtype=dtype, rng=rng)
 
 
-def _choice(name: str, value: object, choices: dict[str, Callable[[], Any]]) -> Callable[[], Any]:
-    """Return what a name stands for, or the class or function itself."""
+def _choice(
+    name: str, value: str | Callable[[], LayerLike], choices: Mapping[str, Callable[[], LayerLike]]
+) -> Callable[[], LayerLike]:
+    """Return the class that a name stands for, or the class or function itself."""
     if callable(value):
         return value
-    if isinstance(value, str) and value in choices:
-        return choices[value]
-    kind = ValueError if isinstance(value, str) else TypeError
-    raise kind(
-        f"`{name}` must be one of {', '.join(choices)}, or a class of layers, got {_arguments.shown(value)}"
-    )
+    return choices[_arguments.one_of(name, value, choices, " or a class of layers")]

@@ -52,7 +52,7 @@ class Objective:
     ) -> tuple[float, Array | None]:
         """Return the loss of a batch and, if asked for, its gradient over `x`; fill the model's `grads`."""
         model, stop = self.model, self.stop
-        outputs = model.forward(x, training=True) if stop is None else model._forward(x, True, stop)
+        outputs = model.forward(x, training=True) if stop is None else model._forward_through(x, True, stop)
         self.last = outputs
         # Not in place: layers may need their outputs on the way back.
         out = self._buffer.like(outputs)
@@ -60,7 +60,7 @@ class Objective:
         if stop is None:
             dx = model.backward(gradient, input_grad=input_grad)
         else:
-            dx = model._backward(gradient, input_grad, stop)
+            dx = model._backward_through(gradient, input_grad, stop)
         return value, dx
 
 

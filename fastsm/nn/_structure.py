@@ -1,7 +1,8 @@
 """What can be said of a list of layers before it runs: whether it makes a model, and its table."""
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -9,11 +10,12 @@ from numpy.typing import DTypeLike
 from fastsm import _arguments
 from fastsm.nn._layer import Layer
 from fastsm.nn._user_layer import UserLayer
+from fastsm.typing import LayerLike
 
 __all__: list[str] = []
 
 
-def is_ours(layer: object) -> bool:
+def is_ours(layer: object) -> TypeGuard[Layer]:
     """Whether the layer's class is one of this package's: a subclass may have a `forward` of its own."""
     return isinstance(layer, Layer) and type(layer).__module__.startswith("fastsm.nn.")
 
@@ -35,7 +37,7 @@ def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     return result
 
 
-def check_layers(layers: tuple[Any, ...]) -> None:
+def check_layers(layers: tuple[LayerLike, ...]) -> None:
     """Check that each is a layer, that none comes twice, and that sizes fit."""
     if not layers:
         raise ValueError("`layers` must have at least one layer, got none")
@@ -64,7 +66,61 @@ def check_layers(layers: tuple[Any, ...]) -> None:
             )
 
 
-def output_shapes(steps: tuple[Any, ...]) -> list[tuple[int, ...]]:
+#: Which model a layer, by its id, belongs to: two of them would take its parameters from each other.
+_model_of: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
+
+def check_owner(model: Any) -> None:
+    """Check that no layer of the model belongs to another one."""
+    for i, layer in enumerate(model.layers):
+        if _model_of.get(id(layer), model) is not model:
+            raise ValueError(
+                f"layer {i}, {name_of(layer)}, must not belong to another model: use copy.deepcopy"
+            )
+
+
+def claim(model: Any) -> None:
+    """Let the layers of the model belong to it."""
+    for layer in model.layers:
+        _model_of[id(layer)] = model
+
+
+class Step(NamedTuple):
+    """A layer of a model, and where it may work in place."""
+
+    layer: Layer
+    learns: bool
+    trains_in_place: bool
+    infers_in_place: bool
+    owns_dy: bool
+
+
+def plan(layers: tuple[LayerLike, ...], dtype: np.dtype[Any]) -> tuple[Step, ...]:
+    """Return the steps of a model.
+
+    In training a layer may overwrite its input if that lies in a buffer of a layer of ours that does not read
+    it again (Linear's output, but not that of Tanh, whose derivative is written in it); in inference any
+    buffer of ours; on the way back the gradient over its output if that comes from a layer of ours. So Linear
+    and ReLU share one array each way. Arrays of the caller and of the user's layers are never written to.
+    """
+    steps = []
+    before: Layer | None = None  # where the input comes from, if that is a layer of ours
+    for i, layer in enumerate(layers):
+        ours = layer if is_ours(layer) else None
+        steps.append(
+            Step(
+                layer=ours or UserLayer(layer, dtype),
+                learns=ours is None or bool(getattr(layer, "params", None)),  # a user's may learn unseen
+                trains_in_place=before is not None and not before.keeps_output,
+                infers_in_place=before is not None,
+                owns_dy=is_ours(layers[i + 1]) if i + 1 < len(layers) else False,
+            )
+        )
+        before = ours
+    return tuple(steps)
+
+
+def output_shapes(steps: tuple[LayerLike, ...]) -> list[tuple[int, ...]]:
     """Return the shape of each layer's output without the samples' axis; () where that is unknown."""
     shapes: list[tuple[int, ...]] = []
     shape: tuple[int, ...] = ()
@@ -79,7 +135,7 @@ def output_shapes(steps: tuple[Any, ...]) -> list[tuple[int, ...]]:
     return shapes
 
 
-def table(layers: tuple[Any, ...], steps: tuple[Any, ...]) -> str:
+def table(layers: tuple[LayerLike, ...], steps: tuple[LayerLike, ...]) -> str:
     """Return the table of a model: layers, shapes of their outputs, numbers of parameters."""
     rows = [("layer", "output shape", "parameters")]
     total = 0

@@ -281,3 +281,7 @@ class AdamW(Adam):
         super().__init__(
             lr, betas=betas, epsilon=epsilon, weight_decay=weight_decay, decay_biases=decay_biases
         )
+
+
+#: The names by which the command and the estimators know them.
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}

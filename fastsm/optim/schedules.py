@@ -6,6 +6,7 @@ where it ended.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastsm import _arguments
@@ -245,3 +246,14 @@ class one_cycle:
             return _half_cosine(start, self.lr, step / peak)
         # With few steps the peak may lie before the first one.
         return _half_cosine(self.lr, start / self.final_factor, (step - peak) / (last - peak))
+
+
+#: The names by which the command and the estimators know them: from the highest learning rate and the number
+#: of all steps to a schedule.
+SCHEDULES: dict[str, Callable[[float, int], Callable[[int], float]]] = {
+    "constant": lambda lr, steps: constant(lr),
+    "cosine": cosine,
+    "warmup_cosine": lambda lr, steps: warmup_cosine(lr, max(steps, 2), warmup=max(steps // 20, 1)),
+    "one_cycle": lambda lr, steps: one_cycle(lr, max(steps, 2)),
+    "step": lambda lr, steps: step(lr, every=-(-steps // 3)),
+}

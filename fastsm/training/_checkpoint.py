@@ -5,7 +5,7 @@ on the seed and number of the epoch, which make the order of the rows: this is w
 """
 
 import os
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from fastsm import _arguments, _saved
 from fastsm.nn._structure import is_ours
 from fastsm.training._history import History
 from fastsm.training._run import Run
+from fastsm.typing import Stateful
 
 __all__ = ["resume", "write"]
 
@@ -56,8 +57,8 @@ def resume(path: str | os.PathLike[str], run: Run) -> None:
     saved.restore_optimizer(run.optimizer)
     model.params[...] = saved.model.params
     for mine, its in zip(model.layers, saved.model.layers, strict=True):
-        if hasattr(mine, "set_state"):
-            mine.set_state(its.state())
+        if isinstance(mine, Stateful):
+            mine.set_state(cast(Stateful, its).state())
     run.history = history
     run.epoch, run.seed = epoch, seed
 

@@ -38,7 +38,7 @@ class Evaluation:
         total = weights = 0.0
         own = np.arange(len(rows)) if ranks is None else ranks.own(len(rows))
         for x, y, weight in rows.batches(max(batch_size, _BLOCK), own):
-            outputs = objective.model._infer(x, objective.stop)
+            outputs = objective.model._infer_through(x, objective.stop)
             block_weight = objective.over.total_weight(y, weight)
             total += objective.over(outputs, y, sample_weight=weight) * block_weight
             weights += block_weight

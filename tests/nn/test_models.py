@@ -459,16 +459,16 @@ def test_without_the_head():
     model = nn.MLP([5, 4, 3], head="softmax", dtype="float64", rng=0)
     plain = nn.MLP([5, 4, 3], dtype="float64", rng=0)
     dy = data(6, 3)
-    y = model._forward(data(), True, stop=-1).copy()
+    y = model._forward_through(data(), True, stop=-1).copy()
     with pytest.raises(RuntimeError):
         model.backward(dy)
-    dx = model._backward(dy, True, stop=-1).copy()
+    dx = model._backward_through(dy, True, stop=-1).copy()
     assert_same((y, dx, model.grads), step(plain, data(), dy))
-    np.testing.assert_array_equal(model._infer(data(), -1), plain(data()))
+    np.testing.assert_array_equal(model._infer_through(data(), -1), plain(data()))
     alone = nn.Sequential(nn.Softmax(), dtype="float64")
     x = data()
-    assert not np.shares_memory(alone._forward(x, True, -1), x)
-    np.testing.assert_array_equal(alone._backward(x, True, -1), x)
+    assert not np.shares_memory(alone._forward_through(x, True, -1), x)
+    np.testing.assert_array_equal(alone._backward_through(x, True, -1), x)
 
 
 # ---- layers of one's own ----
@@ -660,7 +660,7 @@ def test_mlp_init():
         (
             {"activation": "swish"},
             ValueError,
-            "one of relu, leaky_relu, tanh, sigmoid, gelu, silu, or a class",
+            "one of relu, leaky_relu, gelu, silu, tanh, sigmoid or a class",
         ),
         ({"activation": None}, TypeError, "`activation` must be one of"),
         ({"head": "Softmax"}, ValueError, "`head` must be one of softmax, log_softmax"),

@@ -1,1 +1,36 @@
-"""The losses, one file for each kind."""
+"""The losses of `fastsm.nn`, one file for each kind.
+
+Every loss is called as ``loss(outputs, targets)``, gives its gradient by ``loss.value_and_grad(outputs,
+targets)``, and is the weighted mean of a value for each row. Its `on` says what it takes: ``"logits"``,
+``"log_probs"``, ``"probs"`` or ``"output"``, anything that a model returns.
+"""
+
+from fastsm.nn.losses._cross_entropy import CrossEntropyLoss, NLLLoss
+from fastsm.nn.losses._errors import BrierLoss, MAELoss, MSELoss
+from fastsm.nn.losses._focal import FocalLoss
+from fastsm.nn.losses._kl import KLDivLoss
+from fastsm.nn.losses._row_loss import RowLoss
+from fastsm.nn.losses._user import loss
+
+__all__ = [
+    "LOSSES",
+    "BrierLoss",
+    "CrossEntropyLoss",
+    "FocalLoss",
+    "KLDivLoss",
+    "MAELoss",
+    "MSELoss",
+    "NLLLoss",
+    "loss",
+]
+
+#: The names by which the command and the estimators know them.
+LOSSES: dict[str, type[RowLoss]] = {
+    "cross_entropy": CrossEntropyLoss,
+    "nll": NLLLoss,
+    "focal": FocalLoss,
+    "brier": BrierLoss,
+    "mse": MSELoss,
+    "mae": MAELoss,
+    "kl_div": KLDivLoss,
+}

@@ -26,6 +26,8 @@ class ClassTargets:
 class ClassLoss(RowLoss):
     """A loss on classes: the sum over k of t_k f(p_k) in each row, with t_k = w_k y_k."""
 
+    takes_labels = True
+
     def __init__(
         self, class_weight: ArrayLike | None, ignore_index: int | None, label_smoothing: float = 0.0
     ) -> None:

@@ -24,6 +24,8 @@ class RowLoss:
     """The weighted mean of a value for each row of an (N, C) array."""
 
     on: str = "output"
+    #: Whether integer targets are labels.
+    takes_labels = False
 
     def __call__(
         self, outputs: ArrayLike, targets: ArrayLike, *, sample_weight: ArrayLike | None = None

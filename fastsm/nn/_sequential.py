@@ -1,8 +1,11 @@
-"""Networks whose layers follow one after the other, as they are used."""
+"""Networks whose layers follow one after the other: over flat parameters, in place where nobody can tell.
+
+`fastsm.nn._structure.plan` says where a layer may work in place.
+"""
 
 import copy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO, TypeVar
 
 import numpy as np
@@ -10,21 +13,35 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastsm import _arguments
 from fastsm._arguments import Array
-from fastsm.nn._chain import Chain
-from fastsm.nn._structure import check_dtype, check_layers, name_of, table
+from fastsm.nn._buffers import fitting, shares_buffer
+from fastsm.nn._layer import wrong_shape
+from fastsm.nn._parameters import gather
+from fastsm.nn._structure import (
+    Step,
+    check_dtype,
+    check_layers,
+    check_owner,
+    claim,
+    is_ours,
+    name_of,
+    plan,
+    table,
+)
+from fastsm.typing import LayerLike
 
 __all__ = ["Sequential"]
 
 Model = TypeVar("Model", bound="Sequential")
 
 
-class Sequential(Chain):
+class Sequential:
     """A network of layers, each of which takes the output of the one before.
 
     Parameters
     ----------
     *layers : layer
-        Those of `fastsm.nn` and any of your own, see Notes. A layer belongs to one model, at one place.
+        Those of `fastsm.nn` and any of your own, as `fastsm.typing.LayerLike` describes them. A layer belongs
+        to one model, at one place.
     dtype : {"float32", "float64"}
         Of parameters, gradients and everything between.
     rng : None, int or numpy.random.Generator
@@ -53,13 +70,6 @@ class Sequential(Chain):
 
     Notes
     -----
-    A layer of your own is an object with ``forward(x)``, which keeps what it needs and does not write to `x`,
-    and ``backward(dy)``, which returns the gradient over `x`. It may have ``forward(x, training=False)`` and
-    ``backward(dy, input_grad=True)``; dictionaries ``params`` and ``grads`` (`backward` then assigns the
-    gradients, ``self.grads["weight"] = ...``), made in ``initialize(rng, dtype)`` if you like; a set of names
-    ``undecayed``; ``emits``; and ``__call__(x)`` for inference, without which `forward` of a shallow copy
-    is called.
-
     What `forward` and `backward` return are buffers, valid until the next call: a training step allocates
     nothing of the size of a batch. `forward` keeps its input without copying it, so leave that as it is until
     `backward`. Models can be copied with `copy.deepcopy` and pickled; buffers are left behind.
@@ -76,12 +86,19 @@ class Sequential(Chain):
     ((1, 2), (2502,))
     """
 
+    # What `_build` makes from the layers, and so no part of the state.
+    _BUILT = frozenset(
+        {"_decayed", "_dx", "_grads", "_params", "_result", "_reuse_dy", "_steps", "_stop", "_trained"}
+    )
+
     def __init__(
-        self, *layers: Any, dtype: DTypeLike = "float32", rng: int | np.random.Generator | None = None
+        self, *layers: LayerLike, dtype: DTypeLike = "float32", rng: int | np.random.Generator | None = None
     ) -> None:
         check_layers(layers)
         numbers = _arguments.generator(rng)
-        super().__init__(layers, check_dtype(dtype))
+        self.layers = layers
+        self._dtype = check_dtype(dtype)
+        check_owner(self)
         for layer in layers:
             if hasattr(layer, "initialize"):
                 layer.initialize(numbers, self._dtype)
@@ -99,7 +116,7 @@ class Sequential(Chain):
 
     @property
     def decayed(self) -> int:
-        """How many elements of `params` come before those that weight decay may leave out."""
+        """The number of elements of `params` before those that weight decay may leave out."""
         return self._decayed
 
     @property
@@ -135,7 +152,7 @@ class Sequential(Chain):
         ValueError
             If `x` has a wrong shape.
         """
-        return self._forward(x, _arguments.flag("training", training))
+        return self._forward_through(x, _arguments.flag("training", training))
 
     def backward(self, dy: ArrayLike, input_grad: bool = True) -> Array | None:
         """Run all layers backwards and fill `grads`, overwriting what was there.
@@ -159,7 +176,7 @@ class Sequential(Chain):
         ValueError
             If `dy` has a wrong shape.
         """
-        return self._backward(dy, _arguments.flag("input_grad", input_grad))
+        return self._backward_through(dy, _arguments.flag("input_grad", input_grad))
 
     def __call__(self, x: ArrayLike) -> Array:
         """Inference: run all layers and leave what `backward` needs alone.
@@ -174,7 +191,7 @@ class Sequential(Chain):
         ndarray
             The last layer's output, a new array.
         """
-        return self._infer(x)
+        return self._infer_through(x)
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         """Yield the name of each parameter, as "0.weight", and its array, a view of `params`.
@@ -191,17 +208,12 @@ class Sequential(Chain):
                 yield f"{i}.{name}", value
 
     def astype(self: Model, dtype: DTypeLike) -> Model:
-        """Return a copy of the model that computes in another dtype.
+        """Return a copy of the model, with layers and arrays of its own, that computes in another dtype.
 
         Parameters
         ----------
         dtype : {"float32", "float64"}
             It may be the same.
-
-        Returns
-        -------
-        Sequential
-            With layers, parameters and gradients of its own.
         """
         other = copy.deepcopy(self)
         other._dtype = check_dtype(dtype)
@@ -230,7 +242,7 @@ class Sequential(Chain):
         --------------------------------------------
         total                                101,770
         """
-        print(table(self.layers, tuple(step for step, _, _ in self._steps)), file=file or sys.stdout)
+        print(table(self.layers, tuple(step.layer for step in self._steps)), file=file or sys.stdout)
 
     def config(self) -> dict[str, Any]:
         """Return what the model is made from, in the types of JSON, but for the parameters' values.
@@ -247,10 +259,92 @@ class Sequential(Chain):
         """
         layers = []
         for i, layer in enumerate(self.layers):
-            if not callable(getattr(layer, "config", None)):
+            config = getattr(layer, "config", None)
+            if not callable(config):
                 raise TypeError(f"layer {i}, {name_of(layer)}, must have a method `config`")
-            layers.append({"class": type(layer).__name__, "config": layer.config()})
+            layers.append({"class": type(layer).__name__, "config": config()})
         return {"layers": layers, "dtype": self._dtype.name}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(name_of(layer) for layer in self.layers)})"
+
+    def _build(self) -> None:
+        """Make the flat arrays, and decide where layers may work in place."""
+        self._params, self._grads, self._decayed = gather(self.layers, self._dtype)
+        self._steps = plan(self.layers, self._dtype)
+        # No gradient is needed below the first layer that learns.
+        self._lowest = next((i for i, step in enumerate(self._steps) if step.learns), len(self.layers))
+        # What the last forward pass and the last backward pass returned.
+        self._result: Array | None = None
+        self._dx: Array | None = None
+        self._stop: int | None = None
+        claim(self)
+
+    def _infer_through(self, x: ArrayLike, stop: int | None = None) -> Array:
+        """Return what ``layers[:stop]`` give for `x`, a new array; what the backward pass needs stays."""
+        return self._run(self._enter(x), stop, lambda step, y: step.layer._infer(y, step.infers_in_place))
+
+    def _forward_through(self, x: ArrayLike, training: bool = False, stop: int | None = None) -> Array:
+        """Run ``layers[:stop]`` forward and keep what `_backward_through` needs."""
+        x, self._result = self._enter(x), None  # an error on the way leaves nothing to go back from
+        y = self._run(x, stop, lambda step, y: step.layer._forward(y, training, step.trains_in_place))
+        self._result, self._stop = y, stop
+        return y
+
+    def _backward_through(
+        self, dy: ArrayLike, input_grad: bool = True, stop: int | None = None
+    ) -> Array | None:
+        """Run ``layers[:stop]`` backward, after `_forward_through` of the same layers."""
+        result = self._result
+        if result is None or stop != self._stop:
+            raise RuntimeError("`backward` needs a forward pass before it: call forward(x, training=True)")
+        gradient: Any = _arguments.same_shape("dy", fitting("dy", dy, self._dtype), result.shape)
+        if shares_buffer(gradient, self._dx):
+            gradient = gradient.copy()  # it would be overwritten while it is read
+        steps = self._steps[:stop]
+        lowest = 0 if input_grad else self._lowest
+        for i in range(len(steps) - 1, lowest - 1, -1):
+            reuse = i + 1 < len(steps) and steps[i].owns_dy
+            with_dx = input_grad or i > lowest
+            try:
+                gradient = steps[i].layer._backward(gradient, with_dx, reuse)
+            except Exception as error:
+                self._say_where(error, i)
+                raise
+        if not input_grad:
+            return None
+        self._dx = gradient
+        return self._dx
+
+    def _run(self, y: Array, stop: int | None, call: Callable[[Step, Array], Array]) -> Array:
+        """Call ``layers[:stop]`` one after the other; without any, return a copy."""
+        for i, step in enumerate(self._steps[:stop]):
+            try:
+                y = call(step, y)
+            except Exception as error:
+                self._say_where(error, i)
+                raise
+        return y if self._steps[:stop] else y.copy()
+
+    def _enter(self, x: ArrayLike) -> Array:
+        given = x if type(x) is np.ndarray else _arguments.array("x", x)  # a file mapped into memory, a table
+        if given.dtype == np.uint8:
+            given = np.multiply(given, self._dtype.type(1 / 255), dtype=self._dtype)  # as `fit` gathers
+        array = fitting("x", given, self._dtype)
+        if array.ndim < 2:
+            first = self.layers[0]
+            raise wrong_shape(array, first.n_in if is_ours(first) else None, f"layer 0, {name_of(first)}")
+        if shares_buffer(array, self._result) or shares_buffer(array, self._dx):
+            return array.copy()  # the buffer is about to be overwritten
+        return array
+
+    def _say_where(self, error: Exception, position: int) -> None:
+        error.add_note(f"in layer {position}, {name_of(self.layers[position])}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in self._BUILT}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        check_owner(self)
+        self._build()
