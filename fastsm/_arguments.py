@@ -8,7 +8,7 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from fastsm._kernels import kernels
 __all__: list[str] = []
 
 Array: TypeAlias = NDArray[Any]
+Word = TypeVar("Word")
 
 REAL_DTYPES = "float16, bfloat16, float32, float64, an integer or bool"
 LONGEST_SHOWN = 500  # characters
@@ -154,7 +155,7 @@ def seed(rng: object) -> int:
     return result
 
 
-def one_of(name: str, value: object, choices: Iterable[str], advice: str = "") -> str:
+def one_of(name: str, value: Word, choices: Iterable[str], advice: str = "") -> Word:
     """Return a word that is one of these."""
     allowed = tuple(choices)
     if not isinstance(value, str) or value not in allowed:
@@ -224,7 +225,7 @@ def label_smoothing(value: object) -> float:
     return _number_within("label_smoothing", value, lambda x: 0 <= x <= 1, "from 0 to 1")
 
 
-def reduction(value: object) -> str:
+def reduction(value: Word) -> Word:
     """Return a reduction."""
     return one_of("reduction", value, ("mean", "sum", "none"))
 

@@ -3,15 +3,29 @@
 Callbacks have no protocol, as each of their methods may be missing: see `fastsm.callbacks`.
 """
 
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Array", "Communicator", "DType", "LayerLike", "Loss", "Stateful"]
+__all__ = [
+    "Array",
+    "Communicator",
+    "DType",
+    "Domain",
+    "Float",
+    "LayerLike",
+    "Loss",
+    "ModelLike",
+    "Reduction",
+    "Stateful",
+]
 
 Array: TypeAlias = NDArray[Any]
 DType: TypeAlias = np.dtype[Any]
+Domain: TypeAlias = Literal["logits", "log_probs", "probs", "output"]
+Float = TypeVar("Float", bound=np.floating[Any])
+Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 
 class LayerLike(Protocol):
@@ -34,6 +48,16 @@ class LayerLike(Protocol):
 
     def backward(self, dy: Array, /) -> Array | None:
         """Return the gradient over the last `x`, given that over its output."""
+
+
+class ModelLike(Protocol):
+    """A model that `fastsm.nn.value_and_grad` takes: `fastsm.nn.Sequential`, or one of your own."""
+
+    def forward(self, x: ArrayLike, /, training: bool = False) -> Array:
+        """Return the output for `x`, shape (N, features)."""
+
+    def backward(self, dy: ArrayLike, /, input_grad: bool = True) -> Array | None:
+        """Return the gradient over the last `x`, and leave those over the parameters in the model."""
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from fastsm._arguments import Array
 from fastsm.distributed._reductions import maximum, total
 from fastsm.functional._partial_classes import Sums, Targets
 from fastsm.nn.losses._class_loss import ClassLoss
+from fastsm.typing import Reduction
 
 __all__ = ["ShardedCrossEntropyLoss", "sharded_cross_entropy", "sharded_cross_entropy_with_grad"]
 
@@ -27,7 +28,7 @@ def sharded_cross_entropy(
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> Any:
     r"""Cross-entropy where each rank has the logits of its own classes.
 
@@ -103,7 +104,7 @@ def sharded_cross_entropy_with_grad(
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     out: Array | None = None,
 ) -> tuple[Any, Array]:
     """Cross-entropy where each rank has the logits of its own classes, and the gradient over these.

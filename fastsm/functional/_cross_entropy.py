@@ -1,15 +1,37 @@
 """Cross-entropy of logits, with its gradient if asked for."""
 
-from typing import Any
+from typing import Any, Literal, overload
 
 from numpy.typing import ArrayLike, NDArray
 
 from fastsm._kernels import _threads, kernels
 from fastsm.functional import _general
+from fastsm.typing import Float, Reduction
 
 __all__ = ["cross_entropy", "cross_entropy_with_grad"]
 
 
+@overload
+def cross_entropy(
+    logits: NDArray[Float], targets: ArrayLike, /, *, axis: int = -1,
+    class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
+    reduction: Literal["mean", "sum"] = "mean", num_threads: int | None = None,
+) -> Float: ...  # fmt: skip
+@overload
+def cross_entropy(
+    logits: NDArray[Float], targets: ArrayLike, /, *, axis: int = -1,
+    class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
+    reduction: Literal["none"], num_threads: int | None = None,
+) -> NDArray[Float]: ...  # fmt: skip
+@overload
+def cross_entropy(
+    logits: ArrayLike, targets: ArrayLike, /, *, axis: int = -1, class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
+    label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Reduction = "mean",
+    num_threads: int | None = None,
+) -> Any: ...  # fmt: skip
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -21,7 +43,7 @@ def cross_entropy(
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     num_threads: int | None = None,
 ) -> Any:
     r"""Cross-entropy between targets and the softmax of logits.
@@ -112,6 +134,28 @@ def cross_entropy(
     )[0]
 
 
+@overload
+def cross_entropy_with_grad(
+    logits: NDArray[Float], targets: ArrayLike, /, *, axis: int = -1,
+    class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
+    reduction: Literal["mean", "sum"] = "mean", out: NDArray[Any] | None = None,
+    num_threads: int | None = None,
+) -> tuple[Float, NDArray[Float]]: ...  # fmt: skip
+@overload
+def cross_entropy_with_grad(
+    logits: NDArray[Float], targets: ArrayLike, /, *, axis: int = -1,
+    class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
+    reduction: Literal["none"], out: NDArray[Any] | None = None, num_threads: int | None = None,
+) -> tuple[NDArray[Float], NDArray[Float]]: ...  # fmt: skip
+@overload
+def cross_entropy_with_grad(
+    logits: ArrayLike, targets: ArrayLike, /, *, axis: int = -1, class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
+    label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Reduction = "mean",
+    out: NDArray[Any] | None = None, num_threads: int | None = None,
+) -> tuple[Any, NDArray[Any]]: ...  # fmt: skip
 def cross_entropy_with_grad(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -123,7 +167,7 @@ def cross_entropy_with_grad(
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
     num_threads: int | None = None,
     out: NDArray[Any] | None = None,
 ) -> tuple[Any, NDArray[Any]]:

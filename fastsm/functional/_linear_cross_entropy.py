@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments
 from fastsm._arguments import Array
 from fastsm.functional._partial_classes import Sums, Targets
+from fastsm.typing import Reduction
 
 __all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 
@@ -29,7 +30,7 @@ def linear_cross_entropy(
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> Any:
     r"""Cross-entropy of the logits ``x @ weight + bias``, without ever having all of them.
 
@@ -105,7 +106,7 @@ def linear_cross_entropy_with_grad(
     ignore_index: int | None = None,
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
-    reduction: str = "mean",
+    reduction: Reduction = "mean",
 ) -> tuple[Any, tuple[Array, Array, Array | None]]:
     r"""Cross-entropy of the logits ``x @ weight + bias``, and its gradients, without ever having all logits.
 

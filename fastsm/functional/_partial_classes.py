@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments, functional
 from fastsm._arguments import Array
 from fastsm._kernels import kernels
+from fastsm.typing import Reduction
 
 __all__ = ["Sums", "Targets"]
 
@@ -85,7 +86,7 @@ class Targets:
         ignore_index: int | None,
         label_smoothing: float,
         temperature: float,
-        reduction: str,
+        reduction: Reduction,
     ) -> None:
         rows = shape[0]
         self.n_classes, self.reduction = n_classes, _arguments.reduction(reduction)

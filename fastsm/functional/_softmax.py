@@ -4,17 +4,28 @@ Each function first tries the short path: one call into the kernels, which decli
 without having done anything, whatever is not a plain small array. The general path checks the arguments.
 """
 
-from typing import Any
+from typing import Any, Literal, overload
 
 from numpy.typing import ArrayLike, NDArray
 
 from fastsm._kernels import _threads, kernels
 from fastsm.functional import _general
 from fastsm.functional._general import LOG_SOFTMAX, LOGSUMEXP, SOFTMAX
+from fastsm.typing import Float
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 
 
+@overload
+def softmax(
+    x: NDArray[Float], /, *, axis: int = -1, temperature: float = 1.0, where: ArrayLike | None = None,
+    out: NDArray[Any] | None = None, num_threads: int | None = None,
+) -> NDArray[Float]: ...  # fmt: skip
+@overload
+def softmax(
+    x: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0, where: ArrayLike | None = None,
+    out: NDArray[Any] | None = None, num_threads: int | None = None,
+) -> NDArray[Any]: ...  # fmt: skip
 def softmax(
     x: ArrayLike,
     /,
@@ -92,6 +103,16 @@ def softmax(
     return _general.on_logits(SOFTMAX, x, axis, temperature, where, out, num_threads)
 
 
+@overload
+def log_softmax(
+    x: NDArray[Float], /, *, axis: int = -1, temperature: float = 1.0, where: ArrayLike | None = None,
+    out: NDArray[Any] | None = None, num_threads: int | None = None,
+) -> NDArray[Float]: ...  # fmt: skip
+@overload
+def log_softmax(
+    x: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0, where: ArrayLike | None = None,
+    out: NDArray[Any] | None = None, num_threads: int | None = None,
+) -> NDArray[Any]: ...  # fmt: skip
 def log_softmax(
     x: ArrayLike,
     /,
@@ -160,6 +181,16 @@ def log_softmax(
     return _general.on_logits(LOG_SOFTMAX, x, axis, temperature, where, out, num_threads)
 
 
+@overload
+def logsumexp(
+    x: NDArray[Float], /, *, axis: int = -1, where: ArrayLike | None = None, keepdims: Literal[True],
+    out: NDArray[Any] | None = None, num_threads: int | None = None,
+) -> NDArray[Float]: ...  # fmt: skip
+@overload
+def logsumexp(
+    x: ArrayLike, /, *, axis: int = -1, where: ArrayLike | None = None, keepdims: bool = False,
+    out: NDArray[Any] | None = None, num_threads: int | None = None,
+) -> Any: ...  # fmt: skip
 def logsumexp(
     x: ArrayLike,
     /,

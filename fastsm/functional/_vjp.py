@@ -8,7 +8,7 @@ The kernels are in src/vjp.pxd, the plain NumPy in fastsm/reference.py. As in _s
 tries the short path.
 """
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,10 +17,21 @@ from fastsm import _arguments
 from fastsm._kernels import _threads, kernels
 from fastsm.functional import _general
 from fastsm.functional._general import LOG_SOFTMAX_VJP, SOFTMAX_VJP
+from fastsm.typing import Float
 
 __all__ = ["log_softmax_vjp", "softmax_jacobian", "softmax_vjp"]
 
 
+@overload
+def softmax_vjp(
+    y: NDArray[Float], dy: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0,
+    out: NDArray[Any] | None = None, num_threads: int | None = None,
+) -> NDArray[Float]: ...  # fmt: skip
+@overload
+def softmax_vjp(
+    y: ArrayLike, dy: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0,
+    out: NDArray[Any] | None = None, num_threads: int | None = None,
+) -> NDArray[Any]: ...  # fmt: skip
 def softmax_vjp(
     y: ArrayLike,
     dy: ArrayLike,
@@ -95,6 +106,16 @@ def softmax_vjp(
     return _general.vjp(SOFTMAX_VJP, "y", y, dy, axis, temperature, out, num_threads)
 
 
+@overload
+def log_softmax_vjp(
+    log_y: NDArray[Float], dy: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0,
+    out: NDArray[Any] | None = None, num_threads: int | None = None,
+) -> NDArray[Float]: ...  # fmt: skip
+@overload
+def log_softmax_vjp(
+    log_y: ArrayLike, dy: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0,
+    out: NDArray[Any] | None = None, num_threads: int | None = None,
+) -> NDArray[Any]: ...  # fmt: skip
 def log_softmax_vjp(
     log_y: ArrayLike,
     dy: ArrayLike,
@@ -155,6 +176,10 @@ def log_softmax_vjp(
     return _general.vjp(LOG_SOFTMAX_VJP, "log_y", log_y, dy, axis, temperature, out, num_threads)
 
 
+@overload
+def softmax_jacobian(y: NDArray[Float]) -> NDArray[Float]: ...
+@overload
+def softmax_jacobian(y: ArrayLike) -> NDArray[Any]: ...
 def softmax_jacobian(y: ArrayLike) -> NDArray[Any]:
     r"""Jacobian of softmax from its output: ``diag(y) - y y^T``, for learning and tests.
 

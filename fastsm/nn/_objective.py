@@ -15,7 +15,8 @@ from fastsm import _arguments
 from fastsm._arguments import Array
 from fastsm.nn._buffers import Buffer
 from fastsm.nn._softmax import Softmax
-from fastsm.nn.losses._row_loss import DOMAINS
+from fastsm.nn.losses._row_loss import DOMAINS, FusedLoss
+from fastsm.typing import Loss, ModelLike
 
 __all__ = ["Objective", "check_domains", "value_and_grad"]
 
@@ -35,17 +36,18 @@ class Objective:
         These outputs in the last step.
     """
 
-    def __init__(self, model: Any, loss: Any, buffer: Buffer | None = None) -> None:
+    def __init__(self, model: ModelLike, loss: Loss, buffer: Buffer | None = None) -> None:
         check_domains(model, loss)
-        self.model, self.loss = model, loss
+        self.model: Any = model
+        self.loss = loss
         self._buffer = Buffer() if buffer is None else buffer
         self.last: Array | None = None
         self.stop: int | None = None
         self.over = loss
         head = _head(model)
-        if isinstance(head, Softmax) and hasattr(loss, "_over_logits") and loss.on == "probs":
-            self.stop = len(model.layers) - 1
-            self.over = loss._over_logits(head.temperature)
+        if isinstance(head, Softmax) and isinstance(loss, FusedLoss) and loss.on == "probs":
+            self.stop = len(getattr(model, "layers", ())) - 1
+            self.over = loss.over_logits(head.temperature)
 
     def value_and_grad(
         self, x: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, input_grad: bool = False
@@ -64,7 +66,7 @@ class Objective:
         return value, dx
 
 
-def check_domains(model: Any, loss: Any) -> None:
+def check_domains(model: ModelLike | None, loss: Loss) -> None:
     """Check that the loss takes what the model gives: logits, log-probabilities or probabilities.
 
     Models and losses that do not say what they give or take are accepted.
@@ -90,7 +92,7 @@ def check_domains(model: Any, loss: Any) -> None:
         raise TypeError(f"`loss` must be a loss, got {type(loss).__name__}{advice}")
     on, emits = getattr(loss, "on", None), getattr(model, "emits", None)
     if on not in DOMAINS or emits is None or on in ("output", emits):
-        if on == "probs" and hasattr(loss, "_over_logits") and emits == "probs":
+        if on == "probs" and isinstance(loss, FusedLoss) and emits == "probs":
             _check_distribution(model, loss)
         return
     # Of a user's own loss the name of the function.
@@ -112,17 +114,17 @@ def check_domains(model: Any, loss: Any) -> None:
 
 @overload
 def value_and_grad(
-    model: Any, loss: Any, x: ArrayLike, y: ArrayLike, *,
+    model: ModelLike, loss: Loss, x: ArrayLike, y: ArrayLike, *,
     sample_weight: ArrayLike | None = None, input_grad: Literal[False] = False,
 ) -> float: ...  # fmt: skip
 @overload
 def value_and_grad(
-    model: Any, loss: Any, x: ArrayLike, y: ArrayLike, *,
+    model: ModelLike, loss: Loss, x: ArrayLike, y: ArrayLike, *,
     sample_weight: ArrayLike | None = None, input_grad: Literal[True],
 ) -> tuple[float, Array]: ...  # fmt: skip
 def value_and_grad(
-    model: Any,
-    loss: Any,
+    model: ModelLike,
+    loss: Loss,
     x: ArrayLike,
     y: ArrayLike,
     *,
@@ -187,16 +189,16 @@ def value_and_grad(
 
 
 # The memory for the gradient over each model's outputs.
-_buffers: WeakKeyDictionary[Any, Buffer] = WeakKeyDictionary()
+_buffers: WeakKeyDictionary[ModelLike, Buffer] = WeakKeyDictionary()
 
 
-def _head(model: Any) -> Any:
+def _head(model: object) -> object:
     """Return the last layer of the model, or the model."""
     layers = getattr(model, "layers", None)
     return layers[-1] if layers else model
 
 
-def _check_distribution(model: Any, loss: Any) -> None:
+def _check_distribution(model: object, loss: Loss) -> None:
     """Check that the probabilities of a row sum to 1: those of Sigmoid need not."""
     head = type(_head(model)).__name__
     if head == "Sigmoid":

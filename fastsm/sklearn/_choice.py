@@ -58,8 +58,8 @@ class OverLogits:
         self.loss, self.pairs, self.label_smoothing = loss, pairs, label_smoothing
         self._labels = isinstance(loss, _ON_LABELS) and not label_smoothing
         on = getattr(loss, "on", "output")
-        if on == "probs" and hasattr(loss, "_over_logits"):
-            loss, on = loss._over_logits(1.0), "logits"
+        if on == "probs" and hasattr(loss, "over_logits"):
+            loss, on = loss.over_logits(1.0), "logits"
         self._over = loss
         self._forward, self._backward = _LINKS.get(on, _LINKS["probs"])
 

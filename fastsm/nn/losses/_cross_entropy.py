@@ -1,6 +1,6 @@
 """Cross-entropy, on logits, probabilities or log-probabilities."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,6 +9,7 @@ from fastsm import _arguments, functional
 from fastsm._arguments import Array
 from fastsm.nn.losses._class_loss import ClassLoss, products
 from fastsm.nn.losses._row_loss import RowLoss
+from fastsm.typing import Domain
 
 __all__ = ["CrossEntropyLoss", "NLLLoss"]
 
@@ -59,7 +60,7 @@ class CrossEntropyLoss(ClassLoss):
     def __init__(
         self,
         *,
-        on: str = "logits",
+        on: Literal["logits", "probs"] = "logits",
         class_weight: ArrayLike | None = None,
         ignore_index: int | None = None,
         label_smoothing: float = 0.0,
@@ -119,7 +120,7 @@ class CrossEntropyLoss(ClassLoss):
         values: Array = -products(t, np.log(x)).sum(axis=1)
         return values
 
-    def _over_logits(self, temperature: float) -> RowLoss:
+    def over_logits(self, temperature: float) -> RowLoss:
         """Return the loss over the logits that a softmax makes the probabilities from."""
         return CrossEntropyLoss(
             class_weight=self.class_weight,
@@ -168,7 +169,7 @@ class NLLLoss(ClassLoss):
     array([[-1.,  0.,  0.]])
     """
 
-    on = "log_probs"
+    on: Domain = "log_probs"
 
     def __init__(self, *, class_weight: ArrayLike | None = None, ignore_index: int | None = None) -> None:
         super().__init__(class_weight, ignore_index)

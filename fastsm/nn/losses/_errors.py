@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 from fastsm._arguments import Array
 from fastsm.nn.losses._class_loss import ClassLoss
 from fastsm.nn.losses._row_loss import RowLoss
+from fastsm.typing import Domain
 
 __all__ = ["BrierLoss", "MAELoss", "MSELoss"]
 
@@ -28,7 +29,7 @@ class MSELoss(RowLoss):
     (2.0, array([[0., 2.]]))
     """
 
-    on = "output"
+    on: Domain = "output"
 
     def _rows(self, x: Array, targets: Array, grad: Array | None) -> Array:
         difference = np.subtract(x, targets, out=grad)
@@ -54,7 +55,7 @@ class MAELoss(RowLoss):
     (1.0, array([[0. , 0.5]]))
     """
 
-    on = "output"
+    on: Domain = "output"
 
     def _rows(self, x: Array, targets: Array, grad: Array | None) -> Array:
         difference = np.subtract(x, targets, out=grad)
@@ -88,7 +89,7 @@ class BrierLoss(RowLoss):
     (0.375, array([[-1. ,  0.5,  0.5]]))
     """
 
-    on = "probs"
+    on: Domain = "probs"
     takes_labels = True
 
     def _targets(self, targets: ArrayLike, x: Array) -> Array:

@@ -1,7 +1,7 @@
 """Focal loss."""
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -61,7 +61,7 @@ class FocalLoss(ClassLoss):
         self,
         gamma: float = 2.0,
         *,
-        on: str = "logits",
+        on: Literal["logits", "probs"] = "logits",
         class_weight: ArrayLike | None = None,
         ignore_index: int | None = None,
     ) -> None:
@@ -94,7 +94,7 @@ class FocalLoss(ClassLoss):
         values: Array = -products(t, power * log_p).sum(axis=1)
         return values
 
-    def _over_logits(self, temperature: float) -> RowLoss:
+    def over_logits(self, temperature: float) -> RowLoss:
         """Return the loss over the logits that a softmax makes the probabilities from."""
         twin = copy.copy(self)
         twin.on, twin._temperature = "logits", temperature

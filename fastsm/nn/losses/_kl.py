@@ -1,7 +1,7 @@
 """Kullback-Leibler divergence."""
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,7 +44,7 @@ class KLDivLoss(RowLoss):
     0.1308
     """
 
-    def __init__(self, *, on: str = "log_probs") -> None:
+    def __init__(self, *, on: Literal["log_probs", "probs"] = "log_probs") -> None:
         self.on = _arguments.one_of("on", on, ("log_probs", "probs"))
         self._temperature = 1.0  # of the softmax, if this is over its logits
 
@@ -74,7 +74,7 @@ class KLDivLoss(RowLoss):
         values: Array = products(t, log_t - log_q).sum(axis=1)
         return values
 
-    def _over_logits(self, temperature: float) -> RowLoss:
+    def over_logits(self, temperature: float) -> RowLoss:
         """Return the loss over the logits that a softmax makes the probabilities from."""
         twin = copy.copy(self)
         twin.on, twin._temperature = "logits", temperature

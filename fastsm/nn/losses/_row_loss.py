@@ -6,7 +6,7 @@ what it is given: ``"logits"``, ``"log_probs"``, ``"probs"`` or ``"output"`` (wh
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments, functional
 from fastsm._arguments import Array
 from fastsm._kernels import kernels
+from fastsm.typing import Domain
 
-__all__ = ["DOMAINS", "RowLoss", "through_log_softmax"]
+__all__ = ["DOMAINS", "FusedLoss", "RowLoss", "through_log_softmax"]
 
 DOMAINS = ("logits", "log_probs", "probs", "output")
 
@@ -23,7 +24,7 @@ DOMAINS = ("logits", "log_probs", "probs", "output")
 class RowLoss:
     """The weighted mean of a value for each row of an (N, C) array."""
 
-    on: str = "output"
+    on: Domain = "output"
     #: Whether integer targets are labels.
     takes_labels = False
 
@@ -144,6 +145,14 @@ class RowLoss:
     def _rows(self, x: Array, targets: Any, grad: Array | None) -> Array:
         """Return the value of each row, shape (N,); write its gradient over the row into `grad`."""
         raise NotImplementedError
+
+
+@runtime_checkable
+class FusedLoss(Protocol):
+    """A loss on probabilities that can be taken together with the softmax before it."""
+
+    def over_logits(self, temperature: float) -> RowLoss:
+        """Return the loss over the logits that a softmax makes the probabilities from."""
 
 
 def through_log_softmax(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments
 from fastsm._arguments import Array
 from fastsm.nn.losses._row_loss import DOMAINS, RowLoss
+from fastsm.typing import Domain
 
 __all__ = ["UserLoss", "loss"]
 
@@ -22,7 +23,7 @@ class UserLoss(RowLoss):
     __wrapped__: Rows
     __name__: str
 
-    def __init__(self, function: Rows, on: str) -> None:
+    def __init__(self, function: Rows, on: Domain) -> None:
         if not callable(function):
             raise TypeError(f"`function` must be callable, got {type(function).__name__}")
         self.on = _arguments.one_of("on", on, DOMAINS)
@@ -69,10 +70,10 @@ class UserLoss(RowLoss):
 
 
 @overload
-def loss(function: Rows, /, *, on: str) -> UserLoss: ...
+def loss(function: Rows, /, *, on: Domain) -> UserLoss: ...
 @overload
-def loss(*, on: str) -> Callable[[Rows], UserLoss]: ...
-def loss(function: Rows | None = None, /, *, on: str) -> UserLoss | Callable[[Rows], UserLoss]:
+def loss(*, on: Domain) -> Callable[[Rows], UserLoss]: ...
+def loss(function: Rows | None = None, /, *, on: Domain) -> UserLoss | Callable[[Rows], UserLoss]:
     """Make a loss of a function that returns the value of each row, and its gradient over the row.
 
     The mean over the batch, its ``1 / N`` and sample weights are added, and so is the way back through the

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments, functional
 from fastsm._arguments import Array
 from fastsm.training._ranks import Ranks
+from fastsm.typing import Domain
 
 __all__ = ["Metric", "Rows", "Running"]
 
@@ -75,7 +76,7 @@ class Metric:
         targets: ArrayLike,
         *,
         sample_weight: ArrayLike | None = None,
-        on: str = "probs",
+        on: Domain = "probs",
     ) -> float:
         """Return the metric.
 
