@@ -398,7 +398,7 @@ right.legend()
 # :doc:`/use/your_own_loss`.
 
 with tempfile.TemporaryDirectory() as folder:
-    path = Path(folder, "meter.npz")
+    path = Path(folder, "meter.safetensors")
     fastsm.save(path, models["sparsemax"])
     loaded = fastsm.load(path, layers=[PReLU, CompiledSparsemax])
 assert np.array_equal(loaded(new_images), models["sparsemax"](new_images))

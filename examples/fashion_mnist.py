@@ -168,7 +168,7 @@ assert accuracy_by_squares > 0.85
 # A file holds the layers and the numbers; there is no pickle in it, so that opening one runs no code.
 
 with tempfile.TemporaryDirectory() as folder:
-    path = Path(folder) / "fashion.npz"
+    path = Path(folder) / "fashion.safetensors"
     fastsm.save(path, model)
     again = fastsm.load(path)
 assert (again(splits.test.X) == probs).all()

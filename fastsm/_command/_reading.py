@@ -12,10 +12,11 @@ from fastsm import data
 from fastsm._arguments import Array
 from fastsm._command._errors import DATA, CommandError
 from fastsm._command._models import Trained
+from fastsm.data._archives import members_of, read_members
 from fastsm.data._dataset import listed
 from fastsm.data._limits import regular_size
 from fastsm.data._npy import read_array
-from fastsm.data._tables import csv_rows, members_of, read_members
+from fastsm.data._tables import csv_rows
 
 __all__ = ["read_rows"]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastsm._command._errors import DATA, CommandError, UsageError
 from fastsm._command._output import plain
+from fastsm._files import _atomic
 from fastsm._version import __version__
 
 __all__ = [
@@ -15,7 +16,7 @@ __all__ = [
     "find_model", "new_folder", "read_json", "write_json",
 ]  # fmt: skip
 
-MODEL, CHECKPOINT, CONFIG = "model.npz", "checkpoint.npz", "config.json"
+MODEL, CHECKPOINT, CONFIG = "model.safetensors", "checkpoint.safetensors", "config.json"
 METRICS, RESULTS = "metrics.jsonl", "results.json"
 
 # A description is small; what is larger is none.
@@ -50,10 +51,8 @@ def new_folder(out: str | None, data: str) -> Path:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a file such that there is always a complete one."""
-    from fastsm._files import _archive  # with NumPy, which `fastsm train --help` does without
-
     text = json.dumps({"fastsm": __version__, **plain(values)}, indent=1, allow_nan=False) + "\n"
-    _archive.replace(path, lambda file: file.write(text.encode()))
+    _atomic.replace(path, lambda file: file.write(text.encode()))
 
 
 def read_json(path: Path) -> dict[str, Any]:

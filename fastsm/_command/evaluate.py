@@ -24,9 +24,9 @@ NLL        negative log-likelihood of the classes, in nats; the Brier score like
 ECE        expected calibration error: the mean gap between confidence and accuracy, 0 at best
 
 examples:
-  fastsm evaluate fastsm-runs/digits-1                    on the test part of the data it was trained on
-  fastsm evaluate fastsm-runs/digits-1 --part train       on what it has seen
-  fastsm evaluate model.npz --data table.csv --json       all figures, as one JSON object
+  fastsm evaluate fastsm-runs/digits-1                          on the test part of the data it was trained on
+  fastsm evaluate fastsm-runs/digits-1 --part train             on what it has seen
+  fastsm evaluate model.safetensors --data table.csv --json  all figures, as one JSON object
 """
 
 _DATA = Option("data", DATA[0].convert, None, f"{DATA[0].help} [that of the run]", "NAME|PATH", group="data")

@@ -24,11 +24,11 @@ FASTSM_NUM_THREADS) or in the TOML file of --config (batch-size = 128, hidden = 
 the variable, the variable over the file, the file over the default in brackets.
 
 the folder of a run:
-  model.npz         the trained model, for fastsm evaluate, fastsm predict and fastsm.load
-  checkpoint.npz    the last completed epoch, for --resume
-  config.json       every setting of the run, the classes and the form of the data
-  metrics.jsonl     loss and accuracy of each epoch, one JSON object a line
-  results.json      the figures on the test data
+  model.safetensors       the trained model, for fastsm evaluate, fastsm predict and fastsm.load
+  checkpoint.safetensors  the last completed epoch, for --resume
+  config.json             every setting of the run, the classes and the form of the data
+  metrics.jsonl           loss and accuracy of each epoch, one JSON object a line
+  results.json            the figures on the test data
   curves.png  confusion.png  mistakes.png       with matplotlib: pip install fastsm[train]
 
 examples:

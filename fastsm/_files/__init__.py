@@ -1,1 +1,1 @@
-"""Bytes on disk: atomic writes, the model format, trees of plain values."""
+"""Bytes on disk: atomic writes, the safetensors layout, trees of plain values."""

@@ -2,12 +2,13 @@
 
 import os
 
+from fastsm.data._archives import read_npz
 from fastsm.data._dataset import DataError, Dataset, Splits, part_of, split, splits
 from fastsm.data._digits import load_digits
 from fastsm.data._download import cached, pooch_or_none
 from fastsm.data._download import download as fetch
 from fastsm.data._folder import FILES, files_in, read_folder
-from fastsm.data._tables import read_csv, read_npz, stem
+from fastsm.data._tables import read_csv, stem
 
 __all__ = ["load"]
 

@@ -1,4 +1,4 @@
-"""Tables of numbers with a label in each row: CSV files and NumPy's archives."""
+"""Tables of numbers with a label in each row: CSV files."""
 
 import contextlib
 import csv
@@ -8,8 +8,6 @@ import itertools
 import math
 import os
 import re
-import struct
-import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import IO, cast
@@ -17,19 +15,15 @@ from typing import IO, cast
 import numpy as np
 
 from fastsm._arguments import Array
-from fastsm._files import _archive
 from fastsm.data._dataset import DataError, listed
 from fastsm.data._idx import unreadable
 from fastsm.data._limits import LIMIT, expanded, regular_size
-from fastsm.data._npy import read_array
 
-__all__ = ["csv_rows", "members_of", "read_csv", "read_members", "read_npz"]
+__all__ = ["csv_rows", "read_csv"]
 
 _ROW_LIMIT = 1 << 24  # letters
 _BLOCK = 1 << 16  # cells that are parsed at a time
 _BYTES = {str(byte): byte for byte in range(256)}
-_DIRECTORY_ENTRY = 4096  # bytes, on an average
-_NAMES = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"))
 
 
 def read_csv(path: str, label: str) -> tuple[Array, Array]:
@@ -189,63 +183,6 @@ def _label_array(path: str, labels: list[str], known: dict[str, str]) -> Array:
             raise DataError(f"{path!r} must have classes as labels, got numbers such as {next(iter(known))}")
         return np.array([int(float(name)) for name in labels], np.int64)
     return np.array(labels, object)
-
-
-def read_npz(path: str) -> list[tuple[Array, Array]]:
-    """Return ``X, y`` of an archive, or ``x_train, y_train, x_test, y_test``; capitals do not matter."""
-    with members_of(path) as (archive, members):
-        lower = {name.lower(): entry for name, entry in members.items()}
-        if len(lower) < len(members):
-            raise DataError(f"{path!r} has two arrays whose names differ in capitals only: rename one")
-        for names in _NAMES:
-            if all(name in lower for name in names):
-                arrays = read_members(archive, [lower[name] for name in names], path)
-                return list(zip(arrays[::2], arrays[1::2], strict=True))
-    held = listed(sorted(lower))
-    raise DataError(f"{path!r} must hold X and y, or x_train, y_train, x_test and y_test, got {held}")
-
-
-@contextlib.contextmanager
-def members_of(path: str) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
-    """Open an archive of NumPy's: its members by their names; whatever is wrong with it is a DataError."""
-    try:
-        size = regular_size(path)
-        with open(path, "rb") as file:
-            _archive.check_directory(file, size, _DIRECTORY_ENTRY)
-            with zipfile.ZipFile(file) as archive:
-                entries = archive.infolist()
-                members = {entry.filename.removesuffix(".npy"): entry for entry in entries}
-                if len(members) < len(entries):
-                    raise DataError(f"{path!r} has two members of one name: save it again")
-                yield archive, members
-    except DataError:
-        raise
-    except (
-        OSError, EOFError, ValueError, RuntimeError, KeyError, IndexError, OverflowError, zlib.error,
-        struct.error, zipfile.BadZipFile, zipfile.LargeZipFile,
-    ) as error:  # fmt: skip
-        if isinstance(error, OSError) and error.strerror:
-            raise unreadable(path, error) from error
-        raise DataError(f"{path!r} must be an archive written by numpy.savez: {error}") from error
-
-
-def read_members(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], path: str) -> list[Array]:
-    """Return arrays; their size is checked before memory is taken for them."""
-    size = os.path.getsize(path)
-    for entry in entries:
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise DataError(f"{entry.filename} in {path!r} must be compressed as by numpy.savez_compressed")
-    # Members that lie over one another would count several times.
-    if sum(entry.compress_size for entry in entries) > size:
-        raise DataError(f"{path!r} has members that are larger than the file: save it again")
-    needed = sum(entry.file_size for entry in entries)
-    if needed > size:
-        expanded(repr(path), size, needed)
-    arrays = []
-    for entry in entries:
-        with archive.open(entry) as member:
-            arrays.append(read_array(member, entry.file_size, f"{entry.filename!r} in {path!r}"))
-    return arrays
 
 
 def stem(path: str) -> str:

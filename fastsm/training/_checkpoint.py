@@ -7,9 +7,7 @@ on the seed and number of the epoch, which make the order of the rows: this is w
 import os
 from typing import Any, cast
 
-import numpy as np
-
-from fastsm import _arguments, _saved
+from fastsm import _arguments, _saving
 from fastsm.nn._structure import is_ours
 from fastsm.training._history import History
 from fastsm.training._run import Run
@@ -24,17 +22,15 @@ def write(path: str | os.PathLike[str], run: Run) -> None:
         {"class": type(c).__name__, "state": c.state()} for c in run.callbacks if hasattr(c, "state")
     ]
     training = {"epoch": run.epoch, "seed": run.seed, "callbacks": callbacks}
-    _saved.write(path, run.model, run.optimizer, run.history, training)
+    _saving.write(path, run.model, run.optimizer, run.history, training)
 
 
 def resume(path: str | os.PathLike[str], run: Run) -> None:
     """Let a training that has not begun continue from a checkpoint; if that fails nothing is changed."""
-    from fastsm.training.callbacks._monitors import EarlyStopping  # not above: it imports this module
-
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"`resume_from` must be a path, got {_arguments.shown(path)}")
     own = [type(layer) for layer in run.model.layers if not is_ours(layer)]
-    saved = _saved.read(path, own)
+    saved = _saving.read(path, own)
     name, training, model = os.fspath(path), saved.training, run.model
     if training is None:
         raise ValueError(f"`resume_from` must be a checkpoint, got {name!r}, which holds only a model")
@@ -49,10 +45,11 @@ def resume(path: str | os.PathLike[str], run: Run) -> None:
     if history.epochs != epoch:
         raise ValueError(f"`resume_from` must be a checkpoint with the history of its epochs, got {name!r}")
     for callback, state in restored:
-        best = state.get("params") if isinstance(callback, EarlyStopping) else None  # of the best epoch
-        if isinstance(best, np.ndarray) and (best.shape != model.params.shape or best.dtype != model.dtype):
-            raise ValueError(f"`resume_from` must hold the best parameters of this model, got {name!r}")
-
+        if hasattr(callback, "check_state"):
+            try:
+                callback.check_state(state, run)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"`resume_from` must fit the callbacks, got {name!r}: {error}") from error
     _set_states(restored)
     saved.restore_optimizer(run.optimizer)
     model.params[...] = saved.model.params

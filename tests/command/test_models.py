@@ -26,7 +26,7 @@ def test_evaluate(digits):
     """The figures are those of the test data, by definition."""
     figures = objects(succeed("evaluate", digits, "--json"))[0]
     test = data.load("digits").test
-    probs = fastsm.load(digits / "model.npz")(test.X)
+    probs = fastsm.load(digits / "model.safetensors")(test.X)
     choice = probs.argmax(axis=1)
     assert figures["accuracy"] == (choice == test.y).mean()
     confusion = np.array(figures["confusion"])
@@ -68,18 +68,22 @@ def test_other_data(digits, tmp_path):
 
 def test_a_model_from_elsewhere(tmp_path):
     """A file of fastsm.save has no data of its own, classes 0, 1, ..., and may end in logits."""
-    fastsm.save(tmp_path / "own.npz", nn.MLP([64, 10], rng=0))
-    assert "--data is needed" in fail(2, "evaluate", tmp_path / "own.npz")
-    figures = objects(succeed("evaluate", tmp_path / "own.npz", "--data", "digits", "--json"))[0]
+    fastsm.save(tmp_path / "own.safetensors", nn.MLP([64, 10], rng=0))
+    assert "--data is needed" in fail(2, "evaluate", tmp_path / "own.safetensors")
+    figures = objects(succeed("evaluate", tmp_path / "own.safetensors", "--data", "digits", "--json"))[0]
     assert figures["per_class"][7]["class"] == "7"
     assert figures["nll"] > 0
-    assert objects(succeed("info", tmp_path / "own.npz", "--json"))[0]["parameters"] == 650
+    assert objects(succeed("info", tmp_path / "own.safetensors", "--json"))[0]["parameters"] == 650
 
 
 def test_damaged_models(digits, tmp_path):
     """Exit code 3 for files that are none, and folders without a model."""
-    whole = (digits / "model.npz").read_bytes()
-    for name, content in (("cut.npz", whole[:-100]), ("empty.npz", b""), ("text.npz", b"hello")):
+    whole = (digits / "model.safetensors").read_bytes()
+    for name, content in (
+        ("cut.safetensors", whole[:-100]),
+        ("empty.safetensors", b""),
+        ("text.safetensors", b"hello"),
+    ):
         (tmp_path / name).write_bytes(content)
         assert name in fail(3, "info", tmp_path / name)
     assert "there is no model in" in fail(3, "predict", tmp_path, "rows.npy")
@@ -100,7 +104,7 @@ def test_predict(digits, tmp_path):
     names = ["a.npy", "b.npz", "c.csv", "d.csv", "e-idx2-float"]
     lines = objects(succeed("predict", digits, *names, "--json", "--top", 2, cwd=tmp_path))
     assert [(line["input"], line["row"]) for line in lines] == [(n, i) for n in names for i in range(6)]
-    probs = fastsm.load(digits / "model.npz")(X)
+    probs = fastsm.load(digits / "model.safetensors")(X)
     for line in lines:
         expected = probs[line["row"]]
         assert line["index"] == expected.argmax()
@@ -118,7 +122,7 @@ def test_predict_picture(digits, tmp_path):
     pixels = (255 - 255 * X[0].reshape(8, 8)).round().astype(np.uint8)
     image.fromarray(pixels).resize((64, 64), 0).save(tmp_path / "zero.png")
     answer = objects(succeed("predict", digits, tmp_path / "zero.png", "--invert", "--json"))[0]
-    expected = fastsm.load(digits / "model.npz")(X[:1])[0]
+    expected = fastsm.load(digits / "model.safetensors")(X[:1])[0]
     assert answer["class"] == "0"
     assert answer["probability"] == pytest.approx(expected[0], abs=0.01)
 

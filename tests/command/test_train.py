@@ -17,7 +17,7 @@ import fastsm
 
 QUICK = ("train", "--epochs", 2, "--hidden", 16, "--no-plots")
 PICTURES = {"curves.png", "confusion.png", "mistakes.png"}
-FILES = {"model.npz", "checkpoint.npz", "config.json", "metrics.jsonl", "results.json"}
+FILES = {"model.safetensors", "checkpoint.safetensors", "config.json", "metrics.jsonl", "results.json"}
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -52,7 +52,7 @@ def test_json_and_folders(tmp_path):
     assert 0 < end["test_accuracy"] <= 1
     folders = [tmp_path / lines[-1]["out"] for lines in runs]
     assert [folder.name for folder in folders] == ["digits-1", "digits-2"]
-    models = [fastsm.load(folder / "model.npz") for folder in folders]
+    models = [fastsm.load(folder / "model.safetensors") for folder in folders]
     assert (models[0].params == models[1].params).all()
     logged = objects((folders[0] / "metrics.jsonl").read_text())
     assert [line["loss"] for line in logged] == [epoch["loss"] for epoch in epochs]
@@ -150,7 +150,7 @@ def test_killed_and_resumed(tmp_path):
     """After a kill, or an interruption, --resume ends with the same bits as a run that was left alone."""
     succeed("train", *LONG, "--out", tmp_path / "whole")
     whole = fastsm.History()
-    params = fastsm.load(tmp_path / "whole" / "model.npz", history=whole).params
+    params = fastsm.load(tmp_path / "whole" / "model.safetensors", history=whole).params
     for how in (signal.SIGKILL, signal.SIGINT):
         folder = tmp_path / how.name
         code, errors = stopped(folder, how, *LONG)
@@ -159,10 +159,10 @@ def test_killed_and_resumed(tmp_path):
             assert errors.endswith(f"error: interrupted: go on with fastsm train --resume {folder}\n")
         else:
             assert code == -signal.SIGKILL
-        assert not (folder / "model.npz").exists()
+        assert not (folder / "model.safetensors").exists()
         succeed("train", "--resume", folder)
         history = fastsm.History()
-        assert (fastsm.load(folder / "model.npz", history=history).params == params).all()
+        assert (fastsm.load(folder / "model.safetensors", history=history).params == params).all()
         assert history["val_loss"] == whole["val_loss"]
         assert len((folder / "metrics.jsonl").read_text().splitlines()) == whole.epochs
 
@@ -177,9 +177,9 @@ def test_resume(tmp_path):
     assert "--lr cannot change" in fail(2, "train", "--resume", folder, "--lr", 1)
     end = objects(succeed("train", "--resume", folder, "--epochs", 3, "--json", FASTSM_HIDDEN="7"))[-1]
     assert end["epochs"] == 3
-    (folder / "checkpoint.npz").write_bytes(b"PK\3\4 and so on")
+    (folder / "checkpoint.safetensors").write_bytes(b"PK\3\4 and so on")
     assert "cannot be resumed" in fail(3, "train", "--resume", folder)
-    (folder / "checkpoint.npz").unlink()  # as after a kill in the first epoch
+    (folder / "checkpoint.safetensors").unlink()  # as after a kill in the first epoch
     assert objects(succeed("train", "--resume", folder, "--json"))[-1]["epochs"] == 3
     (folder / "config.json").write_text("[]")
     assert "config.json must be the description of a run" in fail(3, "train", "--resume", folder)

@@ -32,7 +32,7 @@ from fastsm import callbacks, nn, optim
 rng = np.random.default_rng(0)
 X, y = rng.standard_normal((200, 40), dtype=np.float32), rng.integers(0, 5, 200)
 folder = os.environ["FOLDER"]
-path = os.path.join(folder, "run.npz")
+path = os.path.join(folder, "run.safetensors")
 EPOCHS = 20
 
 def train(path, epochs=EPOCHS, resume=None, **options):
@@ -97,7 +97,7 @@ def content(path):
         return file.read()
 
 old = content(path)
-other = os.path.join(folder, "other.npz")
+other = os.path.join(folder, "other.safetensors")
 train(other, 2)
 new = fastsm.load(other)
 fastsm.save(other, new)
@@ -131,7 +131,7 @@ for count in sorted(random.sample(range(1, calls + 1), min(calls, {examples(60)}
     assert fastsm.load(path).params.size == whole.size
 assert complete[old]
 left = {{name.rpartition(".")[2] for name in os.listdir(folder)}}
-assert left == {{"npz", "tmp"}}, left
+assert left == {{"safetensors", "tmp"}}, left
 """
     run_python(TRAINING + code, FOLDER=str(tmp_path))
 
@@ -163,14 +163,14 @@ def largest_file(size):
 @posix
 def test_no_room_leaves_the_old_file(folder):
     """However much there is room for; the error is the system's."""
-    path = folder / "m.npz"
+    path = folder / "m.safetensors"
     fastsm.save(path, nn.MLP([40, 120, 5], rng=0))
     before = path.read_bytes()
     for size in (0, 1, 100, 4096, 8192, len(before) // 2, len(before) - 1):
         with largest_file(size), pytest.raises(OSError, match="File too large") as caught:
             fastsm.save(path, nn.MLP([40, 120, 5], rng=1))
         assert caught.value.errno == errno.EFBIG
-        assert os.listdir(folder) == ["m.npz"]
+        assert os.listdir(folder) == ["m.safetensors"]
     assert path.read_bytes() == before
 
 
@@ -188,7 +188,7 @@ except OSError as error:
     assert "File too large" in str(error)
 else:
     raise SystemExit("no error")
-assert os.listdir(folder) == ["run.npz"]
+assert os.listdir(folder) == ["run.safetensors"]
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
 params, found, _ = train(path, resume=path)
 assert (params == whole).all() and found == losses
@@ -223,7 +223,7 @@ def test_a_full_disk_ends_the_command_in_a_line(folder):
         pytest.skip("this user may make no disks")
     assert result.returncode == 1
     assert result.stderr.splitlines() == ["fastsm train: error: [Errno 28] No space left on device"]
-    assert "checkpoint.npz" in result.stdout
+    assert "checkpoint.safetensors" in result.stdout
     assert ".tmp" not in result.stdout
 
 
@@ -245,10 +245,11 @@ def ordinary_user(*paths):
 @posix
 def test_no_permission_leaves_the_old_file(folder):
     """A folder that cannot be written to; a file that cannot be read."""
-    path = folder / "m.npz"
+    path, table = folder / "m.safetensors", folder / "t.npz"
     fastsm.save(path, nn.MLP([4, 3], rng=0))
     before = path.read_bytes()
-    with ordinary_user(folder, path):
+    table.touch()
+    with ordinary_user(folder, path, table):
         folder.chmod(0o555)
         with pytest.raises(PermissionError):
             fastsm.save(path, nn.MLP([4, 3], rng=1))
@@ -256,11 +257,12 @@ def test_no_permission_leaves_the_old_file(folder):
         path.chmod(0)
         with pytest.raises(PermissionError):
             fastsm.load(path)
+        table.chmod(0)
         with pytest.raises(fastsm.data.DataError, match="cannot be read: Permission denied"):
-            fastsm.data.load(path)
+            fastsm.data.load(table)
         path.chmod(0o644)
         folder.chmod(0o755)
-    assert os.listdir(folder) == ["m.npz"]
+    assert sorted(os.listdir(folder)) == ["m.safetensors", "t.npz"]
     fastsm.load(path)
 
 
@@ -289,7 +291,7 @@ def test_names_may_be_as_long_as_the_system_allows(tmp_path, name):
 @pytest.mark.filterwarnings("ignore:.*:pytest.PytestUnraisableExceptionWarning")
 def test_interrupted_at_any_line_of_a_write(tmp_path):
     """The file is the old one or the new one, and nothing else is left."""
-    path, left = tmp_path / "m.npz", 0
+    path, left = tmp_path / "m.safetensors", 0
 
     def trace(frame, event, argument):
         nonlocal left
@@ -319,7 +321,7 @@ def test_interrupted_at_any_line_of_a_write(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             save(models[1], count)
         assert path.read_bytes() in contents
-        assert os.listdir(tmp_path) == ["m.npz"]
+        assert os.listdir(tmp_path) == ["m.safetensors"]
 
 
 @posix
@@ -363,7 +365,7 @@ for _ in range({examples(25)}):
     assert fastsm.get_num_threads() == 3
     assert (fastsm.softmax(big) == expected).all()
     left = set(os.listdir(folder))
-    assert left <= {{"run.npz"}}, left
+    assert left <= {{"run.safetensors"}}, left
 stop = True
 other.join()
 params, found, _ = train(path, resume=path if os.path.exists(path) else None)
@@ -393,12 +395,12 @@ def loop(name):
             wrong.append(name)
         fastsm.softmax(big)
 
-threads = [threading.Thread(target=loop, args=(f"{i}.npz",), daemon=True) for i in range(2)]
+threads = [threading.Thread(target=loop, args=(f"{i}.safetensors",), daemon=True) for i in range(2)]
 for thread in threads:
     thread.start()
 
 def work(i):
-    return (train(os.path.join(folder, f"worker{i}.npz"), num_threads=1 + i % 3)[0] == whole).all()
+    return (train(os.path.join(folder, f"worker{i}.safetensors"), num_threads=1 + i % 3)[0] == whole).all()
 
 with multiprocessing.get_context("fork").Pool(2) as pool:
     results = pool.map_async(work, range(4)).get(100)

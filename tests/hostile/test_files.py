@@ -25,6 +25,7 @@ import pytest
 from campaign import campaign
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model_files import put_together, rewrite, taken_apart, with_settings
 from processes import environment, fail
 
 import fastsm
@@ -36,7 +37,6 @@ from fastsm._command._options import resolve
 from fastsm._command._reading import read_rows
 from fastsm._command._train_options import TRAIN
 from fastsm._command.train import _toml
-from fastsm._files import _container
 
 MEGABYTE = 1 << 20
 # No file of these is larger than 100 kB, and what compressed ones may become is 64 MB.
@@ -47,7 +47,8 @@ TOKENS = [
     b"PK\6\7", b"\x1f\x8b\x08", b"\x93NUMPY\2\0", b"9" * 19, b"1" * 5000, b"-1", b"NaN", b"1e999", b"-0.0",
     b"'", b'"', b'",\n"', b"(", b"[" * 3000, b"{", b"]", b"}", b")", b",", b":", b"\n", b"\r", b"\\",
     b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"True", b"null", b"'|O'", b"'<U9'", b"'<f8'", b"\x1b[2J",
-    b'{"$array": "params", "shape": [1]}', b'{"$float": "nan"}',
+    b'{"$array": "layers.0.weight"}', b'{"$float": "nan"}', b'"BF16"', b'"BOOL"', b'"__metadata__"',
+    b'"data_offsets":[0,18446744073709551615]', b'\\"', b'"\\ud800"',
 ]  # fmt: skip
 PLACE = st.integers(0, 1 << 17)
 EDITS = st.lists(
@@ -106,13 +107,32 @@ def inside(content, number, edits, compression=zipfile.ZIP_STORED):
     """Return an archive with one of its members changed, and all sums right."""
     parts = members(content)
     name, old = parts[number % len(parts)]
-    if name == "header.npy":  # its text, with a size that fits
-        text = mutated(np.load(io.BytesIO(old)).tobytes(), edits)
-        new = npy(np.frombuffer(text, np.uint8))
-    else:
-        new = mutated(old, edits)
-    parts[number % len(parts)] = name, new
+    parts[number % len(parts)] = name, mutated(old, edits)
     return archive(parts, compression)
+
+
+def inside_model(content, depth, edits):
+    """Return a model file changed at some depth, with what is around it intact, and all sums right."""
+    if depth == 0:
+        return mutated(content, edits)
+    header, rest = taken_apart(content)
+    if depth == 1:
+        return put_together(mutated(json.dumps(header).encode(), edits), rest)
+    if depth == 2:
+
+        def change(tree):
+            return mutated(json.dumps(tree).encode(), edits).decode(errors="surrogateescape")
+
+        return with_settings(content, change)
+    del header["__metadata__"]["fastsm_crc32"]
+    if depth == 3:
+        return put_together(header, mutated(rest, edits)[: len(rest)].ljust(len(rest), b"\xff"))
+    name = list(header)[1 + depth % (len(header) - 1)]
+    place = json.dumps({name: None}).encode()[1:-5]  # with what follows, until the next name
+    text = json.dumps(header).encode()
+    start = text.index(place)
+    stop = text.index(b"}", start) + 1
+    return put_together(text[:start] + mutated(text[start:stop], edits) + text[stop:], rest)
 
 
 def npy(array):
@@ -186,27 +206,31 @@ def training(path, model=None, resume=None, epochs=2):
 @pytest.fixture(scope="module")
 def checkpoint():
     """Return the bytes of a file with everything in it."""
-    path = Path(FOLDER.name) / "original.npz"
+    path = Path(FOLDER.name) / "original.safetensors"
     training(path)
     return path.read_bytes()
 
 
 @bounded(40)
-@given(edits=EDITS, depth=st.integers(-1, 6))
+@given(edits=EDITS, depth=st.integers(0, 9))
 def test_mutated_models(checkpoint, edits, depth):
-    content = mutated(checkpoint, edits) if depth < 0 else inside(checkpoint, depth, edits)
-    path, history = written(content, "m.npz"), fastsm.History()
+    content = inside_model(checkpoint, depth, edits)
+    path, history = written(content, "m.safetensors"), fastsm.History()
     model = attempt(lambda: fastsm.load(path, history=history), ValueError)
     if model is not None:
         assert model(np.zeros((2, 3), "f4")).shape == (2, 2)
 
 
 @bounded(30)
-@given(edits=EDITS, depth=st.integers(-1, 6))
+@given(edits=EDITS, depth=st.integers(0, 9))
 def test_mutated_checkpoints(checkpoint, edits, depth):
-    content = mutated(checkpoint, edits) if depth < 0 else inside(checkpoint, depth, edits)
-    path = written(content, "c.npz")
-    attempt(lambda: training(Path(FOLDER.name) / "new.npz", resume=path), ValueError, fastsm.TrainingDiverged)
+    content = inside_model(checkpoint, depth, edits)
+    path = written(content, "c.safetensors")
+    attempt(
+        lambda: training(Path(FOLDER.name) / "new.safetensors", resume=path),
+        ValueError,
+        fastsm.TrainingDiverged,
+    )
 
 
 LETTERS = [b"xyz"[i % 3 : i % 3 + 1] for i in range(12)]
@@ -313,7 +337,7 @@ def run_folder(checkpoint):
     """Return the folder of a run, and the text that describes it."""
     folder = Path(FOLDER.name) / "run"
     folder.mkdir()
-    (folder / "model.npz").write_bytes(checkpoint)
+    (folder / "model.safetensors").write_bytes(checkpoint)
     settings = {"data": "digits", "data_dir": None, "label": "label", "hidden": [4], "lr": 0.1}
     about = {"classes": ["a", "b"], "features": 3, "shape": [3, 1], "dtype": "float32", "fingerprint": 5}
     return folder, json.dumps({"settings": settings, "data": about}).encode()
@@ -449,10 +473,8 @@ def test_proportions_of_honest_files(tmp_path, monkeypatch):
 
 def changed_tree(content, change):
     """Return the tree of a model file, changed."""
-    path = written(content, "tree.npz")
-    tree = _container.read(path)
-    change(tree)
-    _container.write(path, tree)
+    path = written(content, "tree.safetensors")
+    rewrite(path, path, change)
     return path
 
 
@@ -462,15 +484,15 @@ def changed_tree(content, change):
         (lambda tree: tree["model"]["layers"].extend([{"class": "ReLU"}] * 30_000), "more than 10000"),
         (
             lambda tree: tree["model"]["layers"][0]["config"].update(n_in=10**4000),
-            "more parameters than the file",
+            "layer . must have an array '.*' of its shape in the file",
         ),
         (
             lambda tree: tree["model"]["layers"][0]["config"].update(n_in=1 << 40),
-            "more parameters than the file",
+            "layer . must have an array '.*' of its shape in the file",
         ),
         (
             lambda tree: tree["model"]["layers"][2]["config"].update(n=1 << 60),
-            "more parameters than the file",
+            "layer . must have an array '.*' of its shape in the file",
         ),
     ],
 )
@@ -612,8 +634,8 @@ def test_many_classes_are_refused(tmp_path, capsys):
     path.write_text("a,label\n" + "".join(f"1,{i % 20_000}\n" for i in range(40_000)))
     assert main(["train", "--data", str(path), "--out", str(tmp_path / "run")]) == 3
     assert "must have at most 4096 classes, got 20000" in capsys.readouterr().err
-    fastsm.save(tmp_path / "wide.npz", nn.MLP([64, 20_000], init="zeros"))
-    assert main(["evaluate", str(tmp_path / "wide.npz"), "--data", "digits"]) == 3
+    fastsm.save(tmp_path / "wide.safetensors", nn.MLP([64, 20_000], init="zeros"))
+    assert main(["evaluate", str(tmp_path / "wide.safetensors"), "--data", "digits"]) == 3
 
 
 # ---- all of it at once, with a limit by the system ----
@@ -626,7 +648,7 @@ size = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.g
 resource.setrlimit(resource.RLIMIT_AS, (size + (256 << 20),) * 2)
 for path in sys.argv[1:]:
     try:
-        load(path) if path.endswith(".fastsm") else data.load(path)
+        load(path) if path.endswith(".safetensors") else data.load(path)
     except ValueError as error:
         print(path, type(error).__name__)
 """
@@ -639,8 +661,8 @@ def test_bombs_under_a_limit_of_the_system(tmp_path, checkpoint):
     for name in names:
         (tmp_path / name).write_bytes(BOMBS[name]())
     huge = changed_tree(checkpoint, lambda tree: tree["model"]["layers"].extend([{"class": "Tanh"}] * 30_000))
-    (tmp_path / "huge.fastsm").write_bytes(huge.read_bytes())
-    paths = [str(tmp_path / name) for name in (*names, "huge.fastsm")]
+    (tmp_path / "huge.safetensors").write_bytes(huge.read_bytes())
+    paths = [str(tmp_path / name) for name in (*names, "huge.safetensors")]
     result = subprocess.run(
         [sys.executable, "-P", "-c", LIMITED, *paths],
         env=environment(),
@@ -651,7 +673,7 @@ def test_bombs_under_a_limit_of_the_system(tmp_path, checkpoint):
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert [line.split() for line in result.stdout.splitlines()] == [
-        [path, "ValueError" if path.endswith("fastsm") else "DataError"] for path in paths
+        [path, "ValueError" if path.endswith("safetensors") else "DataError"] for path in paths
     ]
 
 

@@ -214,9 +214,9 @@ def mine(outputs, targets):
             "`mode` must be one of min, max for the monitor 'mine', which does not say what is better",
         ),
         (
-            lambda: fit(callbacks=[callbacks.Checkpoint("/nowhere/at/all.npz")]),
+            lambda: fit(callbacks=[callbacks.Checkpoint("/nowhere/at/all.safetensors")]),
             FileNotFoundError,
-            "`path` must lie in a folder that exists, got '/nowhere/at/all.npz'",
+            "`path` must lie in a folder that exists, got '/nowhere/at/all.safetensors'",
         ),
     ],
 )
@@ -231,15 +231,15 @@ def test_wrong_arguments(make, error, message):
 
 def test_checkpoints_by_epoch(tmp_path):
     script = Script(1.0, 2.0, 3.0, 4.0, 5.0)
-    fit(5, callbacks=[callbacks.Checkpoint(tmp_path / "{epoch}.npz", every=2), script])
-    assert sorted(os.listdir(tmp_path)) == ["2.npz", "4.npz", "5.npz"]
+    fit(5, callbacks=[callbacks.Checkpoint(tmp_path / "{epoch}.safetensors", every=2), script])
+    assert sorted(os.listdir(tmp_path)) == ["2.safetensors", "4.safetensors", "5.safetensors"]
     for epoch in (2, 4, 5):
-        model = fastsm.load(tmp_path / f"{epoch}.npz")
+        model = fastsm.load(tmp_path / f"{epoch}.safetensors")
         np.testing.assert_array_equal(model.params, script.params[epoch - 1])
 
 
 def test_a_checkpoint_at_an_early_stop(tmp_path):
-    path = tmp_path / "c.npz"
+    path = tmp_path / "c.safetensors"
     fit(
         9,
         callbacks=[
@@ -256,7 +256,7 @@ def test_a_checkpoint_at_an_early_stop(tmp_path):
 
 @pytest.mark.parametrize("name", ["val_loss", "val_accuracy"])
 def test_checkpoints_of_the_best(tmp_path, name):
-    path = tmp_path / "best.npz"
+    path = tmp_path / "best.safetensors"
     script = Script(0.5, 0.2, 0.9, 0.3, name=name)
     fit(4, callbacks=[script, callbacks.Checkpoint(path, monitor=name)])
     best = 1 if name == "val_loss" else 2
@@ -264,7 +264,7 @@ def test_checkpoints_of_the_best(tmp_path, name):
 
 
 def test_the_best_is_remembered_when_resumed(tmp_path):
-    path, last = tmp_path / "best.npz", tmp_path / "last.npz"
+    path, last = tmp_path / "best.safetensors", tmp_path / "last.safetensors"
 
     def both():
         # In this order the second remembers the best in the file of the first, all the same.
@@ -370,7 +370,7 @@ def test_json_lines(tmp_path):
 
 @pytest.mark.parametrize("kind", [callbacks.CSVLogger, callbacks.JSONLogger])
 def test_logs_of_resumed_trainings_are_whole(tmp_path, kind):
-    whole, log, path = tmp_path / "whole", tmp_path / "log", tmp_path / "c.npz"
+    whole, log, path = tmp_path / "whole", tmp_path / "log", tmp_path / "c.safetensors"
     fixed = [Script(0.1, 0.2, 0.3, name="seconds")]
     fit(3, callbacks=[*fixed, kind(whole)])
     fit(3, callbacks=[*fixed, kind(log), callbacks.Checkpoint(path.with_name("{epoch}"))])

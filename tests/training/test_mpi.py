@@ -74,7 +74,7 @@ def test_one_rank_is_no_ranks(trained):
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_a_checkpoint_resumes_on_another_number_of_ranks(tmp_path, trained, ranks):
-    checkpoint, results = tmp_path / "checkpoint.npz", tmp_path / "results.npz"
+    checkpoint, results = tmp_path / "checkpoint.safetensors", tmp_path / "results.npz"
     mpirun(ranks, SCRIPTS / "checkpoints.py", checkpoint, 2)
     mpirun(3 - ranks // 2, SCRIPTS / "checkpoints.py", checkpoint, 3, results)
     with np.load(results) as arrays:
@@ -116,7 +116,7 @@ def test_an_error_ends_all(case, message):
 def test_only_the_first_rank_writes_and_tells(tmp_path):
     result = mpirun(2, SCRIPTS / "writes.py", tmp_path)
     assert [json.loads(line) for line in result.stdout.splitlines()] == [["first rank", 0, 2]]
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["log.csv", "log.jsonl", "saved-1.npz"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["log.csv", "log.jsonl", "saved-1.safetensors"]
 
 
 QUICK = (
@@ -136,7 +136,7 @@ QUICK = (
 
 
 def params(folder):
-    return fastsm.load(folder / "model.npz").params
+    return fastsm.load(folder / "model.safetensors").params
 
 
 def test_the_command(tmp_path):

@@ -2,7 +2,9 @@
 
 One of your own has any of the methods ``on_train_begin``, ``on_epoch_begin``, ``on_batch_end``,
 ``on_epoch_end`` and ``on_train_end``, each with the argument `run` (see `fastsm.training.Run`). With
-``state()``, a dict of numbers, texts and arrays, and ``set_state(dict)`` it becomes part of checkpoints.
+``state()``, a dict of numbers, texts and arrays, and ``set_state(state)`` it becomes part of checkpoints.
+``check_state(state, run)`` is optional: called before a training is resumed, it raises ValueError if the
+state does not fit, and then nothing is changed.
 
 >>> from fastsm import nn, fit
 >>> class Printer:

@@ -152,6 +152,12 @@ class EarlyStopping:
         best = {"best": self.best, "best_epoch": self.best_epoch, "waited": self._waited}
         return best if self._params is None else {**best, "params": self._params}
 
+    def check_state(self, state: dict[str, Any], run: Run) -> None:
+        """Check that the best parameters are those of the model in `run`; ValueError if they are not."""
+        best, params = state.get("params"), run.model.params
+        if isinstance(best, np.ndarray) and (best.shape != params.shape or best.dtype != params.dtype):
+            raise ValueError("`state` must have the best parameters of this model")
+
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from there; ValueError if it is something else."""
         best, epoch, waited = (state.get(name) for name in ("best", "best_epoch", "waited"))
@@ -174,7 +180,8 @@ class Checkpoint:
     Parameters
     ----------
     path : path
-        Where to save; ``{epoch}`` in it becomes the number of the epoch, without it one file is replaced.
+        Where to save, as ``"run.safetensors"``; nothing is appended to the name. ``{epoch}`` in it becomes
+        the number of the epoch, without it one file is replaced.
     every : int, default 1
         Save after so many epochs, and at the end.
     monitor : str, optional
@@ -194,7 +201,7 @@ class Checkpoint:
     >>> from fastsm import data, nn
     >>> X, y = data.load_digits()
     >>> folder = tempfile.TemporaryDirectory()
-    >>> path = os.path.join(folder.name, "run.npz")
+    >>> path = os.path.join(folder.name, "run.safetensors")
     >>> def train(model, **options):
     ...     checkpoint = fastsm.callbacks.Checkpoint(path)
     ...     return fastsm.fit(model, X[:500], y[:500], callbacks=[checkpoint], rng=0, **options)

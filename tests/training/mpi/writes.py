@@ -31,7 +31,7 @@ fastsm.fit(
     epochs=1,
     comm=MPI.COMM_WORLD,
     callbacks=[
-        callbacks.Checkpoint(folder / "saved-{epoch}.npz"),
+        callbacks.Checkpoint(folder / "saved-{epoch}.safetensors"),
         callbacks.CSVLogger(folder / "log.csv"),
         callbacks.JSONLogger(folder / "log.jsonl"),
         callbacks.ProgressBar(),
