@@ -10,6 +10,7 @@ memory is taken for an array. Arrays are read one by one, to where they are want
 
 import contextlib
 import importlib
+import io
 import json
 import math
 import os
@@ -127,7 +128,7 @@ class Tensors:
         Of each array that has been read the name, dtype, shape and checksum.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
         header, self._start, size = _header(file)
         self.metadata = _metadata(header.pop(METADATA, {}))
@@ -163,7 +164,7 @@ class Tensors:
         self.unread.remove(name)
         self._file.seek(self._start + start)
         memory = _bytes(out)
-        if self._file.readinto(memory) != len(memory):  # type: ignore[attr-defined]
+        if self._file.readinto(memory) != len(memory):
             raise ValueError("it has become shorter meanwhile")
         self.rows.append((name, dtype.name, list(shape), zlib.crc32(memory)))
         if dtype == np.bool_ and out.view(np.uint8).max(initial=0) > 1:
@@ -173,7 +174,7 @@ class Tensors:
         return out
 
 
-def _header(file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
+def _header(file: io.BufferedReader) -> tuple[dict[str, Any], int, int]:
     """Return the header, where the arrays begin, and how many bytes they take."""
     size = os.fstat(file.fileno()).st_size
     begin = file.read(8)

@@ -93,7 +93,7 @@ def test_the_label_column(load):
         load(text, label="other")
 
 
-def test_labels_that_are_numbers_are_sorted_as_numbers(load):
+def test_numeric_labels_sorted_as_numbers(load):
     """2 comes before 10; 2.0 is 2."""
     text = "a,label\n" + "1,10\n2,2.0\n3,-1\n" * 5
     assert load(text).train.classes == ("-1", "2", "10")
@@ -158,7 +158,7 @@ def test_wrong_csv(load, content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_bomb_without_lines_takes_little_memory(load):
+def test_bomb_without_lines_is_bounded(load):
     """A line has an end, or the file is refused."""
     bomb = gzip.compress(b"a,label\n" + b"1" * 60_000_000)
     tracemalloc.start()
@@ -293,13 +293,58 @@ def test_members_that_lie(load, member):
         load(file.getvalue(), "bad.npz")
 
 
+def changed(content, layout, offset, value):
+    """Return an archive with a number changed in its last 22 bytes, which say where its directory is."""
+    content = bytearray(content)
+    struct.pack_into(layout, content, len(content) - 22 + offset, value)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content[:-1], "its end is missing"),
+        (lambda content: content + b"junk", "its end is missing"),
+        (lambda content: content[:-2] + b"\4\0" + b"1234", "its end is missing"),  # a comment
+        (lambda content: b"#!/bin/sh\n" + content, "its directory has a wrong size"),
+        # A directory of a gigabyte, or of 65,535 members, is not even looked at.
+        (lambda content: changed(content, "<L", 12, 1 << 30), "its directory has a wrong size"),
+        (lambda content: changed(content, "<L", 16, 1 << 30), "its directory has a wrong size"),
+        (lambda content: changed(content, "<H", 10, 65535), "its end is wrong"),
+        (lambda content: changed(content, "<L", 8, (1 << 32) - 1), "its directory has a wrong size"),
+        (lambda content: changed(content, "<H", 4, 1), "its end is wrong"),
+        (
+            lambda content: content[:-22] + struct.pack("<4sLQL", b"PK\6\7", 0, 5, 1) + content[-22:],
+            "not at its end",
+        ),
+    ],
+)
+def test_tricks_with_zip(load, change, message):
+    """The end of an archive is checked before zipfile reads its directory."""
+    with pytest.raises(data.DataError, match=message):
+        load(change(npz(X=IMAGES, y=LABELS)), "bad.npz")
+
+
+def test_numbers_of_64_bits_in_archives(load):
+    """As in archives of more than 4 GB: a second end, which says where the directory is."""
+    content = npz(X=IMAGES, y=LABELS)
+    count, _, length, start = struct.unpack("<HHLL", content[-14:-2])
+    end = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, length, start)
+    place = struct.pack("<4sLQL", b"PK\6\7", 0, start + length, 1)
+    last = changed(content[-22:], "<L", 16, (1 << 32) - 1)
+    assert len(load(content[:-22] + end + place + last, "large.npz").train.X) == 16
+    lie = end[:-16] + struct.pack("<QQ", length, start + 1)
+    with pytest.raises(data.DataError, match="its directory has a wrong size"):
+        load(content[:-22] + lie + place + last, "large.npz")
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     edits=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=3),
     cut=st.none() | st.integers(0, 900),
     compressed=st.booleans(),
 )
-def test_changed_archives_are_read_or_refused(load, edits, cut, compressed):
+def test_changed_archives_read_or_refused(load, edits, cut, compressed):
     """Whatever is changed: a data set or DataError."""
     content = bytearray(npz(compressed, X=IMAGES[:, 0], y=LABELS))
     for place, value in edits:
@@ -312,7 +357,7 @@ def test_changed_archives_are_read_or_refused(load, edits, cut, compressed):
 @given(
     st.lists(st.tuples(st.integers(0, 80), st.sampled_from(list('0,."\n\r-aé\0 '))), min_size=1, max_size=4)
 )
-def test_changed_csv_files_are_read_or_refused(load, edits):
+def test_changed_csv_files_read_or_refused(load, edits):
     """Whatever is changed: a data set or DataError."""
     text = list(CSV)
     for place, letter in edits:

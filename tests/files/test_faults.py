@@ -175,7 +175,7 @@ def test_no_room_leaves_the_old_file(folder):
 
 
 @posix
-def test_a_training_that_runs_out_of_room_can_be_resumed(tmp_path):
+def test_resumed_after_running_out_of_room(tmp_path):
     """The error ends it, and its last checkpoint is that of the epoch before."""
     code = """
 import resource
@@ -206,7 +206,7 @@ exit $code
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs namespaces of Linux")
-def test_a_full_disk_ends_the_command_in_a_line(folder):
+def test_full_disk_ends_command_in_a_line(folder):
     """There is room for a checkpoint, but not for the one that is to replace it."""
     try:
         result = subprocess.run(
@@ -267,7 +267,7 @@ def test_no_permission_leaves_the_old_file(folder):
 
 
 @posix
-def test_no_permission_ends_the_command_in_a_line(folder):
+def test_no_permission_ends_the_command(folder):
     """Exit code 1 and the system's reason."""
     (folder / "runs").write_text("a file in the place of a folder")
     assert "runs" in fail(1, "train", "--out", folder / "runs" / "one", "--epochs", 1)
@@ -276,7 +276,7 @@ def test_no_permission_ends_the_command_in_a_line(folder):
 
 @posix
 @pytest.mark.parametrize("name", ["x" * 250, "ü" * 125])
-def test_names_may_be_as_long_as_the_system_allows(tmp_path, name):
+def test_longest_file_names(tmp_path, name):
     """The file that is written first has a longer name, which must fit too."""
     model = nn.MLP([2, 2], rng=0)
     fastsm.save(tmp_path / name, model)

@@ -294,7 +294,7 @@ def test_every_truncation_is_refused(tmp_path):
         refused(tmp_path, content[:length])
 
 
-def test_flipped_bits_are_refused_or_harmless(tmp_path):
+def test_flipped_bits_refused_or_harmless(tmp_path):
     content, model = good(tmp_path)
     rng = np.random.default_rng(0)
     harmless = 0
@@ -664,7 +664,7 @@ def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch, what):
     assert_same(fastsm.load(path), old)
 
 
-def test_the_disk_is_told_before_the_name_changes(tmp_path, monkeypatch):
+def test_synced_before_renamed(tmp_path, monkeypatch):
     order = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda fd: (order.append("fsync"), fsync(fd))[1])

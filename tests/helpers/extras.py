@@ -12,7 +12,7 @@ except ImportError:
 else:
     BFLOAT16, FLOAT8 = [np.dtype(bfloat16)], [np.dtype(float8_e4m3fn)]
 
-OPTIONAL = ("matplotlib", "ml_dtypes", "mpi4py", "pandas", "sklearn")
+OPTIONAL = ("matplotlib", "ml_dtypes", "mpi4py", "pandas", "safetensors", "sklearn")
 
 
 def missing(text):

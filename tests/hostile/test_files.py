@@ -9,6 +9,7 @@ import datetime
 import gzip
 import io
 import json
+import math
 import os
 import struct
 import subprocess
@@ -37,6 +38,7 @@ from fastsm._command._options import resolve
 from fastsm._command._reading import read_rows
 from fastsm._command._train_options import TRAIN
 from fastsm._command.train import _toml
+from fastsm._files import _safetensors
 
 MEGABYTE = 1 << 20
 # No file of these is larger than 100 kB, and what compressed ones may become is 64 MB.
@@ -233,6 +235,48 @@ def test_mutated_checkpoints(checkpoint, edits, depth):
     )
 
 
+ENTRY = st.fixed_dictionaries(
+    {
+        "dtype": st.sampled_from(["F64", "F32", "F16", "I64", "U8", "BOOL", "F128", 3]),
+        "shape": st.lists(st.integers(0, 3) | st.sampled_from([1 << 40, -1, True, 2.0, None]), max_size=3),
+    }
+)
+LENGTHS = {"F64": 8, "F32": 4, "F16": 2, "I64": 8, "U8": 1, "BOOL": 1}
+
+
+@bounded(200)
+@given(st.lists(ENTRY, max_size=4), st.lists(st.tuples(st.integers(0, 7), st.integers(-9, 9)), max_size=1))
+def test_forged_headers(entries, shifts):
+    """What is read at all is read as the package safetensors reads it."""
+    offsets = [0]
+    for entry in entries:
+        usable = all(type(n) is int and 0 <= n < 9 for n in entry["shape"])
+        length = math.prod(entry["shape"]) * LENGTHS.get(entry["dtype"], 1) if usable else 8
+        offsets += [offsets[-1], offsets[-1] + length]
+    offsets, data = offsets[1:], bytes(i % 2 for i in range(offsets[-1]))
+    for place, shift in shifts:
+        if place < len(offsets):
+            offsets[place] += shift
+    header = {
+        f"{i}": {**entry, "data_offsets": offsets[2 * i : 2 * i + 2]} for i, entry in enumerate(entries)
+    }
+    path = written(put_together(header, data), "f.safetensors")
+
+    def read():
+        with _safetensors.opened(path) as tensors:
+            return {name: tensors.read(name) for name in sorted(tensors.unread)}
+
+    arrays = attempt(read, ValueError)
+    if arrays is not None and find_spec("safetensors"):
+        from safetensors.numpy import load_file
+
+        theirs = load_file(path)
+        assert set(arrays) == set(theirs)
+        for name, array in arrays.items():
+            assert (array.dtype, array.shape) == (theirs[name].dtype, theirs[name].shape)
+            assert array.tobytes() == theirs[name].tobytes()
+
+
 LETTERS = [b"xyz"[i % 3 : i % 3 + 1] for i in range(12)]
 PIXELS = np.arange(600).reshape(6, 100) * 7 % 256
 SETS = {
@@ -424,7 +468,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_and_lies_are_refused_before_memory_is_taken(tmp_path, monkeypatch, name):
+def test_bombs_and_lies_take_no_memory(tmp_path, monkeypatch, name):
     """Whatever a data file promises, memory is taken for what is there, and nothing is written."""
     content, limit = BOMBS[name](), 8 * MEGABYTE
     if name.endswith((".csv", ".csv.gz")):
@@ -543,7 +587,7 @@ def test_checkpoints_that_lie(checkpoint, tmp_path, change, message):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_callback_of_ones_own_may_remember_what_it_likes(tmp_path):
+def test_user_callback_state_named_params(tmp_path):
     """Also under the name that EarlyStopping uses."""
 
     class Own:
@@ -587,7 +631,7 @@ def test_pipes_and_devices_are_refused(tmp_path):
 # ---- pictures, and what a terminal shows ----
 
 
-def test_pictures_in_other_formats_are_refused(tmp_path):
+def test_other_picture_formats_refused(tmp_path):
     """By content, not by name: for PostScript another program would be started."""
     image = pytest.importorskip("PIL.Image").new("L", (4, 4))
     for kind in ("EPS", "ICO", "TGA", "SGI"):
@@ -604,7 +648,7 @@ def test_pictures_that_promise_much(tmp_path):
             read_rows(str(tmp_path / "p.pgm"), TRAINED, invert=False)
 
 
-def test_names_in_files_do_not_command_the_terminal(run_folder, tmp_path, capsys):
+def test_control_characters_are_shown(run_folder, tmp_path, capsys):
     """Control characters are shown, not sent, and a name is in one line."""
     folder, text = run_folder
     description = json.loads(text)

@@ -487,6 +487,42 @@ def test_a_callback_of_ones_own_is_resumed(tmp_path):
     assert counter.count == 3 * 4
 
 
+class Width:
+    """A callback that remembers how many parameters there are, and refuses any other number."""
+
+    def __init__(self, size=0):
+        self.size = size
+
+    def on_epoch_end(self, run):
+        pass
+
+    def state(self):
+        return {"size": self.size}
+
+    def check_state(self, state, run):
+        if state["size"] != run.model.params.size:
+            raise ValueError(f"`size` must be {run.model.params.size}, got {state['size']}")
+
+    def set_state(self, state):
+        self.size = state["size"]
+
+
+def test_states_that_a_callback_refuses(tmp_path):
+    path, width = tmp_path / "run.safetensors", Width()
+    for size in (network().params.size, 7):
+        run(network(), 1, callbacks=[callbacks.Checkpoint(path), Width(size)])
+        if size != 7:
+            assert run(network(), 2, callbacks=[width], resume_from=path).epochs == 2
+            assert width.size == size
+    model, width = network(), Width()
+    before = model.params.copy()
+    message = r"`resume_from` must fit the callbacks, got '.*': `size` must be 75, got 7"
+    with pytest.raises(ValueError, match=message):
+        run(model, 2, callbacks=[width], resume_from=path)
+    assert width.size == 0
+    np.testing.assert_array_equal(model.params, before)
+
+
 def test_functions_as_initializers_can_be_resumed(tmp_path):
     def model():
         return nn.MLP([5, 8, 3], init=lambda rng, shape, dtype: np.ones(shape, dtype), dtype="float64")
