@@ -43,8 +43,8 @@ lint: .venv-lint/.installed  ## check style, types and stubs
 
 bench: .venv-bench/.installed  ## measure beside other libraries (hours), and write the page of benchmarks
 	mkdir -p benchmarks/results
-	.venv-bench/bin/fastsm bench all --threads $(THREADS) \
-		--json "benchmarks/results/$$(.venv-bench/bin/python benchmarks/page.py --slug).json"
+	.venv-bench/bin/python benchmarks/run.py all --threads $(THREADS) \
+		--csv "benchmarks/results/$$(.venv-bench/bin/python benchmarks/page.py --slug).csv"
 	.venv-bench/bin/python benchmarks/page.py
 
 page: .venv-test/.installed  ## write docs/benchmarks.md and its pictures from benchmarks/results

@@ -15,7 +15,8 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from fastsm._bench import machine, timing
+import machine
+import timing
 
 OPERATIONS = (
     "softmax",

@@ -1,25 +1,26 @@
 """Write docs/benchmarks.md, its pictures and the table of the README from the results in benchmarks/results.
 
-    python benchmarks/page.py            write them
-    python benchmarks/page.py --check    write nothing; exit status 1 if they are not what would be written
+    python benchmarks/page.py            write them (pictures need matplotlib)
+    python benchmarks/page.py --check    write nothing; exit status 1 if they do not show the stored results
     python benchmarks/page.py --slug     print the name of this machine's file of results
 
-Every figure on the page comes from the JSON files that `fastsm bench --json` writes, one a machine; what the
-page says about how a library is called is the string CALLED of the module that calls it.
+Every figure comes from the CSV files that `benchmarks/run.py` writes, one a machine; what the page says about
+how a library is called is the string CALLED of the module that calls it.
 """
 
 import argparse
 import ast
-import importlib.util
-import json
+import hashlib
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from fastsm._bench import LIMITS, SCHEMA, machine, plots, reading
-from page_machine import section
-from page_readme import brief
+import machine
+import reading
+import records
+from reading import Cell, factor, short
+from records import LIMIT, OURS, Record
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -27,41 +28,76 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 README = ROOT / "README.md"
 # Between these lines of the README are the picture and the table of the first of the machines.
 FIRST_LINE, LAST_LINE = "<!-- written by benchmarks/page.py -->", "<!-- until here -->"
-
-Document = dict[str, Any]
+# Next to it the text is bold: a mark that can be searched for.
+MARK = "◄"
 
 HEAD = """\
-<!-- Written by benchmarks/page.py from benchmarks/results/*.json, and not by hand: see `make page`. -->
+<!-- Written by benchmarks/page.py from benchmarks/results/*.csv, and not by hand: see `make page`. -->
 
 # Benchmarks
 
 fastsm beside other libraries on the CPU, each called in its best way, and beside what limits it: one pass
-over the same memory, or the bare matrix products of a training step. `fastsm bench --quick` shows the same of
-your own machine in under a minute, beside the libraries that are installed there.
+over the same memory, or the bare matrix products of a training step. `fastsm bench` compares on your own
+machine in a few seconds; `python benchmarks/run.py` measures all that is on this page.
 
 In the tables:
 
 - `1.25 (2.9x)` is a library's time, and how many times fastsm's time that is;
 - **0.33 (0.92x)** ◄ marks a time that is shorter than fastsm's. No such cell is left out;
-- a library that can be called in several ways is shown by its fastest. So is fastsm, which may work in place;
-  the column `fastsm out=` is fastsm where the input is kept;
-- *of the sweep*, *of the products*: the limit's time as a share of fastsm's; 100 % would be the limit;
+- a library that can be called in several ways is shown by its fastest, and so is fastsm, which may work in
+  place;
+- *limit* is the limit's time as a share of fastsm's: 100 % would be the limit;
 - shapes are rows x classes.
 """
 METHOD = """\
 ## How it is measured
 
-`fastsm bench` starts a process for each part and each number of threads, in which every library is limited to
-that many threads and the process is bound to as many cores. All candidates of a cell run in one process and
-take turns: a round times a block of calls of each, beginning with another one each time, so that a change of
-clock or load meets all of them. Before a block there is a call that is not timed. Before anything is timed,
-each candidate's result must agree with a reference in float64, and in training the weights must agree after
-some steps. The figures here are the best of all rounds; the medians are in the files, too. The empty timing
-loop (tens of nanoseconds) is part of the figures.
-
-The sweep is `np.multiply(x, 1, out=x)` on the same array, or the maximum of the array where the operation
-writes none. It is a limit for large arrays only: in small ones calls are what takes time.
+`benchmarks/run.py` starts a process for each suite and each number of threads, in which every library is
+limited to that many threads and the process is bound to as many cores. All candidates of a cell run in one
+process and take turns: a round times a block of calls of each, beginning with another one each time, so that
+a change of clock or load meets all of them. Before a block there is a call that is not timed. Before anything
+is timed, each candidate's result must agree with a reference in float64, and in training the weights must
+agree after some steps. The figures here are the best of all rounds; the medians are in the files, too. The
+empty timing loop (tens of nanoseconds) is part of the figures.
 """
+# Of each suite: its title, how its times are shown, the unit's nanoseconds, and a note.
+SUITES = {
+    "training": ("Training", "milliseconds an epoch", 1e6, "60,000 images of Fashion-MNIST; two spirals."),
+    "inference": ("Inference", "microseconds a call", 1e3, "The probabilities of one row and of many."),
+    "estimators": (
+        "Estimators",
+        "seconds",
+        1e9,
+        "`fastsm.sklearn.MLPClassifier` beside scikit-learn's, same parameters, on Fashion-MNIST; *accuracy*"
+        " is that on the test images, in percent, the mean over the seeds.",
+    ),
+    "footprint": (
+        "Footprint",
+        "milliseconds, megabytes",
+        1.0,
+        "Import in a new process, which for fastsm includes NumPy; space on the disk with all that a library"
+        " needs; the rise of the peak of memory over Python with NumPy, in an epoch of training.",
+    ),
+}
+# The pictures of a machine, in words for those who do not see them.
+PICTURES = {"overview": "Speed over each library", "networks": "Training and inference"}
+# The columns of the README's table: operations, then one network.
+OPERATIONS = {
+    "softmax": "softmax",
+    "softmax_vjp": "its VJP",
+    "cross_entropy_with_grad": "cross-entropy and gradient",
+}
+NETWORK = "784-128-10 relu, batch 128"
+# What a library has that fastsm has not; the same in any measurement, and no figure.
+HAS = {
+    "numpy": "arrays, which fastsm stands on",
+    "scipy": "softmax and logsumexp in a library for all of science",
+    "torch": "automatic differentiation, GPUs, every kind of layer",
+    "onnxruntime": "networks of any other library, GPUs; no training here",
+    "jax": "automatic differentiation and compilation of your own functions, GPUs",
+    "sklearn": "a hundred other estimators",
+    "numba": "compiles loops of your own",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,20 +109,19 @@ def main(arguments: list[str] | None = None) -> int:
     if options.slug:
         print(slug(machine.cpu_model()))
         return 0
-    wanted = files(read(RESULTS))
-    known = [PAGE, README, *pictures_folder().glob("*.svg")]
-    there = {path: path.read_bytes() for path in known if path.exists()}
-    changed = sorted(path for path in {*wanted, *there} if wanted.get(path) != there.get(path))
+    results = records.read_all(RESULTS)
+    if not results:
+        sys.exit(f"No results in {RESULTS}: run `make bench`")
+    changed = []
+    for path, text in {PAGE: page(results), README: readme(*next(iter(results.items())))}.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            changed.append(path)
+            if not options.check:
+                path.write_text(text, encoding="utf-8")
+    changed += pictures(results, write=not options.check)
     for path in changed:
         print(f"{path.relative_to(ROOT)}{' is out of date: run `make page`' if options.check else ''}")
-        if not options.check:
-            write(path, wanted.get(path))
     return 1 if options.check and changed else 0
-
-
-def pictures_folder() -> Path:
-    """Return where the pictures lie: beside the page, in a folder of its name."""
-    return PAGE.with_suffix("")
 
 
 def slug(name: str) -> str:
@@ -94,78 +129,231 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", name.lower())).strip("-")
 
 
-def read(folder: Path) -> dict[str, Document]:
-    """Return the results by the names of their files."""
-    documents = {file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))}
-    for name, document in documents.items():
-        if document["schema"] != SCHEMA:
-            sys.exit(f"{name}.json has schema {document['schema']}, not {SCHEMA}: measure again")
-    if not documents:
-        sys.exit(f"No results in {folder}: run `make bench`")
-    return documents
+def pictures(results: dict[str, tuple[list[Record], dict[str, str]]], write: bool) -> list[Path]:
+    """Draw the pictures that do not say that they show these results, and return their files.
+
+    What matplotlib writes depends on its version, so that files are not compared byte for byte.
+    """
+    folder = PAGE.with_suffix("")
+    strays = set(folder.glob("*.svg"))
+    changed = []
+    for name, result in results.items():
+        shows = f"Results {hashlib.sha256(records.write(*result).encode()).hexdigest()}"
+        paths = {kind: folder / f"{name}-{kind}.svg" for kind in PICTURES}
+        strays -= set(paths.values())
+        stale = {
+            kind: path
+            for kind, path in paths.items()
+            if not path.exists() or shows not in path.read_text(encoding="utf-8")
+        }
+        if write and stale:
+            from pictures import draw
+
+            draw(reading.cells(result[0]), result[1], stale, shows)
+        changed += stale.values()
+    if write:
+        for path in strays:
+            path.unlink()
+    return [*changed, *sorted(strays)]
 
 
-def files(documents: dict[str, Document]) -> dict[Path, bytes]:
-    """Return what is to be written: the page and all pictures."""
-    found: dict[Path, bytes] = {}
-    sections = []
-    for number, (name, document) in enumerate(documents.items()):
-        pictures = plots.pictures(document)
-        found |= {pictures_folder() / f"{name}-{p}.svg": svg.encode() for p, svg in pictures.items()}
-        images = {p: f"{pictures_folder().name}/{name}-{p}.svg" for p in pictures}
-        sections.append(section(name, document, images))
-        if number == 0:
-            found[README] = readme(
-                document, {p: f"{PAGE.parent.name}/{i}" for p, i in images.items()}
-            ).encode()
-    parts = [HEAD, *sections, METHOD, called()]
-    page = "\n\n".join(part.strip() for part in parts) + "\n"
-    return {PAGE: page.encode()} | found
+def page(results: dict[str, tuple[list[Record], dict[str, str]]]) -> str:
+    """Return the page: every machine, then how it is measured."""
+    parts = [HEAD, *(section(name, *results[name]) for name in results), METHOD, called()]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def readme(document: Document, images: dict[str, str]) -> str:
+def section(name: str, found: list[Record], about: dict[str, str]) -> str:
+    """Return all that there is to say about one machine."""
+    cells = reading.cells(found)
+    parts = [
+        f"## {about['cpu']}",
+        "\n".join(f"- {key}: {value}" for key, value in about.items() if key != "cpu"),
+        f"All figures: `benchmarks/results/{name}.csv`.",
+        "### At a glance",
+        image(name, "overview"),
+        "How many times as fast as each library fastsm is: float32, one thread; geometric means over the"
+        f" shapes, then the least and the most. {MARK} where the library is faster for some shape.",
+        overview(reading.usual(cells)),
+        "### Where another library is faster",
+        faster(cells),
+    ]
+    kernels = [cell for cell in cells if cell[OURS].suite == "kernels"]
+    for operation in dict.fromkeys(operation_of(cell) for cell in kernels):
+        parts += [f"### {operation}", "Microseconds a call; rows x classes."]
+        for threads in sorted({cell[OURS].threads for cell in kernels}):
+            chosen = [c for c in kernels if operation_of(c) == operation and c[OURS].threads == threads]
+            if chosen:
+                parts += [f"**{in_words(threads)}**", times(chosen, 1e3)]
+    parts.append(rejected(record for record in found if record.suite == "kernels"))
+    for suite, (title, unit, nanoseconds, note) in SUITES.items():
+        chosen = [cell for cell in cells if cell[OURS].suite == suite]
+        if chosen:
+            parts += [f"### {title}", image(name, "networks") if suite == "training" else ""]
+            parts += [f"{unit.capitalize()}. {note}", times(chosen, nanoseconds)]
+            parts.append(rejected(record for record in found if record.suite == suite))
+    return "\n\n".join(part for part in parts if part)
+
+
+def overview(operations: dict[str, list[Cell]]) -> str:
+    """Return the geometric means over each peer, operation by operation, with the extremes."""
+    every = [cell for cells in operations.values() for cell in cells]
+    peers = reading.peers(every)
+    rows = []
+    for operation, cells in {**operations, "all of these": every}.items():
+        row = [f"`{operation}`" if operation in operations else operation]
+        for peer in peers:
+            values = reading.ratios(cells, peer)
+            row.append("")
+            if values:
+                least, most = (factor(value).removesuffix("x") for value in (min(values), max(values)))
+                row[-1] = marked(f"{factor(reading.mean(values))} ({least} to {most})", min(values) < 1)
+        rows.append(row)
+    return table(["", *peers], rows)
+
+
+def faster(cells: list[Cell]) -> str:
+    """Return every cell where a peer wins, those with the largest differences first."""
+    compared = [cell for cell in cells if cell[OURS].suite != "footprint" and cell[OURS].unit != "%"]
+    lost: dict[str, list[Cell]] = {}
+    for cell in compared:
+        if reading.wins(cell):
+            ours = cell[OURS]
+            group = ours.group if ours.suite == "kernels" else ours.suite
+            lost.setdefault(f"{group}, {in_words(ours.threads)}", []).append(cell)
+    count = sum(map(len, lost.values()))
+    rows = []
+    for group, found in sorted(lost.items(), key=lambda item: min(map(least, item[1]))):
+        words = [
+            f"{cell[OURS].cell}: {', '.join(f'{p} {factor(r)}' for p, r in reading.wins(cell).items())}"
+            for cell in sorted(found, key=least)
+        ]
+        rows.append([group, "<br>".join(words)])
+    words = f"In {count} of {len(compared)} cells, the largest differences first."
+    return words + "\n\n" + table(["", "time over fastsm's"], rows, words=2) if rows else words
+
+
+def least(cell: Cell) -> float:
+    """Return the least ratio of a cell that a peer wins."""
+    return min(reading.wins(cell).values())
+
+
+def times(cells: list[Cell], nanoseconds: float) -> str:
+    """Return a table of the best times of all candidates, with a row for each cell."""
+    peers = reading.peers(cells)
+    has_limit = any(LIMIT in cell for cell in cells)
+    rows = []
+    for cell in cells:
+        unit = nanoseconds if cell[OURS].unit == "ns" else 1.0
+        row = [label(cell), short(cell[OURS].best / unit)]
+        for peer in peers:
+            value, over = cell[peer].best / unit if peer in cell else 0.0, reading.ratio(cell, peer)
+            if peer not in cell:
+                row.append("")
+            elif cell[OURS].unit == "%":
+                row.append(short(value))
+            else:
+                row.append(marked(f"{short(value)} ({factor(over)})", over < 1, bold=True))
+        rows.append(row + [reading.share_of_limit(cell)] * has_limit)
+    return table(["", OURS, *peers, *["limit"] * has_limit], rows)
+
+
+def rejected(found: Iterable[Record]) -> str:
+    """Return a list of what was not timed, and why: each reason once, with the number of cells."""
+    reasons: dict[str, list[str]] = {}
+    for record in found:
+        if record.best is None:
+            name = f"{record.candidate}{f' ({record.way})' if record.way else ''}: `{record.note}`"
+            place = f"{record.group}, {record.cell}, {in_words(record.threads)}"
+            reasons.setdefault(name, []).append(place)
+    lines = [
+        f"- {reason} ({places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''})"
+        for reason, places in reasons.items()
+    ]
+    return "Not timed, since it failed or did not agree:\n\n" + "\n".join(lines) if lines else ""
+
+
+def readme(name: str, result: tuple[list[Record], dict[str, str]]) -> str:
     """Return the README with the picture and the table of this machine."""
-    text = README.read_text(encoding="utf-8")
-    before, first, rest = text.partition(FIRST_LINE)
+    before, first, rest = README.read_text(encoding="utf-8").partition(FIRST_LINE)
     _, last, after = rest.partition(LAST_LINE)
     if not first or not last:
         sys.exit(f"README.md must have the lines {FIRST_LINE} and {LAST_LINE}")
-    return f"{before}{first}\n\n{brief(document, images)}\n\n{last}{after}"
+    return f"{before}{first}\n\n{brief(name, *result)}\n\n{last}{after}"
 
 
-def write(path: Path, content: bytes | None) -> None:
-    """Write a file, or remove one that is no longer wanted."""
-    if content is None:
-        path.unlink()
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+def brief(name: str, found: list[Record], about: dict[str, str]) -> str:
+    """Return the picture, and a row for each library."""
+    cells = reading.cells(found)
+    usual = reading.usual(cells)
+    columns = [usual.get(operation, []) for operation in OPERATIONS]
+    columns.append([c for c in cells if (c[OURS].cell, c[OURS].threads) == (NETWORK, 1)])
+    installed = {r.candidate: f"{r.best:,.0f}" for r in found if r.group == "installed"}
+    rows = [[f"**{OURS}**", *["1x"] * len(columns), installed.get(OURS, ""), ""]]
+    for peer in reading.peers(cell for column in columns for cell in column):
+        values = [reading.ratios(column, peer) for column in columns]
+        words = [marked(factor(reading.mean(one)), min(one) < 1) if one else "" for one in values]
+        rows.append([peer, *words, installed.get(peer, ""), HAS.get(peer, "")])
+    words = (
+        f"How many times as fast fastsm is, on one thread of an {about['cpu']}, float32: geometric means over"
+        f" {len(columns[0])} shapes, and an epoch of {NETWORK}. {MARK} where the other is faster for some"
+        " shape. Installed: megabytes with all that a library needs."
+    )
+    head = ["", *OPERATIONS.values(), "an epoch", "installed", "what it has and fastsm has not"]
+    return "\n\n".join([image(name, "overview", f"{PAGE.parent.name}/"), words, table(head, rows, last=1)])
 
 
 def called() -> str:
-    """Return how each module says that it calls its library."""
-    parts = ["## How each library is called"]
-    for title, package in (
-        ("Kernels", "fastsm._bench.kernels.peers"),
-        ("Training and inference", "fastsm._bench.training.trainers"),
-    ):
-        lines = [f"- `{library}`: {words}" for library, words in called_in(package).items()]
-        parts += [f"### {title}", "\n".join(lines)]
-    return "\n\n".join(parts)
+    """Return how each module says that it calls its library, without importing any."""
+    lines = ["## How each library is called", ""]
+    for path in sorted((Path(__file__).parent / "peers").glob("[a-z]*.py")):
+        words = next(
+            ast.literal_eval(statement.value)
+            for statement in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "CALLED"
+        )
+        lines.append(f"- `{path.stem.replace('_', '.')}`: {words}")
+    return "\n".join(lines)
 
 
-def called_in(package: str) -> dict[str, str]:
-    """Return the string CALLED of each module of a package, without importing any: no library is needed."""
-    specification = importlib.util.find_spec(package)
-    if specification is None or not specification.submodule_search_locations:
-        sys.exit(f"{package} is missing")
-    found = {}
-    for file in sorted(Path(specification.submodule_search_locations[0]).glob("*.py")):
-        for statement in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "CALLED":
-                found[file.stem.replace("_", ".")] = ast.literal_eval(statement.value)
-    order = {library: number for number, library in enumerate((reading.OURS, *found, *LIMITS))}
-    return dict(sorted(found.items(), key=lambda pair: order[pair[0]]))
+def image(name: str, kind: str, folder: str = "") -> str:
+    """Return a picture's place in the text."""
+    return f"![{PICTURES[kind]}]({folder}{PAGE.stem}/{name}-{kind}.svg)"
+
+
+def operation_of(cell: Cell) -> str:
+    """Return the operation of a cell of the kernels."""
+    return cell[OURS].group.partition(", ")[0]
+
+
+def label(cell: Cell) -> str:
+    """Return what tells a cell from the others of its table."""
+    ours = cell[OURS]
+    if ours.suite == "kernels":
+        return f"{ours.cell}, {ours.group.partition(', ')[2]}"
+    if ours.suite == "footprint":
+        return f"{ours.group}, {ours.unit}"
+    group = f"{ours.group}: " if ours.suite == "estimators" else ""
+    return f"{group}{ours.cell}, {in_words(ours.threads)}"
+
+
+def in_words(threads: int) -> str:
+    """Return a number of threads in words."""
+    return "one thread" if threads == 1 else f"{threads} threads"
+
+
+def marked(text: str, is_faster: bool, bold: bool = False) -> str:
+    """Mark a peer that is faster."""
+    if not is_faster:
+        return text
+    return f"**{text}** {MARK}" if bold else f"{text} {MARK}"
+
+
+def table(columns: list[str], rows: list[list[str]], words: int = 1, last: int = 0) -> str:
+    """Return a Markdown table; the first and last columns are words, the others numbers."""
+    numbers = len(columns) - words - last
+    lines = [columns, [*["---"] * words, *["---:"] * numbers, *["---"] * last], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

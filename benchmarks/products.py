@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(options.threads)
 
     import fastsm
-    from fastsm._bench import machine, timing
+    import machine
+    import timing
 
     machine.bind_to_cores(options.threads)
     print(f"{'rows x in x out':<24}{'NumPy us':>10}{'fastsm us':>11}{'ratio':>7}{'1 thread':>10}")

@@ -106,8 +106,8 @@ def measure() -> dict:
     from mpi4py import MPI
 
     import fastsm
+    import machine
     from fastsm import distributed, nn, optim
-    from fastsm._bench import machine
 
     fastsm.set_num_threads(1)
     rng = np.random.default_rng(0)

@@ -52,13 +52,17 @@ NOT_MEANT = {
         *COMPILED,
         # These measure the size of the package, and of memory.
         "project/test_package.py::test_no_sources_inside",
-        "benchmarks/test_footprint.py",
+        "benchmarks/test_suite.py::test_footprint_follows_requirements",
         "files/test_faults.py::test_memory_of_the_process_does_not_grow",
         "command/test_options.py::test_failures",  # the sanitizer says something about memory, too
         "hostile/test_arrays.py::test_huge_shapes",  # limit the memory of a process
         "hostile/test_files.py::test_bombs_under_a_limit_of_the_system",
     ],
-    "checks": [*COMPILED, "project/test_package.py::test_no_sources_inside", "benchmarks/test_footprint.py"],
+    "checks": [
+        *COMPILED,
+        "project/test_package.py::test_no_sources_inside",
+        "benchmarks/test_suite.py::test_footprint_follows_requirements",
+    ],
     "thread": ["kernels/test_threads.py::test_labels_changing_all_the_time"],  # whose race is meant
 }
 # Every kernel with every instruction set, the team of threads, and the ways out through errors.

@@ -1,148 +1,208 @@
 """``fastsm bench``."""
 
 import argparse
-import difflib
-import importlib
-from pathlib import Path
+import math
+import textwrap
+import time
+from collections.abc import Callable
 from typing import Any
 
-from fastsm._command._errors import FAILURE, OK, CommandError, UsageError
-from fastsm._command._options import Option, add_options, flag, given_flags, resolve, text, whole
-from fastsm._command._output import Output
+from fastsm._command._errors import FAILURE, OK, CommandError
+from fastsm._command._options import Option, add_options, given_flags, one_of, resolve, whole
+from fastsm._command._output import Output, printable, table
+from fastsm._command._train_options import OUTPUT
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
 
 DESCRIPTION = """\
-Measure the speed on this machine, beside NumPy and whatever else of SciPy, PyTorch, ONNX Runtime, JAX,
-scikit-learn, thinc and numba is installed. Each is called at its best, results are compared before anything
-is timed, and all take turns in one process.
+Measure softmax, its vector-Jacobian product, and cross-entropy with its gradient on this machine: beside
+plain NumPy, and beside SciPy, PyTorch and ONNX Runtime (with onnx) as far as they are installed. It takes
+some ten seconds.
 
-PART is one of:
-  kernels    softmax, log_softmax, logsumexp, both gradients, cross-entropy, on arrays of many shapes
-  training   epochs of small networks, and their inference; on Fashion-MNIST if it is there, else on noise
-  footprint  import time, installed size, peak memory, what a call costs
-  all        the three of them (the default)
+Each result is compared with one in float64 before it is timed; a library that does not agree is named and
+not timed. Then all take turns, round by round, so that a change of clock or load meets all of them.
 """
 
 EPILOG = """\
 how to read the tables:
-  Times are the best of many rounds; the fastest way to call a library stands for it. Ratios are times over
-  fastsm's: below 1 the library wins, and in the kernels' tables the line says so. The limit is what nobody
-  can beat: one sweep over the memory (sweep), or the matrix products of the same training alone (products).
-  Its time is also shown as a fraction of each library's: 1 would be as fast as the limit.
+  Times are microseconds a call, the best of all rounds. Behind the time of a library stands how many times
+  fastsm's time that is: 4.8x means that fastsm is 4.8 times as fast. With * the library is the faster one.
+  Shapes are rows x classes. The times are those of this machine; the ratios travel better.
 
 examples:
-  fastsm bench --quick                         a minute, to get an idea
-  fastsm bench kernels --against numpy,torch   only these two; torch.compile is one of its own
-  fastsm bench all --threads 1,2 --json mine.json --plot plots
-                                               everything, once with one thread and once with two: some
-                                               hours with all libraries, on a machine with nothing else to do
-
-The process is limited to as many cores as threads. Interrupted from the keyboard, it leaves nothing behind.
+  fastsm bench                          one thread, float32
+  fastsm bench --threads 2              every library that can use two threads may
+  fastsm bench --dtype float64 --json   an object for each shape, for programs: times in seconds
 """
 
-_ALL = "all"
-
-
-def _threads(value: object) -> list[int]:
-    """Take counts of threads such as "1,2"."""
-    one = whole(1)
-    try:
-        return list(dict.fromkeys(one(part) for part in str(value).split(",")))
-    except ValueError:
-        raise ValueError("must be counts of threads such as 1 or 1,2") from None
-
-
-def _candidates(value: object) -> tuple[str, ...]:
-    """Take names such as "numpy,torch"; "none" for fastsm and the limits alone."""
-    from fastsm._bench import CANDIDATES
-
-    names = tuple(name.strip() for name in str(value).split(","))
-    if names == ("none",):
-        return ()
-    for name in names:
-        if name not in CANDIDATES:
-            close = difflib.get_close_matches(name, CANDIDATES, 1)
-            advice = f" (did you mean {close[0]}?)" if close else ""
-            raise ValueError(f"must be names out of {', '.join(CANDIDATES)}, or none{advice}")
-    return names
-
+OURS = "fastsm"
+OPERATIONS = ("softmax", "softmax_vjp", "cross_entropy_with_grad")
+SHAPES = ((1, 10), (128, 10), (60000, 10), (256, 1000), (4096, 1000))
+# Calls are timed in blocks that take about as long: the clock itself costs some 50 ns.
+BLOCK_SECONDS = 1e-3
+# Differences beyond this many machine epsilons mean another operation, not another order of additions.
+EPSILONS = 1000
 
 _OPTIONS = [
-    Option("quick", flag, False, "few shapes and rounds: a minute", group="measuring"),
-    Option("against", _candidates, None, "only these libraries: numpy,torch", "NAME,...", group="measuring"),
-    Option("threads", _threads, [1], "once with each number of threads", "N,...", group="measuring"),
-    Option("rounds", whole(1), None, "at least so many rounds of each", "N", group="measuring"),
-    Option("json", text, None, "write all figures to a file", "FILE", group="output"),
-    Option("plot", text, None, "draw pictures into a folder", "DIR", group="output"),
-    Option("quiet", flag, False, "nothing on the standard error but errors", group="output"),
+    Option("threads", whole(1), 1, "threads of each library", "N", group="measuring"),
+    Option("dtype", one_of("float32", "float64"), "float32", "float32 or float64", "NAME", group="measuring"),
+    Option("rounds", whole(1), 20, "rounds, of which the best counts", "N", group="measuring"),
+    *OUTPUT,
 ]
+
+Calls = dict[str, Callable[[], Any]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("part", metavar="PART", nargs="?", default=_ALL, help="what to measure [all]")
     add_options(parser, _OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, and show."""
+    import fastsm
+
     settings = resolve(_OPTIONS, given_flags(arguments, _OPTIONS), environment=False)
-    parts = _parts(arguments.part)
-    _check_threads(settings["threads"])
-    json_file, folder = _places(settings["json"], settings["plot"])
-    output = Output({"quiet": settings["quiet"]})
-    importlib.import_module("fastsm._kernels._threads")  # a wrong FASTSM_ISA would fail in each child
-
-    from fastsm._bench import Settings, report, runs
-
-    wanted = Settings(quick=settings["quick"], rounds=settings["rounds"], against=settings["against"])
-    document = runs.run(parts, wanted, settings["threads"], output.note)
-    if json_file is not None:
-        from fastsm._command._runs import write_json
-
-        write_json(json_file, document)
-    output.result(report.text(document))
-    if folder is not None:
-        _draw(document, folder, output)
-    if document["failed"]:
-        why = "; ".join(f"{name}: {reason}" for name, reason in document["failed"].items())
-        raise CommandError(f"not everything could be measured: {why}", FAILURE)
+    output = Output(settings)
+    threads_before = fastsm.get_num_threads()
+    try:
+        ways = _libraries(settings, output)
+        for operation in OPERATIONS:
+            able = {name: way[operation] for name, way in ways.items() if operation in way}
+            _measure(operation, able, settings, output)
+    finally:
+        fastsm.set_num_threads(threads_before)
     return OK
 
 
-def _parts(name: str) -> tuple[str, ...]:
-    from fastsm._bench import PARTS
+def _libraries(settings: dict[str, Any], output: Output) -> dict[str, Any]:
+    """Return how those that are there are called, and tell who is there."""
+    from fastsm._command._libraries import LIBRARIES
+    from fastsm._info import versions as of_fastsm
 
-    if name == _ALL:
-        return tuple(PARTS)
-    if name not in PARTS:
-        raise UsageError(f"PART must be one of {', '.join(PARTS)}, {_ALL}, got {name!r}")
-    return (name,)
-
-
-def _check_threads(counts: list[int]) -> None:
-    from fastsm._bench.machine import usable_cores
-
-    cores = usable_cores()
-    if max(counts) > cores:
-        raise UsageError(f"--threads must be at most {cores}, the cores that are there, got {max(counts)}")
-
-
-def _places(json_file: str | None, folder: str | None) -> tuple[Path | None, Path | None]:
-    """Find out that a file cannot be written before an hour of measuring, not after it."""
-    if json_file is not None and (Path(json_file).is_dir() or not Path(json_file).absolute().parent.is_dir()):
-        raise CommandError(f"--json must be a file in a folder that is there, got {json_file}", FAILURE)
-    if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    return (
-        None if json_file is None else Path(json_file),
-        None if folder is None else Path(folder),
+    versions, ways, missing = {}, {}, {}
+    for name, load in LIBRARIES.items():
+        try:
+            versions[name], ways[name] = load(settings["threads"], settings["dtype"])
+        except ImportError as error:
+            missing[name] = str(error)
+        except Exception as error:  # one that is installed but broken
+            missing[name] = _first_line(error)
+    threads, instruction_set = settings["threads"], of_fastsm()["instruction set"]
+    words = (
+        f"{', '.join(f'{name} {version}' for name, version in versions.items())};"
+        f" {threads} thread{'s' * (threads > 1)}, {settings['dtype']}, {instruction_set}. Microseconds a"
+        f" call, the best of {settings['rounds']} rounds, and how many times fastsm's time that is; * is"
+        " faster than fastsm."
     )
+    lines = [textwrap.fill(words, 80), *(f"without {name}: {why}" for name, why in missing.items())]
+    about = {"versions": versions, "missing": missing, "instruction_set": instruction_set}
+    output.result("\n".join(lines), **about, threads=threads, dtype=settings["dtype"])
+    return ways
 
 
-def _draw(document: dict[str, Any], folder: Path, output: Output) -> None:
-    from fastsm._bench import plots
+def _measure(operation: str, ways: dict[str, Any], settings: dict[str, Any], output: Output) -> None:
+    """Measure all shapes, and show a table, or an object for each shape."""
+    rows, notes = [[operation, *ways]], []
+    for shape in SHAPES:
+        label = f"{shape[0]} x {shape[1]}"
+        output.progress(f"{operation} {label}")
+        calls, rejected = _agreeing(operation, _arrays(operation, shape, settings["dtype"]), ways)
+        if OURS in rejected:
+            raise CommandError(f"{operation}, {label}: fastsm is wrong: {rejected[OURS]}", FAILURE)
+        seconds = dict(zip(calls, _best_times(list(calls.values()), settings["rounds"]), strict=True))
+        rows.append([label, *(_words(seconds, name) for name in ways)])
+        notes += [f"not timed: {name}, {label}: {printable(why)}" for name, why in rejected.items()]
+        if output.json:
+            place = {"operation": operation, "rows": shape[0], "classes": shape[1]}
+            output.result("", **place, seconds=seconds, rejected=rejected)
+    if not output.json:
+        output.result("\n".join(["", table(rows), *notes]))
 
-    for path in plots.draw(document, folder):
-        output.note(f"wrote {path}")
+
+def _arrays(operation: str, shape: tuple[int, int], dtype: str) -> tuple[Any, ...]:
+    """Return the arguments of an operation."""
+    import numpy as np
+
+    from fastsm import reference
+
+    rng = np.random.default_rng(0)
+    x, dy = ((3 * rng.standard_normal(shape)).astype(dtype) for _ in range(2))
+    if operation == "softmax":
+        return (x,)
+    if operation == "softmax_vjp":
+        return reference.softmax(x.astype(np.float64)).astype(dtype), dy
+    return x, rng.integers(0, shape[1], shape[0])
+
+
+def _agreeing(operation: str, arrays: tuple[Any, ...], ways: dict[str, Any]) -> tuple[Calls, dict[str, str]]:
+    """Return the calls whose results are right, and why the others are not timed."""
+    import numpy as np
+
+    from fastsm import reference
+
+    exact = (array.astype(np.float64) if array.dtype.kind == "f" else array for array in arrays)
+    right = getattr(reference, operation)(*exact)
+    calls: Calls = {}
+    rejected = {}
+    for name, way in ways.items():
+        try:
+            calls[name] = way(*arrays)
+            why = _disagreement(calls[name](), right, arrays[0].dtype)
+        except Exception as error:  # a library that cannot do this is named, and the others go on
+            why = _first_line(error)
+        if why:
+            rejected[name] = why
+            calls.pop(name, None)
+    return calls, rejected
+
+
+def _disagreement(returned: Any, right: Any, dtype: Any) -> str:
+    """Return how far results are from those in float64, empty if they are near enough."""
+    import numpy as np
+
+    if not isinstance(right, tuple):
+        returned, right = (returned,), (right,)
+    for got, wanted in zip(returned, right, strict=True):
+        value = np.asarray(got, np.float64)
+        if value.shape != np.shape(wanted):
+            return f"it returns the shape {value.shape}, not {np.shape(wanted)}"
+        error, size = np.abs(value - wanted), np.abs(wanted)
+        if not np.all(error <= EPSILONS * np.finfo(dtype).eps * (size + 0.1 * np.max(size))):
+            return f"its result differs by up to {np.max(error):.3g}"
+    return ""
+
+
+def _best_times(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
+    """Return the seconds of the best block of each call, taken in turns."""
+    counts = [max(1, min(10_000, int(BLOCK_SECONDS / _block(call, 3)))) for call in calls]
+    best = [math.inf] * len(calls)
+    for round_ in range(rounds):
+        # Begin with another one each time, so that no call always follows the same one.
+        for i in ((round_ + k) % len(calls) for k in range(len(calls))):
+            best[i] = min(best[i], _block(calls[i], counts[i]))
+    return best
+
+
+def _block(call: Callable[[], Any], count: int) -> float:
+    """Return the seconds of a call, the mean over a block, after one that is not timed."""
+    call()
+    start = time.perf_counter()
+    for _ in range(count):
+        call()
+    return max(time.perf_counter() - start, 1e-9) / count
+
+
+def _words(seconds: dict[str, float], name: str) -> str:
+    """Return the time in microseconds, of another library with its ratio."""
+    if name not in seconds:
+        return ""
+    time_, ratio = 1e6 * seconds[name], seconds[name] / seconds[OURS]
+    digits = max(0, 2 - math.floor(math.log10(time_)))
+    if name == OURS:
+        return f"{time_:,.{digits}f}"
+    return f"{time_:,.{digits}f} {ratio:.{2 if ratio < 1.1 else 1}f}x{'*' if ratio < 1 else ''}"
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,12 +1,6 @@
 """The count of instructions, without valgrind: how its profiles are read, and what is held against what."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import pytest
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 PROFILE = """\
 # callgrind format
@@ -45,10 +39,8 @@ FOUND = {"softmax": 1000}
 
 
 @pytest.fixture
-def instructions(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    yield importlib.import_module("instructions")
-    sys.modules.pop("instructions", None)
+def instructions(suite):
+    return suite("instructions")
 
 
 def test_only_what_is_inside_the_kernels_counts(instructions):

@@ -1,74 +1,51 @@
-"""``fastsm bench``: from the command to the processes that measure, and what becomes of them."""
+"""``fastsm bench``: the tables, the objects for programs, and whom it believes."""
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 
+import numpy as np
 import pytest
-from processes import PACKAGE, command, environment, fail, run, succeed
+from processes import PACKAGE, fail, run
 
 import fastsm
-from fastsm._bench import PARTS, SCHEMA, machine
-from fastsm._bench import __main__ as child
-from fastsm._command import main
-
-QUICK = ("bench", "kernels", "--quick", "--rounds", "1")
+from fastsm._command import _libraries, bench, main
 
 
-def test_quick_run(tmp_path):
-    """It prints a table, writes the document, and tells what it is doing."""
-    file = tmp_path / "result.json"
-    code, output, errors = run(*QUICK, "--against", "numpy", "--json", file)
-    assert code == 0, errors
-    assert "softmax, float32" in output
-    assert "geometric mean" in output
-    assert "softmax float32 256x1000" in errors
-    document = json.loads(file.read_text())
-    assert set(document) == {
-        "schema", "fastsm", "date", "quick", "machine", "versions", "missing", "failed", "kernels",
-    }  # fmt: skip
-    assert (document["schema"], document["quick"], document["failed"]) == (SCHEMA, True, {})
-    assert document["fastsm"] == fastsm.__version__
-    assert document["machine"]["instruction_set"] in ("baseline", "avx2", "avx512")
-    assert document["machine"]["cores"] >= 1
-    assert {cell["threads"] for cell in document["kernels"]} == {1}
-    assert os.listdir(tmp_path) == ["result.json"]
-
-
-def test_quiet():
-    """Then the standard error is empty."""
-    code, output, errors = run(*QUICK, "--against", "none", "--quiet")
+def test_tables():
+    """A table for each operation, 80 columns wide, with NumPy's ratios; nothing on the standard error."""
+    code, output, errors = run("bench", "--rounds", "1")
     assert (code, errors) == (0, "")
-    assert "numpy out=" not in output
+    assert output.startswith(f"fastsm {fastsm.__version__}, numpy {np.__version__}")
+    assert max(map(len, output.splitlines())) <= 80
+    for operation in bench.OPERATIONS:
+        heading, *rows = output.partition(f"\n{operation} ")[2].splitlines()
+        assert heading.split()[:2] == ["fastsm", "numpy"]
+        for (n, classes), row in zip(bench.SHAPES, rows, strict=False):
+            assert row.startswith(f"{n} x {classes} ")
+            assert "x" in row.split()[5]
 
 
-@pytest.mark.slow
-def test_all_parts(tmp_path):
-    """Quickly, against NumPy: every part is in the document, and every table is printed."""
-    file = tmp_path / "result.json"
-    started = time.perf_counter()
-    output = succeed("bench", "--quick", "--against", "numpy", "--json", file, "--plot", tmp_path / "plots")
-    assert time.perf_counter() - started < 60
-    document = json.loads(file.read_text())
-    assert {*PARTS, "inference"} <= set(document)
-    assert document["failed"] == {}
-    assert all(word in output for word in ("cross_entropy_with_grad", "784-128-10", "import"))
-    assert list((tmp_path / "plots").iterdir())
+def test_objects():
+    """With --json an object for each shape; the first one says what was measured."""
+    code, output, _ = run("bench", "--rounds", "1", "--json", "--dtype", "float64", "--threads", "1")
+    assert code == 0
+    about, *cells = map(json.loads, output.splitlines())
+    assert about["versions"]["numpy"] == np.__version__
+    assert (about["dtype"], about["threads"]) == ("float64", 1)
+    assert len(cells) == len(bench.OPERATIONS) * len(bench.SHAPES)
+    for cell in cells:
+        assert {"fastsm", "numpy"} <= set(cell["seconds"])
+        assert all(0 < seconds < 10 for seconds in cell["seconds"].values())
+        assert cell["rejected"] == {}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("kernel", "PART must be one of kernels, training, footprint, all, got 'kernel'"),
-        ("kernels --against torhc", "(did you mean torch?)"),
-        ("kernels --against ,", "--against must be names out of numpy, "),
-        ("kernels --threads 0", "--threads must be counts of threads such as 1 or 1,2, got '0'"),
-        ("kernels --threads 1,x", "--threads must be counts of threads"),
-        ("kernels --threads 100000", "--threads must be at most "),
-        ("kernels --rounds 0", "--rounds must be an integer of at least 1"),
+        ("--threads 0", "--threads must be an integer of at least 1, got '0'"),
+        ("--rounds x", "--rounds must be an integer of at least 1, got 'x'"),
+        ("--dtype float16", "--dtype must be one of float32, float64"),
+        ("kernels", "unrecognized arguments: kernels (see fastsm bench --help)"),
     ],
 )
 def test_wrong_calls(arguments, message):
@@ -76,131 +53,74 @@ def test_wrong_calls(arguments, message):
     assert message in fail(2, "bench", *arguments.split())
 
 
-def test_places_are_checked_first(tmp_path):
-    """A result that could not be written is found out before it is measured."""
-    assert "--json must be a file in a folder that is there" in fail(
-        1, *QUICK, "--json", tmp_path / "no" / "a"
-    )
-    assert "--json must be" in fail(1, *QUICK, "--json", tmp_path)
-    (tmp_path / "file").touch()
-    assert "file" in fail(1, *QUICK, "--plot", tmp_path / "file")
-
-
 def test_help_teaches(capsys):
-    """What the parts are, how to read the tables, examples."""
+    """How to read the tables, and examples."""
     assert main(["bench", "--help"]) == 0
     output = capsys.readouterr().out
     assert output.startswith("usage: fastsm bench")
-    assert all(f"  {part} " in output for part in (*PARTS, "all"))
+    assert "how to read the tables:" in output
     assert "examples:" in output
-    assert "torch.compile" in output
     assert max(map(len, output.splitlines())) <= 110
 
 
-# ---- the processes
+def test_broken_library(tmp_path):
+    """One that cannot be imported is named, and the others are measured."""
+    (tmp_path / "scipy.py").write_text("raise OSError('out of order')")
+    paths = os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])
+    code, output, _ = run("bench", "--rounds", "1", PYTHONPATH=paths)
+    assert code == 0
+    assert "without scipy: OSError: out of order" in output
 
 
-@pytest.fixture
-def library(tmp_path):
-    """Put a library of the name scipy in front of the real one, and return its variables."""
-
-    def make(code):
-        (tmp_path / "scipy").mkdir()
-        (tmp_path / "scipy" / "__init__.py").write_text(code)
-        return {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])}
-
-    return make
-
-
-def test_library_that_prints(library):
-    """What it prints does not get into the result, and that it is no use is said."""
-    variables = library("print('hello'); import os; os.write(1, b'hello'); raise ImportError('out of order')")
-    code, output, errors = run(*QUICK, "--against", "scipy", **variables)
-    assert code == 0, errors
-    assert "not installed: scipy" in output
-    assert "hello" in errors
-    assert "hello" not in output
+def replace(monkeypatch, name, function):
+    """Let a library compute softmax by a function of our own, and nothing else."""
+    library = lambda threads, dtype: ("0", {"softmax": lambda x: lambda: function(x)})  # noqa: E731
+    monkeypatch.setitem(_libraries.LIBRARIES, name, library)
+    monkeypatch.setattr(bench, "OPERATIONS", ("softmax",))
+    monkeypatch.setattr(bench, "SHAPES", ((4, 5),))
 
 
 @pytest.mark.parametrize(
-    ("code", "why"),
+    ("function", "why"),
     [
-        ("import os, sys; print('dying', file=sys.stderr); sys.stderr.flush(); os._exit(3)", "dying"),
-        pytest.param(
-            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
-            "ended by SIGKILL",
-            marks=pytest.mark.skipif(os.name == "nt", reason="signals of POSIX"),
-        ),
+        (lambda x: fastsm.softmax(x) * 1.01, "its result differs by up to 0.00"),
+        (lambda x: fastsm.softmax(x) * np.nan, "its result differs by up to nan"),
+        (lambda x: fastsm.softmax(x).T, "it returns the shape (5, 4), not (4, 5)"),
+        (lambda x: 1 / (len(x) - 4), "ZeroDivisionError: division by zero"),
     ],
 )
-def test_library_that_crashes(library, tmp_path, code, why):
-    """It takes its process along, not the others: there is a document, which has the reason, and an error."""
-    file = tmp_path / "result.json"
-    ended, _, errors = run(*QUICK, "--against", "scipy", "--json", file, **library(code))
-    assert ended == 1
-    assert f"fastsm bench: error: not everything could be measured: kernels, 1 thread: {why}" in errors
-    assert json.loads(file.read_text())["failed"] == {"kernels, 1 thread": why}
+def test_who_is_wrong_is_not_timed(monkeypatch, capsys, function, why):
+    """It is named, with the reason."""
+    replace(monkeypatch, "numpy", function)
+    assert main(["bench", "--rounds", "1"]) == 0
+    output = capsys.readouterr().out
+    assert f"not timed: numpy, 4 x 5: {why}" in output
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_interrupted(library, tmp_path):
-    """Ctrl-C ends the processes that measure too, and what these have started."""
-    variables = library(
-        "import os, subprocess, sys, time\n"
-        "other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        f"with open({str(tmp_path / 'pids.tmp')!r}, 'w') as file: print(os.getpid(), other.pid, file=file)\n"
-        f"os.rename({str(tmp_path / 'pids.tmp')!r}, {str(tmp_path / 'pids')!r})\n"
-        "time.sleep(60)\n"
-    )
-    process = subprocess.Popen(
-        command(*QUICK, "--against", "scipy"),
-        env=environment(**variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    pids = tmp_path / "pids"
-    _wait(lambda: pids.exists() or process.poll() is not None)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130, errors
-    assert errors.endswith("fastsm bench: error: interrupted\n")
-    for pid in map(int, pids.read_text().split()):
-        _wait(lambda pid=pid: not _runs(pid))
+def test_fastsm_that_is_wrong_is_an_error(monkeypatch, capsys):
+    """Nothing is worth measuring then."""
+    replace(monkeypatch, "fastsm", lambda x: x)
+    assert main(["bench", "--rounds", "1"]) == 1
+    assert "softmax, 4 x 5: fastsm is wrong: its result differs" in capsys.readouterr().err
 
 
-def _wait(condition):
-    for _ in range(300):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("waited for 30 seconds")
+def test_number_of_threads_is_given_back(monkeypatch, capsys):
+    """The command may be called by a program, which has a number of its own."""
+    monkeypatch.setattr(bench, "OPERATIONS", ())
+    before = fastsm.get_num_threads()
+    assert main(["bench", "--threads", "3"]) == 0
+    assert "3 threads" in capsys.readouterr().out
+    assert fastsm.get_num_threads() == before
 
 
-def _runs(pid):
-    """Whether a process runs: one that waits for its parent's notice does not."""
+@pytest.mark.parametrize("name", list(_libraries.LIBRARIES))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_libraries_agree(name, dtype):
+    """Each that is installed, in all that it does."""
     try:
-        os.kill(pid, 0)
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except (ProcessLookupError, FileNotFoundError):
-        return False
-
-
-def test_limits_on_threads():
-    """They are in the environment before NumPy is imported, and the process keeps to as many cores."""
-    limits = machine.environment(2)
-    assert {limits[name] for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "FASTSM_NUM_THREADS")} == {
-        "2"
-    }
-    code = "from fastsm._bench import machine; machine.bind_to_cores(1); print(machine.usable_cores())"
-    python = [sys.executable, "-P", "-c", code]
-    result = subprocess.run(python, env=environment(), capture_output=True, text=True, check=True)
-    assert int(result.stdout) == (1 if hasattr(os, "sched_setaffinity") else machine.usable_cores())
-
-
-def test_child_needs_a_part(capsys):
-    """It is no command for people, but says what it takes."""
-    with pytest.raises(SystemExit):
-        child.main([])
-    assert "--part" in capsys.readouterr().err
+        _, ways = _libraries.LIBRARIES[name](1, dtype)
+    except ImportError as error:
+        pytest.skip(str(error))
+    for operation, way in ways.items():
+        calls, rejected = bench._agreeing(operation, bench._arrays(operation, (7, 5), dtype), {name: way})
+        assert (list(calls), rejected) == ([name], {})
