@@ -201,7 +201,8 @@ def _words(seconds: dict[str, float], name: str) -> str:
     digits = max(0, 2 - math.floor(math.log10(time_)))
     if name == OURS:
         return f"{time_:,.{digits}f}"
-    return f"{time_:,.{digits}f} {ratio:.{2 if ratio < 1.1 else 1}f}x{'*' if ratio < 1 else ''}"
+    factor = f"{ratio:.{2 if ratio < 1.1 else 1 if ratio < 10 else 0}f}x"
+    return f"{time_:,.{digits}f} {factor}{'*' if ratio < 1 else ''}"
 
 
 def _first_line(error: Exception) -> str:

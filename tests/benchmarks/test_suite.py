@@ -47,6 +47,7 @@ def library(suite, name):
     return modules[name]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of libraries, about each other
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_kernels_agree(suite, name):
     """All ways of a library agree with the reference wherever it proposes one."""
@@ -60,6 +61,7 @@ def test_kernels_agree(suite, name):
     assert agreed > 0
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", LIBRARIES)
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_training_agrees(suite, name, activation):
