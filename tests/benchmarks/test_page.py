@@ -66,7 +66,7 @@ def test_check_finds_every_difference(elsewhere):
 
 def test_every_lost_cell_is_listed(page, suite):
     """Counted anew, from the records: where a peer's best is less than fastsm's."""
-    records = suite("records")
+    records, section, factor = suite("records"), suite("sections").section, suite("reading").factor
     for name, (found, about) in records.read_all(page.RESULTS).items():
         ours = {}
         lost = []
@@ -77,10 +77,10 @@ def test_every_lost_cell_is_listed(page, suite):
                     ours[place] = one.best
                 elif one.candidate != "limit" and one.best < ours[place]:
                     lost.append((place, one.candidate, one.best / ours[place]))
-        text = page.section(name, found, about)
+        text = section(name, found, about)
         assert f"In {len({place for place, *_ in lost})} of {len(ours)} cells" in text
         for (_, _, cell, _), candidate, ratio in lost:
-            assert f"{candidate} {page.factor(ratio)}" in text.partition(f"{cell}: ")[2]
+            assert f"{candidate} {factor(ratio)}" in text.partition(f"{cell}: ")[2]
 
 
 def test_tables_are_well_formed(page):

@@ -1,5 +1,6 @@
 """The suite: whom it believes, what it times, and that its results are read as they were written."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -181,7 +182,8 @@ def test_records_round_trip(suite):
 def test_run(suite, tmp_path):
     """As it is started by hand: every suite, quickly, into a file."""
     file = tmp_path / "results.csv"
-    paths = f"{RUN.parent}:{PACKAGE.parent}"  # tests may run with PYTHONSAFEPATH, without the script's folder
+    # Tests may run with PYTHONSAFEPATH, without the script's folder.
+    paths = os.pathsep.join([str(RUN.parent), str(PACKAGE.parent)])
     command = [sys.executable, str(RUN), "all", "--quick", "--rounds=1", "--only=numpy", f"--csv={file}"]
     done = subprocess.run(
         command, env=environment(PYTHONPATH=paths), capture_output=True, text=True, check=False
