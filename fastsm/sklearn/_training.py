@@ -13,7 +13,7 @@ from fastsm._kernels import kernels
 from fastsm.nn._objective import Objective
 from fastsm.sklearn._network import BLOCK
 from fastsm.sklearn._rows import Data
-from fastsm.training._fit import _callbacks
+from fastsm.training._fit import check_callbacks
 from fastsm.training._history import History
 from fastsm.training._run import HOOKS
 
@@ -53,7 +53,7 @@ class Training:
         self.logs: dict[str, float] = {}
         self.history = History()
         self.stopping = False
-        self.callbacks = _callbacks(estimator.callbacks or ())
+        self.callbacks = check_callbacks(estimator.callbacks or ())
         # `Checkpoint` and `EarlyStopping` read these of a run.
         self.metrics: list[Any] = []
         self.seed = 0

@@ -57,6 +57,7 @@ class Rows:
             if not (self.weight >= 0).all() or not np.isfinite(self.weight).all():
                 raise ValueError(f"`{names[2]}` must be finite and at least 0 everywhere")
         self.scale = 1 / 255 if self.x.dtype == np.uint8 else 1.0
+        self.features = self.x.shape[1]
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -69,22 +70,25 @@ class Rows:
 
     def gathered(self, parts: Iterable[Array], size: int) -> Iterator[Batch]:
         """Yield the rows that have the numbers in each of `parts`, which are `size` or fewer."""
-        source, targets, weight, scale = self.x, self.y, self.weight, self.scale
-        gather, take = kernels.gather, targets.take
+        gather, take, weight = self._gather, self.y.take, self.weight
         buffers = batch = self._buffers(size)
         for rows in parts:
             if len(rows) != len(batch.y):
                 batch = Batch(*(None if b is None else b[: len(rows)] for b in buffers))  # type: ignore[arg-type]
             x, y, w = batch
-            gather(source, rows, x, scale)
+            gather(rows, x)
             # The order is a permutation: "clip" only spares NumPy a buffer of its own.
             take(rows, 0, y, "clip")
             if w is not None and weight is not None:
                 weight.take(rows, 0, w, "clip")
             yield batch
 
+    def _gather(self, rows: Array, x: Array) -> None:
+        """Write the inputs of these rows into `x`."""
+        kernels.gather(self.x, rows, x, self.scale)
+
     def _buffers(self, size: int) -> Batch:
-        x = np.empty((size, self.x.shape[1]), self.dtype)
+        x = np.empty((size, self.features), self.dtype)
         y = np.empty((size, *self.y.shape[1:]), self.y.dtype)
         return Batch(x, y, None if self.weight is None else np.empty(size))
 

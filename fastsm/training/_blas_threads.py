@@ -3,12 +3,14 @@
 fastsm's kernels share work where that pays. BLAS, which products of NumPy's go to (in layers of the user's,
 and where the processor lacks AVX2), loses more to waking threads up than it gains where products are small,
 so it is limited to one thread unless the largest product of a step has `LARGE_PRODUCT` multiply-adds. The
-limits are those of the process; they are put back when the training ends.
+limits are those of the process; they are put back when the training ends. A training that begins in another
+thread meanwhile works under the limits of the first, so that each finds what it left.
 """
 
 import contextlib
 import functools
 import importlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +20,8 @@ __all__ = ["LARGE_PRODUCT", "largest_product", "limited"]
 
 # 784-512-512-10 in batches of 128 is above it and gains from a second thread; 784-128-10 is below and loses.
 LARGE_PRODUCT = 1 << 25
+# Held while the limits are changed.
+_limiting = threading.Lock()
 
 
 def largest_product(model: Any, batch_size: int) -> int:
@@ -34,21 +38,26 @@ def largest_product(model: Any, batch_size: int) -> int:
 @contextlib.contextmanager
 def limited(num_threads: int | None, largest: int) -> Iterator[None]:
     """Limit BLAS, and fastsm's own threads if a number was asked for, as long as this lasts."""
-    before = _threads.get_num_threads()
-    blas = None if num_threads is None else min(num_threads, _threads.MOST_THREADS)
-    if num_threads is None and largest < LARGE_PRODUCT:
-        blas = 1
+    first, before = _limiting.acquire(blocking=False), _threads.get_num_threads()
     try:  # from here on, as Ctrl-C may come at any line
-        if num_threads is not None:
+        if first and num_threads is not None:
             _threads.set_num_threads(num_threads)
-        controller = _controller()
-        if blas is None or controller is None:
+        with _limited_blas(num_threads, largest) if first else contextlib.nullcontext():
             yield
-        else:
-            with controller.limit(limits=blas, user_api="blas"):
-                yield
     finally:
-        _threads.set_num_threads(before)
+        if first:
+            _threads.set_num_threads(before)
+            _limiting.release()
+
+
+def _limited_blas(num_threads: int | None, largest: int) -> contextlib.AbstractContextManager[Any]:
+    """Return what limits BLAS to this number, or to those that gain from the largest product."""
+    controller = _controller()
+    if controller is None or (num_threads is None and largest >= LARGE_PRODUCT):
+        return contextlib.nullcontext()
+    blas = 1 if num_threads is None else min(num_threads, _threads.MOST_THREADS)
+    limits: contextlib.AbstractContextManager[Any] = controller.limit(limits=blas, user_api="blas")
+    return limits
 
 
 @functools.cache

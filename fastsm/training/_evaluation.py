@@ -5,13 +5,13 @@ import numpy as np
 from fastsm._arguments import Array
 from fastsm.nn._objective import Objective
 from fastsm.training._batches import Rows
-from fastsm.training._ranks import Ranks
+from fastsm.training._ranks import ALONE, Alone
 from fastsm.training.metrics._metric import Metric, Running
 
-__all__ = ["Evaluation", "Recorder"]
+__all__ = ["BLOCK", "Evaluation", "Recorder"]
 
 # Rows that go through the model together where no gradient is needed, and that metrics are computed of.
-_BLOCK = 1024
+BLOCK = 1024
 
 
 class Evaluation:
@@ -32,19 +32,22 @@ class Evaluation:
             self.on = getattr(loss, "on", "output")
             self.temperature = float(getattr(loss, "temperature", 1.0))
 
-    def __call__(self, rows: Rows, batch_size: int, ranks: Ranks | None = None) -> dict[str, float]:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is evaluated."""
+        return ("loss", *(metric.name for metric in self.metrics))
+
+    def __call__(self, rows: Rows, batch_size: int, ranks: Alone = ALONE) -> dict[str, float]:
         """Return the loss and the metrics over data, without dropout; ranks share the work."""
         objective, running = self.objective, self.running()
         total = weights = 0.0
-        own = np.arange(len(rows)) if ranks is None else ranks.own(len(rows))
-        for x, y, weight in rows.batches(max(batch_size, _BLOCK), own):
+        for x, y, weight in rows.batches(batch_size, ranks.own(len(rows))):
             outputs = objective.model._infer_through(x, objective.stop)
             block_weight = objective.over.total_weight(y, weight)
             total += objective.over(outputs, y, sample_weight=weight) * block_weight
             weights += block_weight
             self.update(running, outputs, y, weight)
-        if ranks is not None:
-            total, weights = ranks.add([total, weights])
+        total, weights = ranks.add([total, weights])
         return {"loss": total / weights if weights else 0.0, **running.results(ranks)}
 
     def running(self) -> Running:
@@ -77,7 +80,7 @@ class Recorder:
             self._flush()
             start, end = 0, len(targets)
             if self._outputs is None or end > len(self._outputs):
-                size = max(_BLOCK, end)
+                size = max(BLOCK, end)
                 self._outputs = np.empty((size, *outputs.shape[1:]), outputs.dtype)
                 self._targets = np.empty((size, *targets.shape[1:]), targets.dtype)
                 self._weight = np.ones(size)
@@ -87,7 +90,7 @@ class Recorder:
             self._weight[start:end] = weight
         self._count = end
 
-    def results(self, ranks: Ranks | None = None) -> dict[str, float]:
+    def results(self, ranks: Alone = ALONE) -> dict[str, float]:
         """Return the metrics over all that was added, by all ranks, and start again."""
         self._flush()
         return self._running.results(ranks)

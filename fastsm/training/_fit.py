@@ -1,6 +1,5 @@
 """`fit`: from a model and data to a trained model."""
 
-import contextlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -15,10 +14,10 @@ from fastsm.nn._structure import output_shapes
 from fastsm.optim import Adam, Optimizer
 from fastsm.training import _blas_threads, _checkpoint
 from fastsm.training._batches import Rows
-from fastsm.training._evaluation import Evaluation
+from fastsm.training._evaluation import BLOCK, Evaluation
 from fastsm.training._history import History
-from fastsm.training._ranks import Ranks
-from fastsm.training._run import HOOKS, Run
+from fastsm.training._ranks import ALONE, Alone, Ranks
+from fastsm.training._run import HOOKS, Plan, Run
 from fastsm.training.callbacks._monitors import Checkpoint
 from fastsm.training.metrics import resolve
 from fastsm.training.metrics._metric import Metric
@@ -91,7 +90,8 @@ def fit(
     num_threads : int, optional
         The most threads that work is shared by; by default `fastsm.get_num_threads`. A kernel takes as many
         as its work is worth. Products of NumPy's get so many, too; by default one, unless they are large
-        enough to gain from more (this needs the package threadpoolctl).
+        enough to gain from more (this needs the package threadpoolctl). The limits hold for the process: of
+        trainings that run at the same time in several threads, those of the first.
     resume_from : path, optional
         What the callback `Checkpoint` wrote: the training goes on from there, with the same bits as if it had
         never stopped. The other arguments are given again, `epochs` possibly larger; model, optimizer,
@@ -147,15 +147,14 @@ def fit(
     True
     """
     ranks = _ranks(comm, sharded)
-    together = contextlib.nullcontext if ranks is None else ranks.agreeing
-    with together():
+    with ranks.agreeing():
         if not isinstance(model, nn.Sequential):
             raise TypeError(f"`model` must be a Sequential, got {type(model).__name__}")
         rows = Rows(X, y, sample_weight, model.dtype)
         if len(rows) == 0:
             raise ValueError("`X` must have at least one row, got none")
-    count = len(rows) if ranks is None else ranks.count_rows(len(rows))
-    with together():
+    count = ranks.count_rows(len(rows))
+    with ranks.agreeing():
         loss = _default_loss(model, rows) if loss is None else loss
         optimizer = Adam() if optimizer is None else optimizer
         if not isinstance(optimizer, Optimizer):
@@ -169,35 +168,27 @@ def fit(
         _check_labels("y", rows, model, loss)
         if validation is not None:
             _check_labels("validation_data[1]", validation, model, loss)
-        run = Run(
-            model,
-            objective,
-            optimizer,
-            resolve(metrics),
-            rows,
-            validation,
-            _callbacks(callbacks),
-            epochs=_arguments.positive_integer("epochs", epochs),
+        evaluation = Evaluation(objective, resolve(metrics))
+        called = check_callbacks(callbacks)
+        plan = Plan(
+            rows=count,
             batch_size=batch_size,
+            epochs=_arguments.positive_integer("epochs", epochs),
             clip_norm=math.inf if clip_norm is None else _arguments.above_0("clip_norm", clip_norm),
             shuffle=_arguments.flag("shuffle", shuffle),
             seed=int(_arguments.generator(rng).integers(1 << 63)),
-            ranks=ranks,
-            count=count,
+            evaluated_rows=max(batch_size, BLOCK),
         )
+        run = Run(evaluation, optimizer, rows, validation, called, plan, ranks)
         threads = _arguments.num_threads(num_threads)
         if resume_from is not None:
             _checkpoint.resume(resume_from, run)
-    largest = _blas_threads.largest_product(model, batch_size)
-    if ranks is None:
-        with _blas_threads.limited(threads, largest):
-            run.train()
-        return run.history
+    threads = ranks.threads() if threads is None else threads
     ranks.begin(run)
     try:
         with (
             ranks.ending_together(lambda error: error is run.diverged),
-            _blas_threads.limited(ranks.threads() if threads is None else threads, largest),
+            _blas_threads.limited(threads, _blas_threads.largest_product(model, batch_size)),
         ):
             run.train()
     finally:
@@ -252,14 +243,14 @@ def evaluate(
     return evaluation(rows, _arguments.positive_integer("batch_size", batch_size))
 
 
-def _ranks(comm: Any, sharded: object) -> Ranks | None:
-    """Return the ranks that share a training, None if there is but one."""
+def _ranks(comm: Any, sharded: object) -> Alone:
+    """Return the ranks that share a training."""
     shards = _arguments.flag("sharded", sharded)
     if comm is None:
         if shards:
             raise ValueError("`sharded` must be False without `comm`")
-        return None
-    return None if _arguments.communicator(comm).Get_size() == 1 else Ranks(comm, shards)
+        return ALONE
+    return ALONE if _arguments.communicator(comm).Get_size() == 1 else Ranks(comm, shards)
 
 
 def _default_loss(model: nn.Sequential, rows: Rows) -> Any:
@@ -303,7 +294,7 @@ def _check_labels(name: str, rows: Rows, model: nn.Sequential, loss: Any) -> Non
     _arguments.usable_labels(name, rows.y, shape[0], getattr(loss, "ignore_index", None))
 
 
-def _callbacks(callbacks: object) -> list[Any]:
+def check_callbacks(callbacks: object) -> list[Any]:
     """Return the callbacks, checkpoints last: they save what the others remember."""
     if not isinstance(callbacks, (list, tuple)):
         raise TypeError(f"`callbacks` must be a list of objects, got {type(callbacks).__name__}")

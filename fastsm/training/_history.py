@@ -13,7 +13,7 @@ class History(dict[str, list[float]]):
     """A dict of columns, one value for each epoch: ``history["loss"]``, ``history["val_accuracy"]``.
 
     `fit` returns it. The columns are ``"loss"`` and the metrics, the same over the validation data as
-    ``"val_loss"`` and so on, ``"learning_rate"`` (of the last step) and ``"seconds"``. Others may be added.
+    ``"val_loss"`` and so on, ``"learning_rate"`` (of the first step) and ``"seconds"``. Others may be added.
 
     Attributes
     ----------

@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,12 +18,72 @@ import numpy as np
 from fastsm._arguments import Array
 from fastsm._kernels import _threads
 
-__all__ = ["Ranks"]
+__all__ = ["ALONE", "Alone", "Ranks"]
 
 T = TypeVar("T")
 
 
-class Ranks:
+class Alone:
+    """What `Ranks` is to several processes, for a single one: it has all rows, and nobody to talk to."""
+
+    rank, size = 0, 1
+    idle = False
+
+    def agreeing(self) -> AbstractContextManager[None]:
+        """Do nothing."""
+        return nullcontext()
+
+    def ending_together(self, shared: Callable[[BaseException], bool]) -> AbstractContextManager[None]:
+        """Do nothing."""
+        return nullcontext()
+
+    def count_rows(self, rows: int) -> int:
+        """Return the number of rows."""
+        return rows
+
+    def begin(self, run: Any) -> None:
+        """Do nothing."""
+
+    def end(self) -> None:
+        """Do nothing."""
+
+    def first(self, value: T) -> T:
+        """Return the value."""
+        return value
+
+    def any(self, value: bool) -> bool:
+        """Return the value."""
+        return value
+
+    def add(self, values: Sequence[Any]) -> list[Any]:
+        """Return the values."""
+        return list(values)
+
+    def order(self, seed: int, epoch: int, rows: int) -> Array:
+        """Return the order of the rows in an epoch: a function of the arguments, as it may be resumed."""
+        return np.random.default_rng([seed, epoch]).permutation(rows)
+
+    def own(self, rows: int) -> Array:
+        """Return all rows, in their order."""
+        return np.arange(rows)
+
+    def parts(self, order: Array, size: int) -> Iterator[Array]:
+        """Yield the rows of each batch."""
+        return (order[first : first + size] for first in range(0, len(order), size))
+
+    def sum(self, grads: Array, value: float, weight: float) -> tuple[Array, float, float, float]:
+        """Return the gradient of a batch, the factor that it needs, the loss, and the weight of its rows."""
+        return grads, 1.0, value, weight
+
+    def threads(self) -> int | None:
+        """Return None: no share of the threads is meant for this process."""
+        return None
+
+
+ALONE = Alone()
+
+
+class Ranks(Alone):
     """What one rank knows of all of them, and says to them.
 
     Parameters
@@ -47,7 +107,7 @@ class Ranks:
         self.idle = False
         self._counts: list[int] = []
         self._dropouts: list[Any] = []
-        self._buffer = np.empty(0)
+        self._buffer = self._grads = np.empty(0)
 
     @contextmanager
     def agreeing(self) -> Iterator[None]:
@@ -83,7 +143,7 @@ class Ranks:
             raise  # not every launcher is quick
 
     def count_rows(self, rows: int) -> int:
-        """Return the rows of all ranks, of which this one has so many."""
+        """Return the total number of rows over all ranks; `rows` is the number on this one."""
         self._counts = self.comm.allgather(rows)
         if not self.sharded:
             return rows
@@ -116,6 +176,7 @@ class Ranks:
                 layer.set_state(self.comm.bcast(layer.state(), root=0))
         self._dropouts = [layer for layer in model.layers if hasattr(layer, "_part")]
         self._buffer = np.empty(model.params.size + 2, model.dtype)
+        self._grads = self._buffer[:-2]
 
     def end(self) -> None:
         """Let dropout see whole batches again."""
@@ -136,9 +197,11 @@ class Ranks:
         gathered = self.comm.allgather(list(values))
         return [sum(each[1:], start=each[0]) for each in zip(*gathered, strict=True)]
 
-    def order(self, seed: int, epoch: int) -> Array:
-        """Return this rank's rows in the order of an epoch, where they are its own."""
-        return np.random.default_rng([seed, epoch, self.rank + 1]).permutation(self._counts[self.rank])
+    def order(self, seed: int, epoch: int, rows: int) -> Array:
+        """Return the order of this rank's rows in an epoch; with `sharded` each rank has one of its own."""
+        if not self.sharded:
+            return super().order(seed, epoch, rows)
+        return np.random.default_rng([seed, epoch, self.rank + 1]).permutation(rows)
 
     def own(self, rows: int) -> Array:
         """Return the rows that this rank evaluates."""
@@ -164,11 +227,11 @@ class Ranks:
                 layer._part = (before, total)
             yield order[:1] if self.idle else order[start:stop]
 
-    def sum(self, grads: Array, value: float, weight: float) -> tuple[Array, float, float]:
-        """Return the gradient of the whole batch times its weight, its loss, and this weight."""
+    def sum(self, grads: Array, value: float, weight: float) -> tuple[Array, float, float, float]:
+        """Return the gradient of the whole batch, the factor that it needs, its loss, and its weight."""
         buffer, weight = self._buffer, 0.0 if self.idle else weight
         if weight:
-            np.multiply(grads, weight, out=buffer[:-2])
+            np.multiply(grads, weight, out=self._grads)
             buffer[-2:] = value * weight, weight
         else:
             buffer[...] = 0
@@ -176,9 +239,10 @@ class Ranks:
 
         self.comm.Allreduce(MPI.IN_PLACE, buffer, op=MPI.SUM)
         total = float(buffer[-1])
-        return buffer[:-2], float(buffer[-2]) / total if total else 0.0, total
+        share = 1 / total if total else 0.0
+        return self._grads, share, float(buffer[-2]) / total if total else 0.0, total
 
-    def threads(self) -> int:
+    def threads(self) -> int | None:
         """Return this rank's share of the machine's threads."""
         from mpi4py import MPI
 

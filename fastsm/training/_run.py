@@ -2,21 +2,21 @@
 
 import math
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastsm import nn
+from fastsm._arguments import Array
 from fastsm._kernels import kernels
-from fastsm.nn._objective import Objective
 from fastsm.optim import Optimizer
 from fastsm.training._batches import Rows
-from fastsm.training._evaluation import Evaluation, Recorder
+from fastsm.training._evaluation import BLOCK, Evaluation, Recorder
 from fastsm.training._history import History
-from fastsm.training._ranks import Ranks
-from fastsm.training.metrics._metric import Metric
+from fastsm.training._ranks import ALONE, Alone
 
-__all__ = ["HOOKS", "Run", "TrainingDiverged"]
+__all__ = ["HOOKS", "Plan", "Run", "TrainingDiverged"]
 
 HOOKS = ("on_train_begin", "on_epoch_begin", "on_batch_end", "on_epoch_end", "on_train_end")
 
@@ -51,6 +51,19 @@ class TrainingDiverged(ArithmeticError):
             " rate, a warm-up (optim.schedules.warmup_cosine), clip_norm=1.0, or inputs scaled to about 1"
         )
         self.epoch, self.step, self.learning_rate = epoch, step, learning_rate
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a training goes through its rows."""
+
+    rows: int  #: of all ranks together
+    batch_size: int
+    epochs: int
+    clip_norm: float = math.inf
+    shuffle: bool = True
+    seed: int = 0
+    evaluated_rows: int = BLOCK  #: that go through the model together where no gradient is needed
 
 
 class Run:
@@ -98,45 +111,37 @@ class Run:
 
     def __init__(
         self,
-        model: nn.Sequential,
-        objective: Objective,
-        optimizer: Optimizer,
-        metrics: list[Metric],
+        evaluation: Evaluation,
+        optimizer: Any,
         rows: Rows,
         validation: Rows | None,
         callbacks: list[Any],
-        *,
-        epochs: int,
-        batch_size: int,
-        clip_norm: float,
-        shuffle: bool,
-        seed: int,
-        ranks: Ranks | None,
-        count: int,
+        plan: Plan,
+        ranks: Alone = ALONE,
     ) -> None:
-        self.model, self.optimizer, self.history = model, optimizer, History()
-        self.rank: int = 0 if ranks is None else ranks.rank
-        self.ranks: int = 1 if ranks is None else ranks.size
-        self.epoch, self.epochs = 0, epochs
-        self.step, self.steps = 0, -(-count // batch_size)
+        self.model: nn.Sequential = evaluation.objective.model
+        self.optimizer: Optimizer = optimizer
+        self.callbacks, self.metrics, self.history = callbacks, evaluation.metrics, History()
+        self.rank, self.ranks = ranks.rank, ranks.size
+        self.epoch, self.epochs = 0, plan.epochs
+        self.step, self.steps = 0, -(-plan.rows // plan.batch_size)
+        self.batch_size, self.seed = plan.batch_size, plan.seed
         self.logs: dict[str, float] = {}
-        self.callbacks, self.metrics = callbacks, metrics
         self.stopping = False
-        self.seed = seed
         self.diverged: TrainingDiverged | None = None
-        self._ranks = ranks
-        self._objective, self._rows, self._validation = objective, rows, validation
-        self.batch_size, self._clip_norm, self._shuffle = batch_size, clip_norm, shuffle
-        self._evaluation = Evaluation(objective, metrics)
-        self._recorder = Recorder(self._evaluation) if metrics else None
+        self._evaluation, self._objective, self._plan, self._ranks = (
+            evaluation, evaluation.objective, plan, ranks,
+        )  # fmt: skip
+        self._rows, self._validation = rows, validation
+        self._recorder = Recorder(evaluation) if evaluation.metrics else None
         # One rank writes and tells; the others only compute.
         called = [c for c in callbacks if not (self.rank and getattr(c, "first_rank_only", False))]
         self._hooks = {
             name: [getattr(c, name) for c in called if callable(getattr(c, name, None))] for name in HOOKS
         }
-        own = ["loss", *(metric.name for metric in metrics)]
-        others = [] if validation is None else [f"val_{name}" for name in own]
-        self.names = (*own, *others, "learning_rate", "seconds")
+        validated = () if validation is None else (f"val_{name}" for name in evaluation.names)
+        rate = () if optimizer is None else ("learning_rate",)
+        self.names = ("loss", *(metric.name for metric in self.metrics), *validated, *rate, "seconds")
 
     def stop(self) -> None:
         """Ask for the training to end with this epoch."""
@@ -151,85 +156,93 @@ class Run:
         """Train until all epochs are done, or a callback asks for the end, or the keyboard does."""
         try:
             self.call("on_train_begin")
-            while self.epoch < self.epochs and not self.stopping:
-                self._epoch()
+            self._train()
             self.history.stopped = "early stop" if self.stopping else "epochs"
         except KeyboardInterrupt:
-            if self._ranks is not None:
+            if self.ranks > 1:
                 raise
             self.history.stopped = "interrupted"
         self.call("on_train_end")
 
+    def _train(self) -> None:
+        """Do the epochs."""
+        while self.epoch < self.epochs and not self.stopping:
+            self._epoch()
+
     def _epoch(self) -> None:
-        started, ranks = time.perf_counter(), self._ranks
+        """Do the steps of an epoch, evaluate it, and tell the callbacks."""
+        started = time.perf_counter()
         self.epoch, self.step, self.logs = self.epoch + 1, 0, {}
         self.call("on_epoch_begin")
-        rate = self.optimizer.learning_rate
+        rate = {} if self.optimizer is None else {"learning_rate": self.optimizer.learning_rate}
         # What goes wrong is reported below, with more to go by than a warning.
         with np.errstate(all="ignore"):
-            logs = {"loss": self._batches()}
-            if not math.isfinite(kernels.sum_of_squares(self.model.params)):
-                raise self._diverged("the parameters became NaN or infinite")
-            if self._recorder is not None:
-                logs |= self._recorder.results(ranks)
-            if self._validation is not None:
-                results = self._evaluation(self._validation, self.batch_size, ranks)
-                logs |= {f"val_{name}": value for name, value in results.items()}
-        self.logs = {**logs, "learning_rate": rate, "seconds": time.perf_counter() - started}
-        if ranks is not None:
-            self.logs = ranks.first(self.logs)
+            logs = self._results(self._batches())
+        self.logs = self._ranks.first({**logs, **rate, "seconds": time.perf_counter() - started})
         self.history.record(self.logs)
         self.call("on_epoch_end")
-        if ranks is not None:
-            self.stopping = ranks.any(self.stopping)
+        self.stopping = self._ranks.any(self.stopping)
 
-    def _order(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Return the order of the rows: a function of the seed and the epoch, so that it can be resumed."""
-        if not self._shuffle:
+    def _order(self) -> Array:
+        """Return the order in which an epoch goes through the rows."""
+        if not self._plan.shuffle:
             return np.arange(len(self._rows))
-        if self._ranks is not None and self._ranks.sharded:
-            return self._ranks.order(self.seed, self.epoch)
-        return np.random.default_rng([self.seed, self.epoch]).permutation(len(self._rows))
+        return self._ranks.order(self.seed, self.epoch, len(self._rows))
+
+    def _weight(self, targets: Array, sample_weight: Array | None) -> float:
+        """Return what a batch weighs in the mean over an epoch."""
+        return float(self._objective.loss.total_weight(targets, sample_weight))
 
     def _batches(self) -> float:
         """Do the steps of an epoch, and return the exact mean of the loss over its rows."""
         # Looked up once: at a tenth of a millisecond a step, each look-up counts.
-        objective, model, clip_norm, ranks = self._objective, self.model, self._clip_norm, self._ranks
-        value_and_grad, total_weight = objective.value_and_grad, objective.loss.total_weight
-        update, params, grads, decayed = self.optimizer.step, model.params, model.grads, model.decayed
+        objective, model, clip_norm, ranks = self._objective, self.model, self._plan.clip_norm, self._ranks
+        value_and_grad, weigh, add_up = objective.value_and_grad, self._weight, ranks.sum
+        update, params, own, decayed = self.optimizer.step, model.params, model.grads, model.decayed
         recorder, on_batch_end, isfinite = self._recorder, self._hooks["on_batch_end"], math.isfinite
         clips = clip_norm < math.inf
-        share = 1.0  # what the gradient is multiplied by
         total = weights = 0.0
-        rows, order, size = self._rows, self._order(), self.batch_size
-        batches = (
-            rows.batches(size, order) if ranks is None else rows.gathered(ranks.parts(order, size), size)
-        )
-        for x, y, weight in batches:
+        size = self.batch_size
+        for x, y, weight in self._rows.gathered(ranks.parts(self._order(), size), size):
             self.step += 1
             value, _ = value_and_grad(x, y, sample_weight=weight)
-            batch_weight = total_weight(y, weight)
-            if ranks is not None:
-                grads, value, batch_weight = ranks.sum(model.grads, value, batch_weight)
-                share = 1 / batch_weight if batch_weight else 0.0
+            # The gradient of the batch is `grads` times `share`.
+            grads, share, value, batch_weight = add_up(own, value, weigh(y, weight))
             if not isfinite(value):
-                raise self._diverged(f"the loss became {value}")
+                self._diverge(f"the loss became {value}")
             scale = share
             if clips:
                 norm = share * math.sqrt(kernels.sum_of_squares(grads))
                 if not isfinite(norm):
-                    raise self._diverged("the gradient became NaN or infinite")
+                    self._diverge("the gradient became NaN or infinite")
                 scale = share * clip_norm / norm if norm > clip_norm else share
             update(params, grads, decayed=decayed, scale=scale)
             total += value * batch_weight
             weights += batch_weight
-            if recorder is not None and (ranks is None or not ranks.idle):
+            if recorder is not None and not ranks.idle:
                 recorder.add(objective.last, y, weight)  # type: ignore[arg-type]
             if on_batch_end:
                 self.logs = {"loss": value}
                 self.call("on_batch_end")
         return total / weights if weights else 0.0
 
-    def _diverged(self, what: str) -> TrainingDiverged:
+    def _results(self, loss: float) -> dict[str, float]:
+        """Return what an epoch came to: loss and metrics over the rows, and over the validation data."""
+        self._check_finite(loss)
+        logs = {"loss": loss}
+        if self._recorder is not None:
+            logs |= self._recorder.results(self._ranks)
+        if self._validation is not None:
+            results = self._evaluation(self._validation, self._plan.evaluated_rows, self._ranks)
+            logs |= {f"val_{name}": value for name, value in results.items()}
+        return logs
+
+    def _check_finite(self, loss: float) -> None:
+        """Check the parameters at the end of an epoch; its losses were finite."""
+        if not math.isfinite(kernels.sum_of_squares(self.model.params)):
+            self._diverge("the parameters became NaN or infinite")
+
+    def _diverge(self, what: str) -> None:
+        """End the training in a step after which nothing can come of it."""
         self.diverged = TrainingDiverged(what, self.epoch, self.step, self.optimizer.learning_rate)
-        return self.diverged
+        raise self.diverged

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import threading
 import tracemalloc
 from itertools import chain
 from pathlib import Path
@@ -828,6 +829,65 @@ def test_warnings_of_numpy_are_as_before():
     before = np.geterr()
     run(network(), 1)
     assert np.geterr() == before
+
+
+def test_limits_of_concurrent_fits_are_restored():
+    """Each would put back what the others had set, if it changed the limits under theirs."""
+    before = blas_threads(), fastsm.get_num_threads()
+    X, y = problem()
+
+    def train(number):
+        fastsm.fit(network(), X, y, epochs=30, batch_size=4, num_threads=number)
+
+    threads = [threading.Thread(target=train, args=(number,)) for number in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (blas_threads(), fastsm.get_num_threads()) == before
+
+
+# ---- sizes of batches ----
+
+
+class Sizes:
+    """A layer that remembers how many rows it was given: in training, and without."""
+
+    def __init__(self):
+        self.trained, self.evaluated = [], []
+
+    def forward(self, x, training=False):
+        (self.trained if training else self.evaluated).append(len(x))
+        return x
+
+    def backward(self, dy):
+        return dy
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(7, [7, 7, 6]), (20, [20]), (10**6, [20])])
+def test_evaluate_uses_batch_size(batch_size, sizes):
+    X, y = problem(20)
+    layer = Sizes()
+    model = nn.Sequential(nn.Linear(5, 3), layer, dtype="float64", rng=0)
+    results = training.evaluate(model, X, y, batch_size=batch_size)
+    assert (layer.trained, layer.evaluated) == ([], sizes)
+    assert results == pytest.approx(training.evaluate(model, X, y), rel=1e-12)
+
+
+def test_evaluate_uses_1024_rows_by_default():
+    X, y = problem(1500)
+    layer = Sizes()
+    training.evaluate(nn.Sequential(nn.Linear(5, 3), layer, rng=0), X, y)
+    assert layer.evaluated == [1024, 476]
+
+
+@pytest.mark.parametrize(("batch_size", "validated"), [(750, [1024, 476]), (1100, [1100, 400])])
+def test_fit_validates_1024_rows_or_more(batch_size, validated):
+    X, y = problem(1500)
+    layer = Sizes()
+    model = nn.Sequential(nn.Linear(5, 3), layer, rng=0)
+    fastsm.fit(model, X, y, epochs=1, batch_size=batch_size, validation_data=(X, y))
+    assert (layer.trained, layer.evaluated) == ([batch_size, 1500 - batch_size], validated)
 
 
 # ---- real images ----

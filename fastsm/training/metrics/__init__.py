@@ -15,7 +15,7 @@ import numpy as np
 
 from fastsm import _arguments
 from fastsm._arguments import Array
-from fastsm.training.metrics._metric import Metric, Rows
+from fastsm.training.metrics._metric import Metric, RowFunction
 
 __all__ = ["Metric", "accuracy", "brier", "expected_calibration_error", "nll", "top_k"]
 
@@ -50,7 +50,7 @@ def _own(outputs: Array, targets: Array) -> Array:
     return np.take_along_axis(outputs, _labels(outputs, targets)[:, None], axis=1)
 
 
-def _metric(**options: Any) -> Callable[[Rows], Metric]:
+def _metric(**options: Any) -> Callable[[RowFunction], Metric]:
     return lambda rows: Metric(rows, **options)
 
 

@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike
 
 from fastsm import _arguments, functional
 from fastsm._arguments import Array
-from fastsm.training._ranks import Ranks
+from fastsm.training._ranks import ALONE, Alone
 from fastsm.typing import Domain
 
-__all__ = ["Metric", "Rows", "Running"]
+__all__ = ["Metric", "RowFunction", "Running"]
 
-Rows: TypeAlias = Callable[[Array, Array], ArrayLike]
+RowFunction: TypeAlias = Callable[[Array, Array], ArrayLike]
 
 # What metrics want, and what models give.
 TAKES = ("output", "scores", "probs", "log_probs")
@@ -49,7 +49,7 @@ class Metric:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: RowFunction,
         name: str | None = None,
         *,
         takes: str = "output",
@@ -135,11 +135,9 @@ class Running:
             self._sums[i] = self._sums[i] + (rows.sum(axis=0) if weight is None else weight @ rows)
         self._weight += len(outputs) if weight is None else float(weight.sum())
 
-    def results(self, ranks: Ranks | None = None) -> dict[str, float]:
+    def results(self, ranks: Alone = ALONE) -> dict[str, float]:
         """Return the metrics of all rows so far, of all ranks, NaN if they weigh nothing; start again."""
-        sums, total = self._sums, self._weight
-        if ranks is not None:
-            *sums, total = ranks.add([*sums, total])
+        *sums, total = ranks.add([*self._sums, self._weight])
         results = {
             m.name: float(m.finish(s / total)) if total else float("nan")
             for m, s in zip(self.metrics, sums, strict=True)
