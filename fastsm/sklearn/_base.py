@@ -1,9 +1,10 @@
 """What the classifier and the regressor share: from data to a trained network, and to its outputs."""
 
 import math
+import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,72 +14,137 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from fastsm import nn
 from fastsm._arguments import Array
-from fastsm.nn._objective import Objective
 from fastsm.optim import Optimizer
-from fastsm.sklearn import _optimizers
-from fastsm.sklearn._inputs import inputs, inputs_and_targets
-from fastsm.sklearn._network import BLOCK, build, infer, linear_layers
-from fastsm.sklearn._parameters import STOCHASTIC_SOLVERS
-from fastsm.sklearn._rows import Data, rows_of, split
-from fastsm.sklearn._solvers import Lbfgs, Stochastic
-from fastsm.sklearn._threads import is_small, limited, threads_for
+from fastsm.sklearn._inputs import Data, SparseRows, inputs, inputs_and_targets, split
+from fastsm.sklearn._network import build, infer, linear_layers, threads_for
+from fastsm.sklearn._parameters import ACTIVATIONS_OF_SCIKIT_LEARN, KNOWN_TO_SCIKIT_LEARN
+from fastsm.sklearn._solvers import train
+from fastsm.training._batches import Rows
 
-__all__ = ["BaseMLP", "is_stochastic"]
+__all__ = ["BaseMLP", "copy_records"]
+
+# What both scikit-learn's estimators and these call the same, as far as one has it.
+_RECORDS = (
+    "n_features_in_", "feature_names_in_", "classes_", "n_layers_", "n_outputs_", "out_activation_",
+    "n_iter_", "t_", "loss_", "best_loss_", "best_validation_score_", "_no_improvement_count",
+    "loss_curve_", "validation_scores_",
+)  # fmt: skip
 
 
-def is_stochastic(estimator: Any) -> bool:
-    """Whether there is a `partial_fit`; an AttributeError says why not."""
-    if estimator.solver not in STOCHASTIC_SOLVERS:
-        raise AttributeError(
-            f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
-        )
-    return True
+def copy_records(source: Any, target: Any) -> None:
+    """Give an estimator what another one remembers of its training."""
+    for name in _RECORDS:
+        if hasattr(source, name):
+            value = getattr(source, name)
+            setattr(target, name, list(value) if isinstance(value, list) else value)
+
+
+def _arrays(name: str, doc: str) -> property:
+    """Return a property with the arrays of this name in the linear layers; setting it writes into them."""
+
+    def get(self: "BaseMLP") -> list[Array]:
+        return [layer.params[name] for layer in linear_layers(self._network)]
+
+    def put(self: "BaseMLP", values: Sequence[ArrayLike]) -> None:
+        for mine, value in zip(get(self), values, strict=True):
+            mine[...] = value
+
+    return property(get, put, doc=doc)
 
 
 class BaseMLP(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]
     """What the classifier and the regressor share."""
 
+    #: The class of scikit-learn that this one stands in for.
+    _scikit_learns: ClassVar[type]
+
     hidden_layer_sizes: int | Sequence[int]
     activation: str
     solver: str
     alpha: float
+    batch_size: int | str
+    learning_rate: str | Callable[[int], float]
+    max_iter: int
+    shuffle: bool
     random_state: Any
     warm_start: bool
     early_stopping: bool
     validation_fraction: float
     dropout: float
     layer_norm: bool
-    dtype: str | None
+    clip_norm: float | None
+    dtype: Any
     n_threads: int | None
     callbacks: Sequence[Any] | None
-    batch_size: int | str
-    learning_rate: str | Callable[[int], float]
 
     n_features_in_: int
     _network: nn.Sequential
     _optimizer: Optimizer
-    _targets: Any
+    _encoder: Any
     _layers: dict[str, Any]
 
-    @property
-    def coefs_(self) -> list[Array]:
-        """The weights of each layer, shape (n_in, n_out): views, which can be written to."""
-        return [layer.params["weight"] for layer in linear_layers(self._network)]
+    coefs_ = _arrays("weight", "The weights of each layer, (n_in, n_out): views, which can be written to.")
+    intercepts_ = _arrays("bias", "The biases of each layer, (n_out,): views, which can be written to.")
 
-    @coefs_.setter
-    def coefs_(self, values: Sequence[ArrayLike]) -> None:
-        for mine, value in zip(self.coefs_, values, strict=True):
-            mine[...] = value
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train the network.
 
-    @property
-    def intercepts_(self) -> list[Array]:
-        """The biases of each layer, shape (n_out,): views, which can be written to."""
-        return [layer.params["bias"] for layer in linear_layers(self._network)]
+        Parameters
+        ----------
+        X : {array-like, CSR matrix} of shape (n_samples, n_features)
+            The inputs. The rows of a sparse matrix are made dense batch by batch, never all at once.
+        y : {array-like, CSR matrix} of shape (n_samples,) or (n_samples, n_columns)
+            A regressor: the numbers to predict. A classifier: labels, numbers or strings; or rows of zeros
+            and ones, one for each label that a row has; or soft labels: floating probabilities of the
+            classes, not all of them zeros and ones.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How much each row counts.
+        X_val : {array-like, CSR matrix}, optional
+            Inputs to validate on after each epoch, instead of a part of `X`.
+        y_val : array-like, optional
+            Their targets.
+        sample_weight_val : array-like or None, default=None
+            How much each of these rows counts.
 
-    @intercepts_.setter
-    def intercepts_(self, values: Sequence[ArrayLike]) -> None:
-        for mine, value in zip(self.intercepts_, values, strict=True):
-            mine[...] = value
+        Returns
+        -------
+        self
+            The estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or an array is wrong, or the weights become NaN or infinite.
+        """
+        self._validate_params()
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+
+    def predict(self, X: Any) -> Array:
+        """Return predictions.
+
+        Parameters
+        ----------
+        X : {array-like, CSR matrix} of shape (n_samples, n_features)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            A regressor's numbers, the second form for several outputs. A classifier's most probable classes;
+            with several labels a row zeros and ones, a label being there if its probability is above a half.
+        """
+        logits = self._logits(X)
+        predicted: Array = self._encoder.decode(logits)
+        return predicted
 
     def to_sklearn(self) -> Any:
         """Return scikit-learn's own estimator with these weights, which are copied.
@@ -98,25 +164,46 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         """
-        from fastsm.sklearn import _convert  # which needs this class
+        check_is_fitted(self)
+        if self.activation not in ACTIVATIONS_OF_SCIKIT_LEARN:
+            choices = ", ".join(ACTIVATIONS_OF_SCIKIT_LEARN)
+            raise ValueError(
+                f"`activation` must be one of {choices} for scikit-learn, got {self.activation!r}"
+            )
+        if any(isinstance(layer, nn.LayerNorm) for layer in self._network.layers):
+            raise ValueError("`layer_norm` must be False for scikit-learn, got True")
+        theirs: Any = self._scikit_learns()
+        parameters = {name: getattr(self, name) for name in theirs.get_params()}
+        for name, (known, otherwise) in KNOWN_TO_SCIKIT_LEARN.items():
+            value = parameters.get(name)
+            if name in parameters and not (isinstance(value, str) and value in known):
+                parameters[name] = otherwise
+        theirs.set_params(**parameters)
+        theirs.coefs_ = [weights.copy() for weights in self.coefs_]
+        theirs.intercepts_ = [biases.copy() for biases in self.intercepts_]
+        theirs._best_coefs = [weights.copy() for weights in self.coefs_]
+        theirs._best_intercepts = [biases.copy() for biases in self.intercepts_]
+        copy_records(self, theirs)
+        self._complete(theirs)
+        return theirs
 
-        return _convert.to_sklearn(self)
+    def _complete(self, theirs: Any) -> None:
+        """Give scikit-learn's estimator what only its kind has."""
 
     @abstractmethod
-    def _new_targets(self, y: Any, classes: ArrayLike | None) -> Any:
+    def _new_encoder(self, y: Any, classes: ArrayLike | None) -> Any:
         """Return what translates between `y` and the network, and set attributes about it."""
 
-    @abstractmethod
     def _check_targets(self, y: Any, incremental: bool) -> None:
-        """Check that `y` is of the kind that the network was made for."""
+        """Check that `y` is of the kind that the network was made for, as far as `encode` does not."""
 
     @abstractmethod
     def _loss(self) -> Any:
         """Return the loss, on what the last linear layer gives."""
 
-    @abstractmethod
     def _row_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
         """Return the weight of each row, of its class and its own; None if all are 1."""
+        return sample_weight
 
     @abstractmethod
     def _score_logits(self, logits: Array, y: Any, sample_weight: Array | None) -> float:
@@ -131,12 +218,12 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]
         X: Any,
         y: Any,
         sample_weight: Any,
-        validation: tuple[Any, Any, Any] | None = None,
+        validation: tuple[Any, Any, Any] = (None, None, None),
         *,
         incremental: bool = False,
         classes: ArrayLike | None = None,
     ) -> Self:
-        """Do `fit`, or `partial_fit` if `incremental`."""
+        """Do `fit`, or `partial_fit` if `incremental`; called by one of these, as warnings count on it."""
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if self.dropout and self.solver == "lbfgs":
@@ -146,81 +233,64 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]
         weight = None if sample_weight is None else _check_sample_weight(sample_weight, X)
         random_state = check_random_state(self.random_state)
         if first:
-            self._targets = self._new_targets(y, classes)
+            self._encoder = self._new_encoder(y, classes)
             self._start(X, random_state)
         else:
             self._check_targets(y, incremental)
             self._check_network()
         data = self._data(X, y, weight)
-        held_out = self._validation(validation)
+        held_out = self._validation_data(*validation)
         if held_out is None and self._stops_early():
             stratified = is_classifier(self) and self.n_outputs_ == 1
             data, held_out = split(data, self.validation_fraction, stratified, random_state)
-        self._start_records(first, held_out is not None)
-        objective = Objective(self._network, self._loss())
-        with limited(threads_for(self), self._network, min(self._rows_together(), len(data.order))):
-            if self.solver == "lbfgs":
-                Lbfgs(self, objective, data, held_out).run()
-            else:
-                if not incremental or not hasattr(self, "_optimizer"):
-                    self._optimizer = _optimizers.make(self)
-                Stochastic(self, objective, self._optimizer, data, held_out).run(random_state, incremental)
+        self._start_records(first=first, validates=held_out is not None)
+        run = train(self, data, held_out, random_state, incremental=incremental)
+        for category, message in run.warnings:
+            warnings.warn(message, category, stacklevel=3)
         return self
 
     def _start(self, X: Any, random_state: np.random.RandomState) -> None:
         """Make the network."""
-        sizes = [X.shape[1], *self._hidden_sizes(), self._targets.outputs]
-        self._layers = self._asked_for()
-        self._network = build(sizes, dtype=X.dtype, random_state=random_state, **self._layers)
-        self.n_outputs_, self.n_layers_ = self._targets.outputs, len(sizes)
-        self.out_activation_ = self._targets.out_activation
+        self._layers, outputs = self._asked_for(), self._encoder.outputs
+        self._network = build(X.shape[1], outputs, self._layers, X.dtype, random_state)
+        self.n_outputs_, self.n_layers_ = outputs, len(linear_layers(self._network)) + 1
+        self.out_activation_ = self._encoder.out_activation
 
     def _asked_for(self) -> dict[str, Any]:
-        """Return what the layers of a network are made from, besides their sizes."""
-        return {name: getattr(self, name) for name in ("activation", "dropout", "layer_norm")}
-
-    def _hidden_sizes(self) -> list[int]:
+        """Return what the layers of a network are made from."""
         sizes: Any = self.hidden_layer_sizes
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
         if any(size <= 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-        return [int(size) for size in sizes]
+        others = {name: getattr(self, name) for name in ("activation", "dropout", "layer_norm")}
+        return {"hidden_layer_sizes": [int(size) for size in sizes], **others}
 
     def _check_network(self) -> None:
         """Check that the network can be trained further: that it is still the one that is asked for."""
-        sizes = [layer.n_out for layer in linear_layers(self._network)[:-1]]
-        made = {"hidden_layer_sizes": sizes, **self._layers}
-        for name, wanted in {"hidden_layer_sizes": self._hidden_sizes(), **self._asked_for()}.items():
-            if wanted != made[name]:
+        for name, wanted in self._asked_for().items():
+            if wanted != self._layers[name]:
                 raise ValueError(
-                    f"`{name}` must stay {made[name]!r} when a trained network is trained further,"
+                    f"`{name}` must stay {self._layers[name]!r} when a trained network is trained further,"
                     f" got {wanted!r}"
                 )
-
-    def _rows_together(self) -> int:
-        """Return how many rows go through the network together in training, if there are so many."""
-        if self.solver == "lbfgs":
-            return BLOCK
-        return 200 if isinstance(self.batch_size, str) else int(self.batch_size)
 
     def _data(self, X: Any, y: Any, weight: Array | None) -> Data:
         """Return the rows as they are trained on."""
         dtype = np.dtype(np.float64) if self.solver == "lbfgs" else self._network.dtype
-        targets = self._targets.encode(y, dtype)
-        return rows_of(X, targets, self._row_weights(y, weight), dtype, y=y, weight=weight)
+        kind = Rows if isinstance(X, np.ndarray) else SparseRows
+        rows = kind(X, self._encoder.encode(y, dtype), self._row_weights(y, weight), dtype)
+        return Data(rows, np.arange(len(rows)), y, weight)
 
-    def _validation(self, given: tuple[Any, Any, Any] | None) -> Data | None:
+    def _validation_data(self, X: Any, y: Any, sample_weight: Any) -> Data | None:
         """Return the validation data that were handed to `fit`."""
-        if given is None or all(part is None for part in given):
+        if X is None and y is None and sample_weight is None:
             return None
-        X, y, sample_weight = given
         if X is None or y is None:
             raise ValueError("`X_val` and `y_val` must be given together")
         X, y = inputs_and_targets(self, X, y, reset=False)
-        weight = None if sample_weight is None else _check_sample_weight(sample_weight, X)
-        return self._data(X, y, weight)
+        return self._data(X, y, None if sample_weight is None else _check_sample_weight(sample_weight, X))
 
-    def _start_records(self, first: bool, validates: bool) -> None:
+    def _start_records(self, *, first: bool, validates: bool) -> None:
         """Set what is remembered of the epochs, which goes on where a trained network is trained further."""
         self.n_iter_ = 0
         if first:
@@ -243,12 +313,7 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]
         """Return what the last linear layer gives for each row."""
         if not hasattr(self, "_network"):
             check_is_fitted(self)
-        X = inputs(self, X)
-        threads = threads_for(self)
-        if threads is None or is_small(self._network, X.shape[0]):
-            return infer(self._network, X)
-        with limited(threads, self._network, X.shape[0]):
-            return infer(self._network, X)
+        return infer(self._network, inputs(self, X), threads_for(self))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_network")

@@ -5,22 +5,27 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import expit, log_expit
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, unique_labels
 
+from fastsm import functional
 from fastsm._arguments import Array
-from fastsm.sklearn._base import is_stochastic
-from fastsm.sklearn._choice import classifier_loss
+from fastsm.sklearn._base import BaseMLP
 from fastsm.sklearn._documentation import documented
-from fastsm.sklearn._parameters import CLASSIFIER, keep
-from fastsm.sklearn._predictions import Predictions
-from fastsm.sklearn._targets import ClassTargets
+from fastsm.sklearn._encoders import ClassEncoder, example_targets
+from fastsm.sklearn._losses import classifier_loss
+from fastsm.sklearn._parameters import CLASSIFIER, is_stochastic
+from sklearn import neural_network
 
 __all__ = ["MLPClassifier"]
 
 
 @documented
-class MLPClassifier(Predictions):
+class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     """Multilayer perceptron that classifies: scikit-learn's ``MLPClassifier``, with fastsm, and more.
 
     Everything that scikit-learn's has is here with the same name, default and meaning; what comes after
@@ -85,6 +90,7 @@ class MLPClassifier(Predictions):
     array([[0.2, 0.8]])
     """
 
+    _scikit_learns = neural_network.MLPClassifier
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CLASSIFIER
     loss: Any
     class_weight: Any
@@ -128,37 +134,40 @@ class MLPClassifier(Predictions):
         n_threads: int | None = None,
         callbacks: Sequence[Any] | None = None,
     ) -> None:
-        keep(self, locals())
-
-    @documented
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: ArrayLike | None = None,
-        *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: ArrayLike | None = None,
-    ) -> Self:
-        """Train the network.
-
-        Parameters
-        ----------
-        [X]
-        y : {array-like, CSR matrix} of shape (n_samples,), (n_samples, n_labels) or (n_samples, n_classes)
-            Labels, numbers or strings; or rows of zeros and ones, one for each label that a row has; or soft
-            labels: floating probabilities of the classes, not all of them zeros and ones.
-        [sample_weight]
-        [validation]
-
-        [fit returns]
-        """
-        self._validate_params()
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.loss = loss
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.dropout = dropout
+        self.layer_norm = layer_norm
+        self.clip_norm = clip_norm
+        self.dtype = dtype
+        self.n_threads = n_threads
+        self.callbacks = callbacks
 
     @available_if(is_stochastic)  # type: ignore[untyped-decorator]
-    @documented
     def partial_fit(
         self,
         X: Any,
@@ -170,15 +179,25 @@ class MLPClassifier(Predictions):
 
         Parameters
         ----------
-        [X]
+        X : {array-like, CSR matrix} of shape (n_samples, n_features)
+            The inputs.
         y : {array-like, CSR matrix}
             As for `fit`.
-        [sample_weight]
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How much each row counts.
         classes : array-like of shape (n_classes,), optional
             All classes that there will be; needed in the first call. For soft labels the numbers of the
             columns.
 
-        [fit returns]
+        Returns
+        -------
+        self
+            The estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or an array is wrong, or the weights become NaN or infinite.
         """
         self._validate_params()
         if isinstance(self.class_weight, str):
@@ -189,17 +208,91 @@ class MLPClassifier(Predictions):
         _check_partial_fit_first_call(self, classes)
         return self._fit(X, y, sample_weight, incremental=True, classes=self.classes_)
 
-    def _new_targets(self, y: Any, classes: ArrayLike | None) -> ClassTargets:
-        targets = ClassTargets(y, classes)
-        self.classes_ = targets.classes
-        self._class_weights = targets.class_weights(y, self.class_weight)
-        return targets
+    def decision_function(self, X: Any) -> Array:
+        """Return the logits, which softmax or the logistic function makes probabilities of.
+
+        Parameters
+        ----------
+        X : {array-like, CSR matrix} of shape (n_samples, n_features)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            For two classes the logit of the second.
+        """
+        logits = self._logits(X)
+        return logits.ravel() if self._encoder.kind == "binary" else logits
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : {array-like, CSR matrix} of shape (n_samples, n_features)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`. With several labels a row the probability of each label.
+        """
+        logits = self._logits(X)
+        if self.out_activation_ == "softmax":
+            probabilities: Array = functional.softmax(logits, out=logits)
+            return probabilities
+        yes: Array = expit(logits, out=logits)
+        return self._columns(1 - yes, yes, certain=1.0)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithms of the probabilities of the classes, finite where these round to 0.
+
+        Parameters
+        ----------
+        X : {array-like, CSR matrix} of shape (n_samples, n_features)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`. With several labels a row for each label.
+        """
+        logits = self._logits(X)
+        if self.out_activation_ == "softmax":
+            logarithms: Array = functional.log_softmax(logits, out=logits)
+            return logarithms
+        return self._columns(log_expit(-logits), log_expit(logits), certain=0.0)
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the accuracy: the part of the rows whose class, or all of whose labels, are predicted right.
+
+        Parameters
+        ----------
+        X : {array-like, CSR matrix} of shape (n_samples, n_features)
+            The inputs.
+        y : array-like
+            As for `fit`. Of soft labels the most probable class counts.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How much each row counts.
+
+        Returns
+        -------
+        float
+            From 0 to 1.
+        """
+        return self._score_logits(self._logits(X), y, sample_weight)
+
+    def _new_encoder(self, y: Any, classes: ArrayLike | None) -> ClassEncoder:
+        encoder = ClassEncoder(y, classes)
+        self.classes_ = encoder.classes
+        self._class_weights = encoder.class_weights(y, self.class_weight)
+        return encoder
 
     def _check_targets(self, y: Any, incremental: bool) -> None:
         # `encode` finds what is unknown.
-        if not incremental and self._targets.kind != "soft":
+        if not incremental and self._encoder.kind != "soft":
             self._check_classes(y)
-        self._class_weights = self._targets.class_weights(y, self.class_weight)
+        self._class_weights = self._encoder.class_weights(y, self.class_weight)
 
     def _check_classes(self, y: Any) -> None:
         """Check that all classes are there: `fit` with `warm_start` must not forget any."""
@@ -214,5 +307,24 @@ class MLPClassifier(Predictions):
         return classifier_loss(self.loss, self.out_activation_, self.label_smoothing)
 
     def _row_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
-        weights: Array | None = self._targets.row_weights(y, self._class_weights, sample_weight)
+        weights: Array | None = self._encoder.row_weights(y, self._class_weights, sample_weight)
         return weights
+
+    def _columns(self, no: Array, yes: Array, certain: float) -> Array:
+        """Return a column for each label, or for the classes, of which there are two, or a certain one."""
+        if self._encoder.kind == "multilabel":
+            return yes
+        return np.hstack([no, yes]) if len(self.classes_) == 2 else np.full_like(yes, certain)
+
+    def _score_logits(self, logits: Array, y: Any, sample_weight: ArrayLike | None) -> float:
+        predicted = self._encoder.decode(logits)
+        return float(accuracy_score(self._encoder.hard(y), predicted, sample_weight=sample_weight))
+
+    def _complete(self, theirs: Any) -> None:
+        examples = example_targets(self._encoder.kind, self.classes_)
+        theirs._label_binarizer = LabelBinarizer().fit(examples)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

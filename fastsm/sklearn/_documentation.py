@@ -5,7 +5,7 @@ from typing import TypeVar
 
 __all__ = ["documented"]
 
-Thing = TypeVar("Thing")
+Class = TypeVar("Class", bound=type)
 
 _SCIKIT_LEARNS = """
 hidden_layer_sizes : int or sequence of int, default=(100,)
@@ -89,7 +89,7 @@ dtype : {"float32", "float64"}, numpy.float32, numpy.float64 or None, default=No
     What is computed in; None is the dtype of `X` if that is float32, otherwise float64.
 n_threads : int or None, default=None
     How many threads to use. By default as many as ``OMP_NUM_THREADS`` says in the environment, where joblib
-    tells its processes their share; if it says nothing, products of matrices get more than one thread only
+    tells its processes their share; if it says nocls, products of matrices get more than one thread only
     where they are large enough to gain from it.
 callbacks : sequence of objects or None, default=None
     Objects with any of the methods ``on_train_begin(run)``, ``on_epoch_begin(run)``, ``on_batch_end(run)``,
@@ -141,54 +141,19 @@ _REFERENCES = """
 .. [6] J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", 2016.
 """
 
-_X = """
-X : {array-like, CSR matrix} of shape (n_samples, n_features)
-    The inputs. The rows of a sparse matrix are made dense batch by batch, never all at once.
-"""
-
-_WEIGHT = """
-sample_weight : array-like of shape (n_samples,) or None, default=None
-    How much each row counts.
-"""
-
-_VALIDATION = """
-X_val : {array-like, CSR matrix}, optional
-    Inputs to validate on after each epoch, instead of a part of `X`.
-y_val : array-like, optional
-    Their targets.
-sample_weight_val : array-like or None, default=None
-    How much each of these rows counts.
-"""
-
-_FIT_RETURNS = """
-Returns
--------
-self
-    The estimator.
-
-Raises
-------
-ValueError, TypeError
-    If a parameter or an array is wrong, or the weights become NaN or infinite.
-"""
-
 _PARTS = {
     "[parameters of scikit-learn's]": _SCIKIT_LEARNS,
     "[parameters of fastsm's own]": _FASTSMS,
     "[attributes]": _ATTRIBUTES,
     "[references]": _REFERENCES,
-    "[X]": _X,
-    "[sample_weight]": _WEIGHT,
-    "[validation]": _VALIDATION,
-    "[fit returns]": _FIT_RETURNS,
 }
 
 
-def documented(thing: Thing) -> Thing:
-    """Put the shared parts into the docstring of a class or function, where their names stand in brackets."""
-    if thing.__doc__ is not None:  # as it is with python -OO
-        text = inspect.cleandoc(thing.__doc__)
+def documented(cls: Class) -> Class:
+    """Put the shared parts into the docstring of a class, where their names stand in brackets."""
+    if cls.__doc__ is not None:  # as it is with python -OO
+        text = inspect.cleandoc(cls.__doc__)
         for name, part in _PARTS.items():
             text = text.replace(name, part.strip())
-        thing.__doc__ = f"{text}\n"
-    return thing
+        cls.__doc__ = f"{text}\n"
+    return cls

@@ -1,75 +1,62 @@
 """The network of an estimator: made as scikit-learn makes its own, and run on whole data sets."""
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+import functools
+import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from fastsm import nn
 from fastsm._arguments import Array
+from fastsm.training._blas_threads import largest_product, limited
+from fastsm.training._evaluation import BLOCK
 
-__all__ = ["BLOCK", "blocks", "build", "infer", "linear_layers"]
+__all__ = ["ACTIVATIONS", "build", "infer", "linear_layers", "threads_for"]
 
-_LAYERS: dict[str, Callable[[], Any]] = {
-    "logistic": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
+#: Those of scikit-learn, then those of `fastsm.nn`, as `nn.MLP` takes them.
+ACTIVATIONS: dict[str, Any] = {
+    "identity": functools.partial(nn.LeakyReLU, 1.0),
+    "logistic": "sigmoid",
+    "tanh": "tanh",
+    "relu": "relu",
+    "leaky_relu": "leaky_relu",
+    "gelu": "gelu",
+    "silu": "silu",
 }
-# Rows that go through the network together where no gradient is needed.
-BLOCK = 1024
+# Multiply-adds of a product that is never shared by threads.
+_SERIAL_PRODUCT = 1 << 17
 
 
 def build(
-    sizes: Sequence[int],
-    activation: str,
-    *,
+    n_in: int,
+    n_out: int,
+    layers: Mapping[str, Any],
     dtype: np.dtype[Any],
     random_state: np.random.RandomState,
-    dropout: float = 0.0,
-    layer_norm: bool = False,
-) -> nn.Sequential:
+) -> nn.MLP:
     """Return a network that ends in logits, with the initial weights that scikit-learn would draw.
 
     Each layer's weights, then its biases, are uniform in [-b, b] with b = sqrt(6 / (n_in + n_out)), or
-    sqrt(2 / (n_in + n_out)) with the logistic function [1]_.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Numbers of features: of the input, of each hidden layer, of the output.
-    activation : str
-        The estimator's.
-    dtype : dtype
-        float32 or float64.
-    random_state : RandomState
-        Where the weights come from.
-    dropout : float
-        Probability to drop the elements of the hidden layers.
-    layer_norm : bool
-        Whether to normalize the hidden layers before their activation.
+    sqrt(2 / (n_in + n_out)) with the logistic function [1]_. `layers` has the estimator's
+    `hidden_layer_sizes`, `activation`, `dropout` and `layer_norm`.
 
     References
     ----------
     .. [1] X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural
        networks", AISTATS 2010.
     """
-    layers: list[Any] = []
-    for n_in, n_out in pairwise(sizes[:-1]):
-        layers.append(nn.Linear(n_in, n_out, init="zeros"))
-        if layer_norm:
-            layers.append(nn.LayerNorm(n_out))
-        if activation != "identity":
-            layers.append(_LAYERS[activation]())
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-    layers.append(nn.Linear(sizes[-2], sizes[-1], init="zeros"))
-    # Dropout alone takes seeds from `rng`: without it, scikit-learn's draws must not be disturbed.
-    seed = int(random_state.randint(2**31 - 1)) if dropout else 0
-    network = nn.Sequential(*layers, dtype=dtype, rng=seed)
+    activation, dropout = layers["activation"], float(layers["dropout"])
+    network = nn.MLP(
+        [n_in, *layers["hidden_layer_sizes"], n_out],
+        activation=ACTIVATIONS[activation],
+        dropout=dropout,
+        layer_norm=layers["layer_norm"],
+        init="zeros",
+        dtype=dtype,
+        # Dropout alone takes seeds from `rng`: without it, scikit-learn's draws must not be disturbed.
+        rng=int(random_state.randint(2**31 - 1)) if dropout else 0,
+    )
     factor = 2.0 if activation == "logistic" else 6.0
     for layer in linear_layers(network):
         bound = np.sqrt(factor / (layer.n_in + layer.n_out))
@@ -83,24 +70,30 @@ def linear_layers(network: nn.Sequential) -> list[nn.Linear]:
     return [layer for layer in network.layers if isinstance(layer, nn.Linear)]
 
 
-def blocks(X: Any, dtype: np.dtype[Any]) -> Iterator[tuple[slice, Array]]:
-    """Yield the rows of an array or a CSR matrix in blocks, dense, in a buffer if need be."""
-    rows, dense = X.shape[0], isinstance(X, np.ndarray)
-    buffer = None if dense else np.empty((min(rows, BLOCK), X.shape[1]), dtype)
-    for first in range(0, rows, BLOCK):
-        part = slice(first, min(first + BLOCK, rows))
-        if buffer is None:
-            yield part, X[part]
-        else:
-            out = buffer[: part.stop - first]
-            yield part, X[part].astype(dtype, copy=False).toarray(out=out)
+def threads_for(estimator: Any) -> int | None:
+    """Return the number of threads that was asked for, None if there is no such wish.
+
+    joblib tells its worker processes by ``OMP_NUM_THREADS`` what share of the cores is theirs;
+    ``FASTSM_NUM_THREADS`` is meant for fastsm, and goes before it.
+    """
+    if estimator.n_threads is not None:
+        return int(estimator.n_threads)
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    if "FASTSM_NUM_THREADS" in os.environ or not share.isdecimal() or int(share) == 0:
+        return None
+    return int(share)
 
 
-def infer(network: nn.Sequential, X: Any) -> Array:
-    """Return what the last linear layer gives for all rows, a new array of shape (N, outputs)."""
+def infer(network: nn.Sequential, X: Any, threads: int | None) -> Array:
+    """Return what the last linear layer gives for an array or a CSR matrix, a new array (N, outputs)."""
+    if threads is not None and (largest := largest_product(network, X.shape[0])) >= _SERIAL_PRODUCT:
+        with limited(threads, largest):
+            return infer(network, X, None)
     if isinstance(X, np.ndarray) and len(X) <= BLOCK:
         return network(X)
     result = np.empty((X.shape[0], linear_layers(network)[-1].n_out), network.dtype)
-    for part, x in blocks(X, network.dtype):
-        result[part] = network(x)
+    for first in range(0, X.shape[0], BLOCK):
+        x = X[first : first + BLOCK]
+        dense = x if isinstance(x, np.ndarray) else x.astype(network.dtype, copy=False).toarray()
+        result[first : first + BLOCK] = network(dense)
     return result

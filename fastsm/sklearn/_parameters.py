@@ -6,15 +6,27 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
-from fastsm.sklearn._choice import CLASSIFICATION, REGRESSION
-from fastsm.sklearn._schedules import LEARNING_RATES
+from fastsm.sklearn._losses import CLASSIFICATION, REGRESSION
+from fastsm.sklearn._network import ACTIVATIONS
+from fastsm.sklearn._optimizers import LEARNING_RATES
 
-__all__ = ["ACTIVATIONS", "CLASSIFIER", "REGRESSOR", "STOCHASTIC_SOLVERS", "keep"]
+__all__ = [
+    "ACTIVATIONS_OF_SCIKIT_LEARN",
+    "CLASSIFIER",
+    "KNOWN_TO_SCIKIT_LEARN",
+    "REGRESSOR",
+    "is_stochastic",
+]
 
-#: Those of scikit-learn, then those of `fastsm.nn`.
-ACTIVATIONS = ("identity", "logistic", "tanh", "relu", "leaky_relu", "gelu", "silu")
 #: Those that go through mini-batches.
 STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw", "rmsprop")
+#: What scikit-learn knows of parameters that may be more here, and what becomes of the rest.
+KNOWN_TO_SCIKIT_LEARN = {
+    "solver": ({"lbfgs", "sgd", "adam"}, "adam"),
+    "learning_rate": ({"constant", "invscaling", "adaptive"}, "constant"),
+    "loss": ({"squared_error", "poisson"}, "squared_error"),
+}
+ACTIVATIONS_OF_SCIKIT_LEARN = ("identity", "logistic", "tanh", "relu")
 
 _at_least_0 = Interval(Real, 0, None, closed="left")
 _above_0 = Interval(Real, 0, None, closed="neither")
@@ -66,8 +78,10 @@ REGRESSOR: dict[str, list[Any]] = {
 }
 
 
-def keep(estimator: Any, parameters: dict[str, Any]) -> None:
-    """Make attributes of the parameters of a constructor, given its ``locals()``."""
-    for name, value in parameters.items():
-        if name not in ("self", "__class__"):
-            setattr(estimator, name, value)
+def is_stochastic(estimator: Any) -> bool:
+    """Whether there is a `partial_fit`; an AttributeError says why not."""
+    if estimator.solver not in STOCHASTIC_SOLVERS:
+        raise AttributeError(
+            f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
+        )
+    return True

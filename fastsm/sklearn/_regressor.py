@@ -10,11 +10,12 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 
 from fastsm._arguments import Array
-from fastsm.sklearn._base import BaseMLP, is_stochastic
-from fastsm.sklearn._choice import regressor_loss
+from fastsm.sklearn._base import BaseMLP
 from fastsm.sklearn._documentation import documented
-from fastsm.sklearn._parameters import REGRESSOR, keep
-from fastsm.sklearn._targets import RegressionTargets
+from fastsm.sklearn._encoders import NumberEncoder
+from fastsm.sklearn._losses import regressor_loss
+from fastsm.sklearn._parameters import REGRESSOR, is_stochastic
+from sklearn import neural_network
 
 __all__ = ["MLPRegressor"]
 
@@ -72,6 +73,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     True
     """
 
+    _scikit_learns = neural_network.MLPRegressor
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = REGRESSOR
     loss: Any
 
@@ -109,82 +111,71 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         n_threads: int | None = None,
         callbacks: Sequence[Any] | None = None,
     ) -> None:
-        keep(self, locals())
-
-    @documented
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: ArrayLike | None = None,
-        *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: ArrayLike | None = None,
-    ) -> Self:
-        """Train the network.
-
-        Parameters
-        ----------
-        [X]
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The numbers to predict.
-        [sample_weight]
-        [validation]
-
-        [fit returns]
-        """
-        self._validate_params()
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dropout = dropout
+        self.layer_norm = layer_norm
+        self.clip_norm = clip_norm
+        self.dtype = dtype
+        self.n_threads = n_threads
+        self.callbacks = callbacks
 
     @available_if(is_stochastic)  # type: ignore[untyped-decorator]
-    @documented
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Train the network for one epoch on these rows, going on from where it is.
 
         Parameters
         ----------
-        [X]
+        X : {array-like, CSR matrix} of shape (n_samples, n_features)
+            The inputs.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             The numbers to predict.
-        [sample_weight]
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How much each row counts.
 
-        [fit returns]
+        Returns
+        -------
+        self
+            The estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or an array is wrong, or the weights become NaN or infinite.
         """
         self._validate_params()
         return self._fit(X, y, sample_weight, incremental=True)
 
-    @documented
-    def predict(self, X: Any) -> Array:
-        """Return predictions.
-
-        Parameters
-        ----------
-        [X]
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            The numbers; the second form for several outputs.
-        """
-        logits = self._logits(X)
-        values: Array = self._targets.decode(logits)
-        return values
-
-    def _new_targets(self, y: Any, classes: ArrayLike | None) -> RegressionTargets:
-        return RegressionTargets(y, self.loss)
-
-    def _check_targets(self, y: Any, incremental: bool) -> None:
-        """Do nothing: `encode` checks the number of outputs."""
+    def _new_encoder(self, y: Any, classes: ArrayLike | None) -> NumberEncoder:
+        return NumberEncoder(y, self.loss)
 
     def _loss(self) -> Any:
         return regressor_loss(self.loss)
 
-    def _row_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
-        return sample_weight
-
     def _score_logits(self, logits: Array, y: Any, sample_weight: Array | None) -> float:
-        return float(r2_score(y, self._targets.decode(logits), sample_weight=sample_weight))
+        return float(r2_score(y, self._encoder.decode(logits), sample_weight=sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -41,7 +41,7 @@ class Evaluation:
         """Return the loss and the metrics over data, without dropout; ranks share the work."""
         objective, running = self.objective, self.running()
         total = weights = 0.0
-        for x, y, weight in rows.batches(batch_size, ranks.own(len(rows))):
+        for x, y, weight in rows.batches(batch_size, self.positions(rows, ranks)):
             outputs = objective.model._infer_through(x, objective.stop)
             block_weight = objective.over.total_weight(y, weight)
             total += objective.over(outputs, y, sample_weight=weight) * block_weight
@@ -49,6 +49,10 @@ class Evaluation:
             self.update(running, outputs, y, weight)
         total, weights = ranks.add([total, weights])
         return {"loss": total / weights if weights else 0.0, **running.results(ranks)}
+
+    def positions(self, rows: Rows, ranks: Alone) -> Array:
+        """Return the rows that are evaluated here: all, or a rank's part of them."""
+        return ranks.own(len(rows))
 
     def running(self) -> Running:
         """Return means to which `update` adds."""

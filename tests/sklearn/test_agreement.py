@@ -11,10 +11,11 @@ from scipy.optimize import approx_fprime
 from sklearn.datasets import load_diabetes, load_digits, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning
 
-from fastsm.nn._objective import Objective
 from fastsm.sklearn import MLPClassifier, MLPRegressor
-from fastsm.sklearn._rows import rows_of
+from fastsm.sklearn._inputs import Data
 from fastsm.sklearn._solvers import Lbfgs
+from fastsm.training._batches import Rows
+from fastsm.training._run import Plan
 from sklearn import neural_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -164,9 +165,9 @@ def test_gradient_belongs_to_objective(outputs):
         hidden_layer_sizes=(3,), solver="lbfgs", max_iter=1, activation="tanh", alpha=0.5
     )
     regressor.fit(x, y)
-    objective = Objective(regressor._network, regressor._loss())
-    data = rows_of(x, y.reshape(len(y), -1), None, np.dtype(float), y=y, weight=None)
-    solver = Lbfgs(regressor, objective, data, None)
+    rows = Rows(x, y.reshape(len(y), -1), None, np.dtype("float64"))
+    data = Data(rows, np.arange(len(x)), y, None)
+    solver = Lbfgs(regressor, regressor._loss(), data, None, Plan(len(x), len(x), epochs=1))
     point = regressor._network.params.copy()
     value, gradient = solver._value_and_grad(point)
     numeric = approx_fprime(point, lambda p: solver._value_and_grad(p)[0], 1e-7)

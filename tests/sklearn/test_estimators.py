@@ -24,7 +24,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 import fastsm
 from fastsm.sklearn import MLPClassifier, MLPRegressor
-from fastsm.sklearn._threads import threads_for
+from fastsm.sklearn._network import threads_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, Y = (part[:400] for part in load_digits(return_X_y=True))

@@ -9,7 +9,7 @@ pytest.importorskip("sklearn")
 
 import fastsm
 from fastsm import nn, testing
-from fastsm.sklearn._choice import CLASSIFICATION, REGRESSION, OverLogits, classifier_loss, regressor_loss
+from fastsm.sklearn._losses import CLASSIFICATION, REGRESSION, OverLogits, classifier_loss, regressor_loss
 
 RNG = np.random.default_rng(0)
 Z = RNG.standard_normal((6, 3))

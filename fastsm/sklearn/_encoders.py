@@ -15,13 +15,13 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from fastsm._arguments import Array
 
-__all__ = ["ClassTargets", "RegressionTargets"]
+__all__ = ["ClassEncoder", "NumberEncoder", "example_targets"]
 
 # How far the probabilities of a soft label may be from a sum of 1: float32 written with few digits passes.
 _SUM_TOLERANCE = 1e-3
 
 
-class ClassTargets:
+class ClassEncoder:
     """The targets of a classifier.
 
     Parameters
@@ -160,7 +160,7 @@ class ClassTargets:
         return positions.astype(np.int64, copy=False)
 
 
-class RegressionTargets:
+class NumberEncoder:
     """The targets of a regressor: numbers, shape (N,) or (N, outputs).
 
     Attributes
@@ -188,6 +188,11 @@ class RegressionTargets:
         """Return predictions, given the network's outputs; shape (N,) if there is one for each row."""
         values = np.exp(outputs) if self.out_activation == "exp" else outputs
         return values.ravel() if self.outputs == 1 else values
+
+
+def example_targets(kind: str, classes: Any) -> Any:
+    """Return targets of this kind in which all classes occur."""
+    return np.eye(max(len(classes), 2), len(classes), dtype=int) if kind == "multilabel" else classes
 
 
 _WORDS = {

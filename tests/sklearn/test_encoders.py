@@ -10,7 +10,7 @@ pytest.importorskip("sklearn")
 from scipy import sparse
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fastsm.sklearn._targets import ClassTargets, RegressionTargets
+from fastsm.sklearn._encoders import ClassEncoder, NumberEncoder
 
 SOFT = np.array([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0], [0.0, 0.25, 0.75]])
 MARKS = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 0]])
@@ -36,7 +36,7 @@ MARKS = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 0]])
 )
 def test_kinds(y, kind, classes, out_activation):
     """Labels of any type, sets of labels, and probabilities."""
-    targets = ClassTargets(np.asarray(y))
+    targets = ClassEncoder(np.asarray(y))
     assert (targets.kind, targets.out_activation) == (kind, out_activation)
     assert targets.classes.tolist() == classes
     assert targets.outputs == (1 if kind == "binary" else 3)
@@ -54,13 +54,13 @@ def test_kinds(y, kind, classes, out_activation):
 def test_what_is_neither(y, message):
     """Numbers, rows that sum to something else, and several labels with more than two values."""
     with pytest.raises(ValueError, match=message):
-        ClassTargets(np.asarray(y))
+        ClassEncoder(np.asarray(y))
 
 
 def test_strings_are_numbered_in_order():
     """Both ways, and after pickling."""
     y = np.array(["b", "c", "a", "b"])
-    targets = pickle.loads(pickle.dumps(ClassTargets(y)))
+    targets = pickle.loads(pickle.dumps(ClassEncoder(y)))
     labels = targets.encode(y, "float32")
     assert labels.dtype == np.int64
     assert labels.tolist() == [1, 2, 0, 1]
@@ -70,7 +70,7 @@ def test_strings_are_numbered_in_order():
 
 def test_two_classes_have_one_column():
     """Its sign is the prediction."""
-    targets = ClassTargets(np.array(["no", "yes"]))
+    targets = ClassEncoder(np.array(["no", "yes"]))
     encoded = targets.encode(np.array(["yes", "no", "yes"]), "float32")
     assert encoded.dtype == np.float32
     assert encoded.tolist() == [[1], [0], [1]]
@@ -79,7 +79,7 @@ def test_two_classes_have_one_column():
 
 def test_a_single_class():
     """It is predicted whatever the network says."""
-    targets = ClassTargets(np.array([7, 7]))
+    targets = ClassEncoder(np.array([7, 7]))
     assert targets.encode(np.array([7]), "float64").tolist() == [[0]]
     assert targets.decode(np.array([[5.0], [-5.0]])).tolist() == [7, 7]
 
@@ -87,7 +87,7 @@ def test_a_single_class():
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix, sparse.csr_array])
 def test_several_labels(container):
     """A column each, from dense and sparse matrices."""
-    targets = ClassTargets(container(MARKS), classes=[0, 1])  # the classes of scikit-learn's users
+    targets = ClassEncoder(container(MARKS), classes=[0, 1])  # the classes of scikit-learn's users
     encoded = targets.encode(container(MARKS), "float64")
     assert encoded.tolist() == MARKS.tolist()
     assert targets.decode(encoded - 0.5).tolist() == MARKS.tolist()
@@ -95,13 +95,13 @@ def test_several_labels(container):
 
 def test_soft_labels():
     """They stay as they are, one-hot rows may follow, and for scores the most probable class counts."""
-    targets = ClassTargets(SOFT, classes=range(3))
+    targets = ClassEncoder(SOFT, classes=range(3))
     np.testing.assert_array_equal(targets.encode(SOFT, "float64"), SOFT)
     np.testing.assert_array_equal(targets.encode(np.eye(3), "float64"), np.eye(3))
     assert targets.hard(SOFT).tolist() == [1, 0, 2]
     assert targets.decode(np.log(SOFT + 1e-9)).tolist() == [1, 0, 2]
     with pytest.raises(ValueError, match="a column for each of 4 classes, got 3"):
-        ClassTargets(SOFT, classes=range(4))
+        ClassEncoder(SOFT, classes=range(4))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_soft_labels():
 )
 def test_what_comes_later_must_be_the_same(before, now, message):
     """An unknown class, another kind, other columns."""
-    targets = ClassTargets(np.asarray(before))
+    targets = ClassEncoder(np.asarray(before))
     with pytest.raises(ValueError, match=message):
         targets.encode(np.asarray(now), "float64")
 
@@ -129,7 +129,7 @@ def test_what_comes_later_must_be_the_same(before, now, message):
 def test_balanced_as_scikit_learn_has_it(y):
     """For labels."""
     y = np.array(y)
-    targets = ClassTargets(y)
+    targets = ClassEncoder(y)
     weights = targets.class_weights(y, "balanced")
     np.testing.assert_allclose(
         targets.row_weights(y, weights, None), compute_sample_weight("balanced", y), rtol=1e-15
@@ -143,7 +143,7 @@ def test_balanced_as_scikit_learn_has_it(y):
 @pytest.mark.parametrize("class_weight", ["balanced", [{0: 1, 1: 3}, {0: 2, 1: 1}, {0: 5, 1: 7}]])
 def test_weights_of_several_labels(class_weight):
     """They are multiplied, as scikit-learn does."""
-    targets = ClassTargets(MARKS)
+    targets = ClassEncoder(MARKS)
     weights = targets.class_weights(MARKS, class_weight)
     assert weights.shape == (3, 2)
     np.testing.assert_allclose(
@@ -156,7 +156,7 @@ def test_weights_of_several_labels(class_weight):
 
 def test_weights_of_soft_labels():
     """The mean of the classes' weights; balanced, all classes count the same in sum."""
-    targets = ClassTargets(SOFT)
+    targets = ClassEncoder(SOFT)
     weights = targets.class_weights(SOFT, {1: 3.0})
     assert weights.tolist() == [1, 3, 1]
     np.testing.assert_allclose(targets.row_weights(SOFT, weights, None), SOFT @ [1, 3, 1])
@@ -166,7 +166,7 @@ def test_weights_of_soft_labels():
 
 def test_classes_that_are_not_there_weigh_one():
     """As in the first call of `partial_fit`."""
-    targets = ClassTargets(np.array([0, 0, 2]), classes=[0, 1, 2])
+    targets = ClassEncoder(np.array([0, 0, 2]), classes=[0, 1, 2])
     assert targets.class_weights(np.array([0, 0, 2]), {0: 0.5, 2: 4}).tolist() == [0.5, 1, 4]
     assert targets.class_weights(np.array([0, 0, 2]), "balanced").tolist() == [0.75, 1, 1.5]
     assert targets.class_weights(np.array([0]), None) is None
@@ -184,7 +184,7 @@ def test_classes_that_are_not_there_weigh_one():
 )
 def test_wrong_weights(y, class_weight, message):
     """Unknown classes and wrong forms."""
-    targets = ClassTargets(np.asarray(y))
+    targets = ClassEncoder(np.asarray(y))
     with pytest.raises(ValueError, match=message):
         targets.class_weights(np.asarray(y), class_weight)
 
@@ -194,7 +194,7 @@ def test_wrong_weights(y, class_weight, message):
 
 def test_numbers():
     """One output or several, in both directions."""
-    one, two = RegressionTargets(np.arange(3.0)), RegressionTargets(np.ones((3, 2)))
+    one, two = NumberEncoder(np.arange(3.0)), NumberEncoder(np.ones((3, 2)))
     assert (one.outputs, two.outputs, one.out_activation) == (1, 2, "identity")
     assert one.encode(np.arange(3), "float32").tolist() == [[0], [1], [2]]
     assert one.decode(np.ones((3, 1))).shape == (3,)
@@ -205,7 +205,7 @@ def test_numbers():
 
 def test_counts():
     """The loss "poisson" is for numbers of at least 0, and its prediction is an exponential."""
-    targets = RegressionTargets(np.arange(3.0), "poisson")
+    targets = NumberEncoder(np.arange(3.0), "poisson")
     assert targets.out_activation == "exp"
     assert targets.decode(np.zeros((2, 1))).tolist() == [1, 1]
     with pytest.raises(ValueError, match="out of the valid range"):
