@@ -3,7 +3,7 @@
 import math
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ from fastsm._arguments import Array
 from fastsm.optim import Optimizer
 from fastsm.sklearn._inputs import Data, SparseRows, inputs, inputs_and_targets, split
 from fastsm.sklearn._network import build, infer, linear_layers, threads_for
-from fastsm.sklearn._parameters import ACTIVATIONS_OF_SCIKIT_LEARN, KNOWN_TO_SCIKIT_LEARN
+from fastsm.sklearn._parameters import ACTIVATIONS_OF_SCIKIT_LEARN, KNOWN_TO_SCIKIT_LEARN, Parameters
 from fastsm.sklearn._solvers import train
 from fastsm.training._batches import Rows
 
@@ -52,7 +52,7 @@ def _arrays(name: str, doc: str) -> property:
     return property(get, put, doc=doc)
 
 
-class BaseMLP(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]
+class BaseMLP(Parameters, BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]
     """What the classifier and the regressor share."""
 
     #: The class of scikit-learn that this one stands in for.
@@ -60,25 +60,11 @@ class BaseMLP(BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]
 
     hidden_layer_sizes: int | Sequence[int]
     activation: str
-    solver: str
-    alpha: float
-    batch_size: int | str
-    learning_rate: str | Callable[[int], float]
-    max_iter: int
-    shuffle: bool
-    random_state: Any
-    warm_start: bool
-    early_stopping: bool
-    validation_fraction: float
-    dropout: float
-    layer_norm: bool
-    clip_norm: float | None
-    dtype: Any
-    n_threads: int | None
-    callbacks: Sequence[Any] | None
 
     n_features_in_: int
+    classes_: Array
     _network: nn.Sequential
+    _class_weights: Array | None
     _optimizer: Optimizer
     _encoder: Any
     _layers: dict[str, Any]

@@ -1,6 +1,7 @@
 """The classifier."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = ["MLPClassifier"]
 
 
 @documented
+@dataclass(repr=False, eq=False)
 class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     """Multilayer perceptron that classifies: scikit-learn's ``MLPClassifier``, with fastsm, and more.
 
@@ -35,6 +37,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     Parameters
     ----------
     [parameters of scikit-learn's]
+    [parameters of fastsm's own]
     loss : str or loss, default="cross_entropy"
         What is minimised, on the probabilities of the classes: "cross_entropy", "focal", "brier", "mse",
         "mae", "kl_div", or a loss of `fastsm.nn`, such as ``nn.FocalLoss(gamma=1.0)``, or your own made by
@@ -46,7 +49,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         with `sample_weight`. With several labels a row a list has a dict for each column.
     label_smoothing : float, default=0.0
         From 0 to 1: the targets become ``(1 - label_smoothing) * y + label_smoothing / n_classes``.
-    [parameters of fastsm's own]
 
     Attributes
     ----------
@@ -92,80 +94,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     _scikit_learns = neural_network.MLPClassifier
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = CLASSIFIER
-    loss: Any
-    class_weight: Any
-    label_smoothing: float
-    classes_: Array
-    _class_weights: Array | None
 
-    def __init__(
-        self,
-        hidden_layer_sizes: int | Sequence[int] = (100,),
-        activation: str = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: str | Callable[[int], float] = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: int | np.random.RandomState | None = None,
-        tol: float = 1e-4,
-        verbose: bool = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: int = 10,
-        max_fun: int = 15000,
-        loss: Any = "cross_entropy",
-        class_weight: str | Mapping[Any, float] | None = None,
-        label_smoothing: float = 0.0,
-        dropout: float = 0.0,
-        layer_norm: bool = False,
-        clip_norm: float | None = None,
-        dtype: str | None = None,
-        n_threads: int | None = None,
-        callbacks: Sequence[Any] | None = None,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.loss = loss
-        self.class_weight = class_weight
-        self.label_smoothing = label_smoothing
-        self.dropout = dropout
-        self.layer_norm = layer_norm
-        self.clip_norm = clip_norm
-        self.dtype = dtype
-        self.n_threads = n_threads
-        self.callbacks = callbacks
+    hidden_layer_sizes: int | Sequence[int] = (100,)
+    activation: str = "relu"
+    _: KW_ONLY
+    loss: Any = "cross_entropy"
+    class_weight: Any = None
+    label_smoothing: float = 0.0
 
     @available_if(is_stochastic)  # type: ignore[untyped-decorator]
     def partial_fit(

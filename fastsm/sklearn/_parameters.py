@@ -1,5 +1,7 @@
-"""What the parameters of the estimators may be, in the form in which scikit-learn checks them."""
+"""The parameters of the estimators, and what they may be, in the form in which scikit-learn checks them."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,6 +17,7 @@ __all__ = [
     "CLASSIFIER",
     "KNOWN_TO_SCIKIT_LEARN",
     "REGRESSOR",
+    "Parameters",
     "is_stochastic",
 ]
 
@@ -76,6 +79,39 @@ REGRESSOR: dict[str, list[Any]] = {
     **_SHARED,
     "loss": [StrOptions(set(REGRESSION)), HasMethods(["value_and_grad"])],
 }
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class Parameters:
+    """The parameters that both estimators have, by keyword: scikit-learn's, then those of this package."""
+
+    solver: str = "adam"
+    alpha: float = 0.0001
+    batch_size: int | str = "auto"
+    learning_rate: str | Callable[[int], float] = "constant"
+    learning_rate_init: float = 0.001
+    power_t: float = 0.5
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: int | np.random.RandomState | None = None
+    tol: float = 1e-4
+    verbose: bool = False
+    warm_start: bool = False
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    n_iter_no_change: int = 10
+    max_fun: int = 15000
+    dropout: float = 0.0
+    layer_norm: bool = False
+    clip_norm: float | None = None
+    dtype: Any = None
+    n_threads: int | None = None
+    callbacks: Sequence[Any] | None = None
 
 
 def is_stochastic(estimator: Any) -> bool:

@@ -1,9 +1,9 @@
 """The regressor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
@@ -21,6 +21,7 @@ __all__ = ["MLPRegressor"]
 
 
 @documented
+@dataclass(repr=False, eq=False)
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     """Multilayer perceptron that predicts numbers: scikit-learn's ``MLPRegressor``, with fastsm, and more.
 
@@ -75,72 +76,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     _scikit_learns = neural_network.MLPRegressor
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = REGRESSOR
-    loss: Any
 
-    def __init__(
-        self,
-        loss: Any = "squared_error",
-        hidden_layer_sizes: int | Sequence[int] = (100,),
-        activation: str = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: str | Callable[[int], float] = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: int | np.random.RandomState | None = None,
-        tol: float = 1e-4,
-        verbose: bool = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: int = 10,
-        max_fun: int = 15000,
-        dropout: float = 0.0,
-        layer_norm: bool = False,
-        clip_norm: float | None = None,
-        dtype: str | None = None,
-        n_threads: int | None = None,
-        callbacks: Sequence[Any] | None = None,
-    ) -> None:
-        self.loss = loss
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.dropout = dropout
-        self.layer_norm = layer_norm
-        self.clip_norm = clip_norm
-        self.dtype = dtype
-        self.n_threads = n_threads
-        self.callbacks = callbacks
+    loss: Any = "squared_error"
+    hidden_layer_sizes: int | Sequence[int] = (100,)
+    activation: str = "relu"
 
     @available_if(is_stochastic)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
