@@ -1,6 +1,5 @@
 """What the classifier and the regressor share: from data to a trained network, and to its outputs."""
 
-import math
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
@@ -18,41 +17,14 @@ from fastsm.optim import Optimizer
 from fastsm.sklearn._inputs import Data, SparseRows, inputs, inputs_and_targets, split
 from fastsm.sklearn._network import build, infer, linear_layers, threads_for
 from fastsm.sklearn._parameters import ACTIVATIONS_OF_SCIKIT_LEARN, KNOWN_TO_SCIKIT_LEARN, Parameters
+from fastsm.sklearn._records import Records, copy_records
 from fastsm.sklearn._solvers import train
 from fastsm.training._batches import Rows
 
-__all__ = ["BaseMLP", "copy_records"]
-
-# What both scikit-learn's estimators and these call the same, as far as one has it.
-_RECORDS = (
-    "n_features_in_", "feature_names_in_", "classes_", "n_layers_", "n_outputs_", "out_activation_",
-    "n_iter_", "t_", "loss_", "best_loss_", "best_validation_score_", "_no_improvement_count",
-    "loss_curve_", "validation_scores_",
-)  # fmt: skip
+__all__ = ["BaseMLP"]
 
 
-def copy_records(source: Any, target: Any) -> None:
-    """Give an estimator what another one remembers of its training."""
-    for name in _RECORDS:
-        if hasattr(source, name):
-            value = getattr(source, name)
-            setattr(target, name, list(value) if isinstance(value, list) else value)
-
-
-def _arrays(name: str, doc: str) -> property:
-    """Return a property with the arrays of this name in the linear layers; setting it writes into them."""
-
-    def get(self: "BaseMLP") -> list[Array]:
-        return [layer.params[name] for layer in linear_layers(self._network)]
-
-    def put(self: "BaseMLP", values: Sequence[ArrayLike]) -> None:
-        for mine, value in zip(get(self), values, strict=True):
-            mine[...] = value
-
-    return property(get, put, doc=doc)
-
-
-class BaseMLP(Parameters, BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]
+class BaseMLP(Parameters, Records, BaseEstimator, metaclass=ABCMeta):  # type: ignore[misc]
     """What the classifier and the regressor share."""
 
     #: The class of scikit-learn that this one stands in for.
@@ -63,14 +35,10 @@ class BaseMLP(Parameters, BaseEstimator, metaclass=ABCMeta):  # type: ignore[mis
 
     n_features_in_: int
     classes_: Array
-    _network: nn.Sequential
     _class_weights: Array | None
     _optimizer: Optimizer
     _encoder: Any
     _layers: dict[str, Any]
-
-    coefs_ = _arrays("weight", "The weights of each layer, (n_in, n_out): views, which can be written to.")
-    intercepts_ = _arrays("bias", "The biases of each layer, (n_out,): views, which can be written to.")
 
     def fit(
         self,
@@ -195,10 +163,6 @@ class BaseMLP(Parameters, BaseEstimator, metaclass=ABCMeta):  # type: ignore[mis
     def _score_logits(self, logits: Array, y: Any, sample_weight: Array | None) -> float:
         """Return the score, given what the last linear layer gives."""
 
-    def _stops_early(self) -> bool:
-        """Whether the score on validation data says when to stop. Not with "lbfgs", as in scikit-learn."""
-        return self.early_stopping and self.solver != "lbfgs"
-
     def _fit(
         self,
         X: Any,
@@ -275,25 +239,6 @@ class BaseMLP(Parameters, BaseEstimator, metaclass=ABCMeta):  # type: ignore[mis
             raise ValueError("`X_val` and `y_val` must be given together")
         X, y = inputs_and_targets(self, X, y, reset=False)
         return self._data(X, y, None if sample_weight is None else _check_sample_weight(sample_weight, X))
-
-    def _start_records(self, *, first: bool, validates: bool) -> None:
-        """Set what is remembered of the epochs, which goes on where a trained network is trained further."""
-        self.n_iter_ = 0
-        if first:
-            self.t_ = 0
-            self.loss_curve_: list[float] = []
-            self.best_loss_: float | None = math.inf
-            self.best_validation_score_: float | None = None
-            self.validation_scores_: list[float] | None = None
-            self.validation_loss_curve_: list[float] | None = None
-            self._no_improvement_count = 0
-        if validates and self.validation_scores_ is None:
-            self.validation_scores_, self.validation_loss_curve_ = [], []
-        if not self._stops_early():
-            self.best_loss_ = math.inf if self.best_loss_ is None else self.best_loss_
-        elif self.best_validation_score_ is None:
-            self.best_loss_, self.best_validation_score_ = None, -math.inf
-            self._best_params = self._network.params.copy()
 
     def _logits(self, X: Any) -> Array:
         """Return what the last linear layer gives for each row."""

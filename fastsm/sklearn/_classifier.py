@@ -16,10 +16,9 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, unique_label
 from fastsm import functional
 from fastsm._arguments import Array
 from fastsm.sklearn._base import BaseMLP
-from fastsm.sklearn._documentation import documented
 from fastsm.sklearn._encoders import ClassEncoder, example_targets
 from fastsm.sklearn._losses import classifier_loss
-from fastsm.sklearn._parameters import CLASSIFIER, is_stochastic
+from fastsm.sklearn._parameters import CLASSIFIER, documented, is_stochastic
 from sklearn import neural_network
 
 __all__ = ["MLPClassifier"]
@@ -36,8 +35,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     Parameters
     ----------
-    [parameters of scikit-learn's]
-    [parameters of fastsm's own]
+    hidden_layer_sizes : int or sequence of int, default=(100,)
+        How many units each hidden layer has. An empty sequence makes a linear model.
+    activation : str, default="relu"
+        What follows each hidden layer: "identity", "logistic", "tanh" and "relu" as in scikit-learn, or
+        "leaky_relu", "gelu" or "silu".
+    [parameters]
     loss : str or loss, default="cross_entropy"
         What is minimised, on the probabilities of the classes: "cross_entropy", "focal", "brier", "mse",
         "mae", "kl_div", or a loss of `fastsm.nn`, such as ``nn.FocalLoss(gamma=1.0)``, or your own made by

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from fastsm.sklearn._base import copy_records
 from fastsm.sklearn._classifier import MLPClassifier
 from fastsm.sklearn._encoders import ClassEncoder, NumberEncoder, example_targets
 from fastsm.sklearn._network import build
+from fastsm.sklearn._records import copy_records
 from fastsm.sklearn._regressor import MLPRegressor
 
 __all__ = ["from_sklearn"]

@@ -11,10 +11,9 @@ from sklearn.utils.metaestimators import available_if
 
 from fastsm._arguments import Array
 from fastsm.sklearn._base import BaseMLP
-from fastsm.sklearn._documentation import documented
 from fastsm.sklearn._encoders import NumberEncoder
 from fastsm.sklearn._losses import regressor_loss
-from fastsm.sklearn._parameters import REGRESSOR, is_stochastic
+from fastsm.sklearn._parameters import REGRESSOR, documented, is_stochastic
 from sklearn import neural_network
 
 __all__ = ["MLPRegressor"]
@@ -39,8 +38,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
           targets of at least 0.
         - "mse", "mae": the mean over the outputs of the squared or of the absolute error.
         - A loss on outputs of `fastsm.nn`, or your own made by ``fastsm.nn.loss(on="output")``.
-    [parameters of scikit-learn's]
-    [parameters of fastsm's own]
+    hidden_layer_sizes : int or sequence of int, default=(100,)
+        How many units each hidden layer has. An empty sequence makes a linear model.
+    activation : str, default="relu"
+        What follows each hidden layer: "identity", "logistic", "tanh" and "relu" as in scikit-learn, or
+        "leaky_relu", "gelu" or "silu".
+    [parameters]
 
     Attributes
     ----------
