@@ -35,11 +35,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     Parameters
     ----------
-    hidden_layer_sizes : int or sequence of int, default=(100,)
-        How many units each hidden layer has. An empty sequence makes a linear model.
-    activation : str, default="relu"
-        What follows each hidden layer: "identity", "logistic", "tanh" and "relu" as in scikit-learn, or
-        "leaky_relu", "gelu" or "silu".
     [parameters]
     loss : str or loss, default="cross_entropy"
         What is minimised, on the probabilities of the classes: "cross_entropy", "focal", "brier", "mse",
@@ -131,11 +126,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         -------
         self
             The estimator.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a parameter or an array is wrong, or the weights become NaN or infinite.
         """
         self._validate_params()
         if isinstance(self.class_weight, str):

@@ -22,7 +22,7 @@ _SUM_TOLERANCE = 1e-3
 
 
 class ClassEncoder:
-    """The targets of a classifier.
+    """What a classifier's targets are, and their translation.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ class ClassEncoder:
 
 
 class NumberEncoder:
-    """The targets of a regressor: numbers, shape (N,) or (N, outputs).
+    """The translation of a regressor's targets: numbers, shape (N,) or (N, outputs).
 
     Attributes
     ----------

@@ -59,17 +59,9 @@ REGRESSION: dict[str, Any] = {
 _ON_LABELS = (nn.BrierLoss, nn.CrossEntropyLoss, nn.FocalLoss, nn.NLLLoss)
 
 
-def _same(x: Array) -> Array:
-    return x
-
-
-def _same_gradient(y: Array, dy: Array) -> Array:
-    return dy
-
-
 # From logits to what a loss is on, and gradients the other way.
 _LINKS: dict[str, tuple[Callable[[Array], Array], Callable[[Array, Array], Array]]] = {
-    "logits": (_same, _same_gradient),
+    "logits": (lambda x: x, lambda y, dy: dy),
     "probs": (functional.softmax, functional.softmax_vjp),
     "log_probs": (functional.log_softmax, functional.log_softmax_vjp),
 }
@@ -100,8 +92,7 @@ class OverLogits:
         on = getattr(loss, "on", "output")
         if on == "probs" and hasattr(loss, "_over_logits"):
             loss, on = loss._over_logits(1.0), "logits"
-        self._over = loss
-        self._forward, self._backward = _LINKS.get(on, _LINKS["probs"])
+        self._over, self._link = loss, on if on in _LINKS else "probs"
 
     def __call__(
         self, outputs: ArrayLike, targets: ArrayLike, *, sample_weight: ArrayLike | None = None
@@ -109,7 +100,8 @@ class OverLogits:
         """Return the weighted mean over the rows."""
         x, columns = self._class_logits(np.asarray(outputs))
         t, weight = self._class_targets(np.asarray(targets), x, sample_weight)
-        return float(columns * self._over(self._forward(x), t, sample_weight=weight))
+        forward, _ = _LINKS[self._link]
+        return float(columns * self._over(forward(x), t, sample_weight=weight))
 
     def value_and_grad(
         self,
@@ -123,9 +115,10 @@ class OverLogits:
         given = np.asarray(outputs)
         x, columns = self._class_logits(given)
         t, weight = self._class_targets(np.asarray(targets), x, sample_weight)
-        y = self._forward(x)
+        forward, backward = _LINKS[self._link]
+        y = forward(x)
         value, grad = self._over.value_and_grad(y, t, sample_weight=weight)
-        grad = self._backward(y, grad)
+        grad = backward(y, grad)
         if self.pairs:
             grad = columns * grad[:, 1].reshape(given.shape)
         if out is None:
@@ -176,20 +169,8 @@ class OverLogits:
 def classifier_loss(loss: Any, out_activation: str, label_smoothing: float = 0.0) -> Any:
     """Return a loss over the outputs of a classifier's network, on the targets that `ClassEncoder` makes.
 
-    Parameters
-    ----------
-    loss : str or loss
-        One of `CLASSIFICATION`, or a loss on the probabilities of the classes, their logarithms or logits, as
-        its `on` says; ``"output"`` stands for probabilities.
-    out_activation : {"logistic", "softmax"}
-        What makes probabilities of the outputs.
-    label_smoothing : float, default 0.0
-        From 0 to 1: the targets become ``(1 - e) y + e / C``; with the logistic function C is 2.
-
-    Raises
-    ------
-    TypeError
-        If `loss` is neither.
+    It is one of `CLASSIFICATION`, or a loss on the probabilities of the classes, their logarithms or logits,
+    as its `on` says; ``"output"`` stands for probabilities. `out_activation` is "logistic" or "softmax".
     """
     pairs = out_activation == "logistic"
     if isinstance(loss, str) and loss == "cross_entropy":
@@ -204,15 +185,7 @@ def classifier_loss(loss: Any, out_activation: str, label_smoothing: float = 0.0
 
 
 def regressor_loss(loss: Any) -> Any:
-    """Return a loss over the outputs of a regressor's network, for one of `REGRESSION` or a loss.
-
-    Raises
-    ------
-    TypeError
-        If `loss` is neither.
-    ValueError
-        If it is a loss on probabilities or logits.
-    """
+    """Return a loss over the outputs of a regressor's network: one of `REGRESSION`, or a loss on outputs."""
     if isinstance(loss, str):
         return REGRESSION[loss]
     check_domains(None, loss)

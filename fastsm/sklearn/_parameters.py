@@ -88,10 +88,17 @@ REGRESSOR: dict[str, list[Any]] = {
 
 @dataclass(kw_only=True, repr=False, eq=False)
 class Parameters:
-    """The parameters that both estimators have, by keyword: scikit-learn's, then those of this package.
+    """The parameters that both estimators have: scikit-learn's, then those of this package.
+
+    The first two may be passed by position, and stand in each estimator, as their places differ.
 
     Parameters
     ----------
+    hidden_layer_sizes : int or sequence of int, default=(100,)
+        How many units each hidden layer has. An empty sequence makes a linear model.
+    activation : str, default="relu"
+        What follows each hidden layer: "identity", "logistic", "tanh" and "relu" as in scikit-learn, or
+        "leaky_relu", "gelu" or "silu".
     solver : {"adam", "sgd", "lbfgs", "adamw", "rmsprop"}, default="adam"
         "sgd" is gradient descent with momentum, "adam" [2]_ adapts its steps to the size of the gradients,
         "adamw" [3]_ is Adam with a weight decay of its own (see `alpha`), and "rmsprop" divides each step by

@@ -38,11 +38,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
           targets of at least 0.
         - "mse", "mae": the mean over the outputs of the squared or of the absolute error.
         - A loss on outputs of `fastsm.nn`, or your own made by ``fastsm.nn.loss(on="output")``.
-    hidden_layer_sizes : int or sequence of int, default=(100,)
-        How many units each hidden layer has. An empty sequence makes a linear model.
-    activation : str, default="relu"
-        What follows each hidden layer: "identity", "logistic", "tanh" and "relu" as in scikit-learn, or
-        "leaky_relu", "gelu" or "silu".
     [parameters]
 
     Attributes
@@ -101,11 +96,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         -------
         self
             The estimator.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a parameter or an array is wrong, or the weights become NaN or infinite.
         """
         self._validate_params()
         return self._fit(X, y, sample_weight, incremental=True)

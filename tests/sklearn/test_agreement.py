@@ -200,7 +200,7 @@ def test_attributes(ours, theirs, options):
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.filterwarnings("default::sklearn.exceptions.ConvergenceWarning")
-def test_says_that_it_has_not_converged(solver):
+def test_convergence_warning(solver):
     x, y = DATA["multiclass"]
     with pytest.warns(ConvergenceWarning, match="onverge") as caught:
         MLPClassifier(max_iter=2, solver=solver).fit(x, y)

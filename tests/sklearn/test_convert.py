@@ -94,7 +94,7 @@ def test_dtype_and_names_are_kept():
     np.testing.assert_allclose(ours.predict_proba(frame), theirs.predict_proba(frame), rtol=1e-4, atol=1e-6)
 
 
-def test_what_scikit_learn_lacks():
+def test_options_unknown_to_scikit_learn():
     options = {"solver": "adamw", "learning_rate": "cosine", "dropout": 0.2, "loss": "focal"}
     ours = MLPClassifier(**OPTIONS, **options, label_smoothing=0.1).fit(X, Y)
     theirs = ours.to_sklearn()

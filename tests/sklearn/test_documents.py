@@ -22,7 +22,7 @@ def section(text, title):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_all_parameters_are_there_in_order(estimator):
+def test_all_parameters_in_order(estimator):
     """With the defaults that they have."""
     documented = section(inspect.getdoc(estimator), "Parameters")
     parameters = inspect.signature(estimator).parameters

@@ -51,7 +51,7 @@ def test_kinds(y, kind, classes, out_activation):
         ([[0, 2], [1, 1]], "Multioutput target data is not supported"),
     ],
 )
-def test_what_is_neither(y, message):
+def test_wrong_targets(y, message):
     """Numbers, rows that sum to something else, and several labels with more than two values."""
     with pytest.raises(ValueError, match=message):
         ClassEncoder(np.asarray(y))
@@ -115,7 +115,7 @@ def test_soft_labels():
         (SOFT, [[0.5, 0.5]], "must have 3 columns as before, got 2"),
     ],
 )
-def test_what_comes_later_must_be_the_same(before, now, message):
+def test_later_targets_must_match(before, now, message):
     """An unknown class, another kind, other columns."""
     targets = ClassEncoder(np.asarray(before))
     with pytest.raises(ValueError, match=message):
@@ -164,7 +164,7 @@ def test_weights_of_soft_labels():
     np.testing.assert_allclose(SOFT.sum(axis=0) * balanced, 1)
 
 
-def test_classes_that_are_not_there_weigh_one():
+def test_absent_classes_weigh_one():
     """As in the first call of `partial_fit`."""
     targets = ClassEncoder(np.array([0, 0, 2]), classes=[0, 1, 2])
     assert targets.class_weights(np.array([0, 0, 2]), {0: 0.5, 2: 4}).tolist() == [0.5, 1, 4]

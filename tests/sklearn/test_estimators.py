@@ -153,7 +153,7 @@ def test_copies_go_on_as_the_original(tmp_path, solver, way):
 
 
 @pytest.mark.parametrize(("solver", "copies"), [("lbfgs", 2), ("adam", 4)])
-def test_pickles_hold_weights_gradients_and_what_the_optimizer_needs(solver, copies):
+def test_size_of_pickles(solver, copies):
     estimator = small(hidden_layer_sizes=(200,), solver=solver).fit(X, Y)
     assert len(pickle.dumps(estimator)) < (copies + 0.5) * estimator._network.params.nbytes
 
@@ -181,7 +181,7 @@ def test_best_weights_come_back():
     assert np.array_equal(estimator._network.params, best)
 
 
-def test_an_interruption_keeps_what_was_learnt():
+def test_interruption_keeps_weights():
     class Interrupt:
         def on_epoch_end(self, run):
             if run.epoch == 2:
@@ -202,14 +202,14 @@ def test_batches_larger_than_the_data():
 
 
 @pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
-def test_numbers_that_run_away(solver):
+def test_divergence(solver):
     with pytest.raises(ValueError, match="non-finite"):
         MLPRegressor(hidden_layer_sizes=(4,), solver=solver, learning_rate_init=1e6, random_state=0).fit(
             1e200 * X, Y * 1e200
         )
 
 
-def test_the_best_weights_are_kept_when_numbers_run_away():
+def test_divergence_keeps_best_weights():
     options = {"solver": "sgd", "learning_rate_init": 1.0, "activation": "identity", "early_stopping": True}
     with pytest.warns(ConvergenceWarning, match="non-finite"):
         estimator = MLPRegressor(max_iter=50, random_state=0, **options).fit(X, Y)
@@ -301,7 +301,7 @@ def test_pipelines_and_searches():
 
 
 @pytest.mark.slow
-def test_workers_take_their_share_of_the_cores(monkeypatch):
+def test_workers_share_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("FASTSM_NUM_THREADS", raising=False)
     assert threads_for(small()) is None
@@ -328,7 +328,7 @@ def test_threads_asked_for(monkeypatch):
     assert fastsm.get_num_threads() == before
 
 
-def test_limits_are_put_back_by_whoever_changed_them():
+def test_concurrent_fits_restore_threads():
     before = fastsm.get_num_threads()
     threads = [
         threading.Thread(target=lambda n=n: small(n_threads=n, max_iter=20).fit(X, Y)) for n in (1, 2, 3)

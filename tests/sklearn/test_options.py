@@ -85,7 +85,7 @@ def test_a_loss_as_an_object(y):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
-def test_ones_own_loss():
+def test_user_loss():
     """It is given a column for each class, of two as well, and floating targets."""
     seen = []
 
@@ -185,7 +185,7 @@ def test_class_weights_in_partial_fit():
 
 @pytest.mark.parametrize("solver", ["sgd", "adam", "adamw", "rmsprop", "lbfgs"])
 @pytest.mark.parametrize("estimator", [classifier, regressor])
-def test_a_weight_of_zero_takes_a_row_away(estimator, solver):
+def test_zero_weight_removes_a_row(estimator, solver):
     """A weight of two is a row that is there twice."""
     y = Y if estimator is classifier else NUMBERS[:, 0]
     count = np.arange(90) % 3
@@ -301,7 +301,7 @@ def test_schedules(solver, name, schedule):
     assert rates[0] == rates[1] == [schedule(step) for step in range(30)]
 
 
-def test_a_function_as_learning_rate():
+def test_function_as_learning_rate():
     """It is called with the number of steps done."""
     recorder = Recorder()
     classifier(learning_rate=lambda step: 0.1 / (step + 1), callbacks=[recorder], max_iter=5).fit(X, Y)
@@ -377,7 +377,7 @@ def test_callbacks(estimator, solver):
     assert recorder.run.history["loss"] == model.loss_curve_
 
 
-def test_those_of_fastsm(tmp_path):
+def test_callbacks_of_fastsm(tmp_path):
     """Its loggers, and its early stopping on the validation loss, which puts back the best weights."""
     log = tmp_path / "log.csv"
     stop = callbacks.EarlyStopping(patience=2, monitor="val_loss")

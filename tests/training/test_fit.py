@@ -99,7 +99,7 @@ def test_mini_batches_and_a_smaller_last_one(batch_size, weighted):
     np.testing.assert_allclose(history["loss"], epoch_losses, 1e-10)
 
 
-def test_the_order_is_a_permutation_of_all_rows():
+def test_order_is_a_permutation():
     seen = []
 
     class Remember:
@@ -278,7 +278,7 @@ def test_softmax_that_underflows():
     assert history["loss"] == history["val_loss"] == history["nll"] == [1000.0]
 
 
-def test_a_loss_of_ones_own_and_a_layer_of_ones_own():
+def test_user_loss_and_layer():
     class Double:
         def forward(self, x):
             return 2 * x
@@ -343,7 +343,7 @@ def test_resumed_bit_for_bit(tmp_path, optimizer):
     np.testing.assert_array_equal(fastsm.load(path).params, whole.params)
 
 
-def test_resumed_after_an_interruption_bit_for_bit(tmp_path):
+def test_resumed_after_interruption(tmp_path):
     path = tmp_path / "run.safetensors"
     whole = network(dropout=0.3)
     history = run(whole, 5, rng=None, callbacks=[Interrupt(99), callbacks.Checkpoint(tmp_path / "seed")])
@@ -468,7 +468,7 @@ def test_a_checkpoint_must_fit(tmp_path):
         refuse("must ", path=tmp_path / "bad", callbacks=both)
 
 
-def test_a_callback_of_ones_own_is_resumed(tmp_path):
+def test_user_callback_is_resumed(tmp_path):
     class Counter:
         count = 0
 
@@ -524,7 +524,7 @@ def test_states_that_a_callback_refuses(tmp_path):
     np.testing.assert_array_equal(model.params, before)
 
 
-def test_functions_as_initializers_can_be_resumed(tmp_path):
+def test_resumed_with_function_as_init(tmp_path):
     def model():
         return nn.MLP([5, 8, 3], init=lambda rng, shape, dtype: np.ones(shape, dtype), dtype="float64")
 
@@ -595,7 +595,7 @@ def test_divergence(tmp_path, dtype):
     assert history.epochs == 4
 
 
-def test_parameters_that_overflow_in_the_last_step_are_noticed(tmp_path):
+def test_overflow_in_last_step(tmp_path):
     """The loss was finite, but the checkpoint of that epoch would be worthless."""
     X, y = problem()
     with pytest.raises(fastsm.TrainingDiverged, match="the parameters became NaN or infinite at epoch 1"):
@@ -606,7 +606,7 @@ def test_parameters_that_overflow_in_the_last_step_are_noticed(tmp_path):
     assert not (tmp_path / "c").exists()
 
 
-def test_gradients_that_overflow_are_noticed_when_clipped():
+def test_overflow_of_clipped_gradient():
     @nn.loss(on="output")
     def steep(outputs, targets):
         return np.zeros(len(outputs)), np.full(outputs.shape, np.inf)
@@ -749,7 +749,7 @@ def test_softmax_twice_is_an_error():
 # ---- resources ----
 
 
-def test_a_steady_step_takes_no_memory_of_batch_size():
+def test_steps_allocate_no_batch():
     X = np.random.default_rng(0).integers(0, 256, (2000, 400), np.uint8)
     y = np.arange(2000) % 10
     peaks = []
@@ -831,7 +831,7 @@ def test_warnings_of_numpy_are_as_before():
     assert np.geterr() == before
 
 
-def test_limits_of_concurrent_fits_are_restored():
+def test_concurrent_fits_restore_threads():
     """Each would put back what the others had set, if it changed the limits under theirs."""
     before = blas_threads(), fastsm.get_num_threads()
     X, y = problem()
@@ -942,7 +942,7 @@ def test_fashion_mnist(name):
 
 
 @pytest.mark.parametrize("name", ["y", "validation_data[1]"])
-def test_a_wrong_label_is_found_before_anything_is_trained(name):
+def test_wrong_label_found_before_training(name):
     """The message has its position in the data, not in a shuffled batch; the model is as it was."""
     model = nn.MLP([4, 3], rng=0)
     before = model.params.copy()
