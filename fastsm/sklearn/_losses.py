@@ -13,6 +13,7 @@ from scipy.special import expit, xlogy
 from fastsm import functional, nn
 from fastsm._arguments import Array
 from fastsm.nn._objective import check_domains
+from fastsm.nn.losses._row_loss import FusedLoss
 
 __all__ = ["CLASSIFICATION", "REGRESSION", "OverLogits", "classifier_loss", "regressor_loss"]
 
@@ -55,9 +56,6 @@ REGRESSION: dict[str, Any] = {
     "mae": nn.MAELoss(),
 }
 
-# Losses whose integer targets are the numbers of classes.
-_ON_LABELS = (nn.BrierLoss, nn.CrossEntropyLoss, nn.FocalLoss, nn.NLLLoss)
-
 
 # From logits to what a loss is on, and gradients the other way.
 _LINKS: dict[str, tuple[Callable[[Array], Array], Callable[[Array, Array], Array]]] = {
@@ -88,10 +86,10 @@ class OverLogits:
 
     def __init__(self, loss: Any, pairs: bool, label_smoothing: float = 0.0) -> None:
         self.loss, self.pairs, self.label_smoothing = loss, pairs, label_smoothing
-        self._labels = isinstance(loss, _ON_LABELS) and not label_smoothing
+        self._labels = getattr(loss, "takes_labels", False) and not label_smoothing
         on = getattr(loss, "on", "output")
-        if on == "probs" and hasattr(loss, "_over_logits"):
-            loss, on = loss._over_logits(1.0), "logits"
+        if on == "probs" and isinstance(loss, FusedLoss):
+            loss, on = loss.over_logits(1.0), "logits"
         self._over, self._link = loss, on if on in _LINKS else "probs"
 
     def __call__(

@@ -9,20 +9,17 @@ import numpy as np
 
 from fastsm import nn
 from fastsm._arguments import Array
+from fastsm.nn import _activations
 from fastsm.training._blas_threads import largest_product, limited
 from fastsm.training._evaluation import BLOCK
 
 __all__ = ["ACTIVATIONS", "build", "infer", "linear_layers", "threads_for"]
 
-#: Those of scikit-learn, then those of `fastsm.nn`, as `nn.MLP` takes them.
+#: By the names of scikit-learn, then of `fastsm.nn`, what `nn.MLP` takes.
 ACTIVATIONS: dict[str, Any] = {
     "identity": functools.partial(nn.LeakyReLU, 1.0),
     "logistic": "sigmoid",
-    "tanh": "tanh",
-    "relu": "relu",
-    "leaky_relu": "leaky_relu",
-    "gelu": "gelu",
-    "silu": "silu",
+    **{name: name for name in _activations.ACTIVATIONS if name != "sigmoid"},
 }
 # Multiply-adds of a product that is never shared by threads.
 _SERIAL_PRODUCT = 1 << 17

@@ -1,7 +1,6 @@
 """What estimators take their steps with: optimizers, learning rates by name, and the penalty."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,20 +10,14 @@ from fastsm import optim
 from fastsm._arguments import Array
 from fastsm._kernels import kernels
 from fastsm.nn._objective import Objective
-from fastsm.optim import schedules
+from fastsm.optim._optimizers import OPTIMIZERS
+from fastsm.optim.schedules import SCHEDULES
 
 __all__ = ["CHANGED_BY_EPOCH", "LEARNING_RATES", "PenalizedObjective", "make_optimizer", "penalty"]
 
-# Given the learning rate and the number of all steps.
-_SCHEDULES: dict[str, Callable[[float, int], Callable[[int], float]]] = {
-    "cosine": schedules.cosine,
-    "one_cycle": lambda rate, steps: schedules.one_cycle(rate, max(steps, 2)),
-    "step": lambda rate, steps: schedules.step(rate, -(-steps // 3)),
-    "warmup_cosine": lambda rate, steps: schedules.warmup_cosine(rate, steps, warmup=steps // 10),
-}
 #: These change between epochs, by what the training came to.
 CHANGED_BY_EPOCH = ("constant", "invscaling", "adaptive")
-LEARNING_RATES = (*CHANGED_BY_EPOCH, *_SCHEDULES)
+LEARNING_RATES = {*CHANGED_BY_EPOCH, *SCHEDULES}
 
 
 class Adam(optim.Adam):
@@ -65,19 +58,19 @@ def make_optimizer(estimator: Any, steps: int) -> optim.Optimizer:
     rate, betas = e.learning_rate_init, (e.beta_1, e.beta_2)
     if callable(e.learning_rate):
         rate = e.learning_rate
-    elif e.learning_rate in _SCHEDULES:
-        rate = _SCHEDULES[e.learning_rate](rate, steps)
-    if e.solver == "adam":
-        return Adam(rate, betas=betas, epsilon=e.epsilon, decay_biases=False)
-    if e.solver == "adamw":
-        return optim.AdamW(rate, betas=betas, epsilon=e.epsilon, weight_decay=e.alpha, decay_biases=False)
-    if e.solver == "rmsprop":
-        return optim.RMSprop(rate, epsilon=e.epsilon, decay_biases=False)
-    nesterov = e.nesterovs_momentum and e.momentum > 0
-    # scikit-learn allows a momentum of 1, which `optim.SGD` does not accept as an argument.
-    sgd = optim.SGD(rate, momentum=min(e.momentum, 0.5), nesterov=nesterov, decay_biases=False)
-    sgd.momentum = float(e.momentum)
-    return sgd
+    elif e.learning_rate not in CHANGED_BY_EPOCH:
+        rate = SCHEDULES[e.learning_rate](rate, steps)
+    options: dict[str, dict[str, Any]] = {
+        "adam": {"betas": betas, "epsilon": e.epsilon},
+        "adamw": {"betas": betas, "epsilon": e.epsilon, "weight_decay": e.alpha},
+        "rmsprop": {"epsilon": e.epsilon},
+        "sgd": {"nesterov": e.nesterovs_momentum and e.momentum > 0, "momentum": min(e.momentum, 0.5)},
+    }
+    kind: Any = {**OPTIMIZERS, "adam": Adam}[e.solver]
+    optimizer: optim.Optimizer = kind(rate, decay_biases=False, **options[e.solver])
+    if isinstance(optimizer, optim.SGD):  # which takes no momentum of 1; scikit-learn allows it
+        optimizer.momentum = float(e.momentum)
+    return optimizer
 
 
 class PenalizedObjective(Objective):

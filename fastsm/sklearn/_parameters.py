@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 
+from fastsm.optim._optimizers import OPTIMIZERS
 from fastsm.sklearn._losses import CLASSIFICATION, REGRESSION
 from fastsm.sklearn._network import ACTIVATIONS
 from fastsm.sklearn._optimizers import LEARNING_RATES
@@ -26,8 +27,6 @@ __all__ = [
 
 Class = TypeVar("Class", bound=type)
 
-#: Those that go through mini-batches.
-STOCHASTIC_SOLVERS = ("sgd", "adam", "adamw", "rmsprop")
 #: What scikit-learn knows of parameters that may be more here, and what becomes of the rest.
 KNOWN_TO_SCIKIT_LEARN = {
     "solver": ({"lbfgs", "sgd", "adam"}, "adam"),
@@ -44,10 +43,10 @@ _below_1 = Interval(Real, 0, 1, closed="left")
 _SHARED: dict[str, list[Any]] = {
     "hidden_layer_sizes": ["array-like", _counts],
     "activation": [StrOptions(set(ACTIVATIONS))],
-    "solver": [StrOptions({"lbfgs", *STOCHASTIC_SOLVERS})],
+    "solver": [StrOptions({"lbfgs", *OPTIMIZERS})],
     "alpha": [_at_least_0],
     "batch_size": [StrOptions({"auto"}), _counts],
-    "learning_rate": [StrOptions(set(LEARNING_RATES)), callable],
+    "learning_rate": [StrOptions(LEARNING_RATES), callable],
     "learning_rate_init": [_above_0],
     "power_t": [_at_least_0],
     "max_iter": [_counts],
@@ -97,8 +96,8 @@ class Parameters:
     hidden_layer_sizes : int or sequence of int, default=(100,)
         How many units each hidden layer has. An empty sequence makes a linear model.
     activation : str, default="relu"
-        What follows each hidden layer: "identity", "logistic", "tanh" and "relu" as in scikit-learn, or
-        "leaky_relu", "gelu" or "silu".
+        What follows each hidden layer: "identity", "logistic", "tanh" or "relu" as in scikit-learn, or
+        another activation that `fastsm.nn.MLP` knows by its name: "leaky_relu", "gelu", "silu".
     solver : {"adam", "sgd", "lbfgs", "adamw", "rmsprop"}, default="adam"
         "sgd" is gradient descent with momentum, "adam" [2]_ adapts its steps to the size of the gradients,
         "adamw" [3]_ is Adam with a weight decay of its own (see `alpha`), and "rmsprop" divides each step by
@@ -117,7 +116,7 @@ class Parameters:
         - "invscaling": ``learning_rate_init / (t_ + 1) ** power_t``, set after each epoch.
         - "adaptive": it is divided by 5 where training would otherwise stop (see `tol`), until it is 1e-6.
         - "cosine": from `learning_rate_init` down to 0 along half a wave of a cosine, over `max_iter` epochs.
-        - "warmup_cosine": the same after the first tenth of the steps, which lead up in a straight line.
+        - "warmup_cosine": the same after the first twentieth of the steps, which lead up in a straight line.
         - "one_cycle": up to `learning_rate_init` in the first 30 % of the steps, and down again.
         - "step": divided by 10 after each third of the steps.
         - A function of the number of steps done so far, such as the schedules in `fastsm.optim.schedules`,
@@ -236,7 +235,7 @@ def documented(cls: Class) -> Class:
 
 def is_stochastic(estimator: Any) -> bool:
     """Whether there is a `partial_fit`; an AttributeError says why not."""
-    if estimator.solver not in STOCHASTIC_SOLVERS:
+    if estimator.solver not in OPTIMIZERS:
         raise AttributeError(
             f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
         )

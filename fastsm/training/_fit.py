@@ -24,9 +24,6 @@ from fastsm.training.metrics._metric import Metric
 
 __all__ = ["evaluate", "fit"]
 
-# Losses whose integer targets are the numbers of classes.
-_ON_LABELS = (nn.BrierLoss, nn.CrossEntropyLoss, nn.FocalLoss, nn.KLDivLoss, nn.NLLLoss)
-
 
 def fit(
     model: nn.Sequential,
@@ -289,7 +286,7 @@ def _validation(data: object, model: nn.Sequential, rows: Rows) -> Rows | None:
 def _check_labels(name: str, rows: Rows, model: nn.Sequential, loss: Any) -> None:
     """Check labels where the number of classes is known: a position in a batch would say nothing."""
     shape = output_shapes(model.layers)[-1]
-    if rows.y.ndim != 1 or not shape or not isinstance(loss, _ON_LABELS):
+    if rows.y.ndim != 1 or not shape or not getattr(loss, "takes_labels", False):
         return
     _arguments.usable_labels(name, rows.y, shape[0], getattr(loss, "ignore_index", None))
 

@@ -280,7 +280,7 @@ def test_dtype(solver):
     ("name", "schedule"),
     [
         ("cosine", optim.schedules.cosine(0.01, 30)),
-        ("warmup_cosine", optim.schedules.warmup_cosine(0.01, 30, warmup=3)),
+        ("warmup_cosine", optim.schedules.warmup_cosine(0.01, 30, warmup=1)),
         ("one_cycle", optim.schedules.one_cycle(0.01, 30)),
         ("step", optim.schedules.step(0.01, 10)),
     ],
