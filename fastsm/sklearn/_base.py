@@ -142,7 +142,7 @@ class BaseMLP(Parameters, Records, BaseEstimator, metaclass=ABCMeta):  # type: i
         return theirs
 
     def _complete(self, theirs: Any) -> None:
-        """Give scikit-learn's estimator what only its kind has."""
+        """Set the attributes that only this kind of scikit-learn's estimators has."""
 
     @abstractmethod
     def _new_encoder(self, y: Any, classes: ArrayLike | None) -> Any:
@@ -173,7 +173,7 @@ class BaseMLP(Parameters, Records, BaseEstimator, metaclass=ABCMeta):  # type: i
         incremental: bool = False,
         classes: ArrayLike | None = None,
     ) -> Self:
-        """Do `fit`, or `partial_fit` if `incremental`; called by one of these, as warnings count on it."""
+        """Do `fit`, or `partial_fit` if `incremental`; warnings point at the line that calls these."""
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if self.dropout and self.solver == "lbfgs":
@@ -207,7 +207,7 @@ class BaseMLP(Parameters, Records, BaseEstimator, metaclass=ABCMeta):  # type: i
         self.out_activation_ = self._encoder.out_activation
 
     def _asked_for(self) -> dict[str, Any]:
-        """Return what the layers of a network are made from."""
+        """Return the parameters that the layers are made from."""
         sizes: Any = self.hidden_layer_sizes
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
         if any(size <= 0 for size in sizes):
@@ -216,7 +216,7 @@ class BaseMLP(Parameters, Records, BaseEstimator, metaclass=ABCMeta):  # type: i
         return {"hidden_layer_sizes": [int(size) for size in sizes], **others}
 
     def _check_network(self) -> None:
-        """Check that the network can be trained further: that it is still the one that is asked for."""
+        """Check that the parameters of the layers are those that the network was made from."""
         for name, wanted in self._asked_for().items():
             if wanted != self._layers[name]:
                 raise ValueError(
@@ -232,7 +232,7 @@ class BaseMLP(Parameters, Records, BaseEstimator, metaclass=ABCMeta):  # type: i
         return Data(rows, np.arange(len(rows)), y, weight)
 
     def _validation_data(self, X: Any, y: Any, sample_weight: Any) -> Data | None:
-        """Return the validation data that were handed to `fit`."""
+        """Return the validation data that `fit` was given."""
         if X is None and y is None and sample_weight is None:
             return None
         if X is None or y is None:

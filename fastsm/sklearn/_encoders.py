@@ -60,15 +60,10 @@ class ClassEncoder:
         self.out_activation = "logistic" if self.kind in ("binary", "multilabel") else "softmax"
 
     def encode(self, y: Any, dtype: DTypeLike) -> Array:
-        """Return the targets of the network.
+        """Return the targets of the network, or raise if `y` is something else than it was before.
 
         Labels in int64 with shape (N,) for "multiclass", zeros and ones with shape (N, outputs) for "binary"
         and "multilabel", and probabilities with that shape for "soft".
-
-        Raises
-        ------
-        ValueError
-            If `y` is something else than it was before, or has a class that is none of `classes`.
         """
         kind = _kind(y, known=self.kind)
         if kind in ("multilabel", "soft") or self.kind in ("multilabel", "soft"):
@@ -103,17 +98,8 @@ class ClassEncoder:
     def class_weights(self, y: Any, class_weight: Any) -> Array | None:
         """Return the weight of each class; for "multilabel" of 0 and of 1 in each column, shape (outputs, 2).
 
-        Parameters
-        ----------
-        y : ndarray or CSR matrix
-            What "balanced" counts: it gives every class the same weight in all.
-        class_weight : None, "balanced", dict, or list of dict
-            The estimator's: a class that is not in a dict has weight 1. A list is for "multilabel".
-
-        Raises
-        ------
-        ValueError
-            If a key is none of the classes, or the form does not fit.
+        "balanced" gives every class the same weight over all rows of `y`. A class that is not in a dict has
+        weight 1, and a list of dicts is for "multilabel".
         """
         if class_weight is None:
             return None

@@ -68,7 +68,7 @@ def linear_layers(network: nn.Sequential) -> list[nn.Linear]:
 
 
 def threads_for(estimator: Any) -> int | None:
-    """Return the number of threads that was asked for, None if there is no such wish.
+    """Return the number of threads to use; None leaves it as it is.
 
     joblib tells its worker processes by ``OMP_NUM_THREADS`` what share of the cores is theirs;
     ``FASTSM_NUM_THREADS`` is meant for fastsm, and goes before it.

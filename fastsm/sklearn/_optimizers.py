@@ -21,16 +21,10 @@ LEARNING_RATES = {*CHANGED_BY_EPOCH, *SCHEDULES}
 
 
 class Adam(optim.Adam):
-    r"""Adam in the form at the end of section 2 of [1]_: epsilon is added before the means are corrected.
-
-    scikit-learn's; `fastsm.optim` follows PyTorch.
+    r"""Adam as scikit-learn has it: epsilon is added before the means are corrected, not after.
 
     .. math:: w \leftarrow w - \eta \, \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \,
               \frac{m}{\sqrt{s} + \epsilon}
-
-    References
-    ----------
-    .. [1] D. P. Kingma and J. Ba, "Adam: A method for stochastic optimization", ICLR 2015.
     """
 
     def update(self, *arrays: Array, rate: float, decay: float, scale: float) -> None:
@@ -43,16 +37,9 @@ class Adam(optim.Adam):
 
 
 def make_optimizer(estimator: Any, steps: int) -> optim.Optimizer:
-    """Return the optimizer that the parameters of an estimator ask for.
+    """Return the optimizer that the parameters of an estimator ask for; schedules go over `steps`.
 
     The penalty pulls on the weights alone, not on biases; but for "adamw" it is set at each step.
-
-    Parameters
-    ----------
-    estimator : BaseMLP
-        One with a solver that goes through mini-batches.
-    steps : int
-        The largest number of steps, which schedules go over.
     """
     e = estimator
     rate, betas = e.learning_rate_init, (e.beta_1, e.beta_2)

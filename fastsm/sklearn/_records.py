@@ -21,7 +21,7 @@ _RECORDS = (
 
 
 def copy_records(source: Any, target: Any) -> None:
-    """Give an estimator what another one remembers of its training."""
+    """Copy the records of one estimator's training to another estimator."""
     for name in _RECORDS:
         if hasattr(source, name):
             value = getattr(source, name)

@@ -62,16 +62,16 @@ class ScoredEvaluation(Evaluation):
         self._estimator, self._data = estimator, data
 
     def positions(self, rows: Rows, ranks: Alone) -> Array:
-        """Return those of the validation data, in their order."""
+        """Return the positions of the validation data."""
         return self._data.positions
 
     def running(self) -> Running:
-        """Return what `update` adds to."""
+        """Return the score, to which `update` adds rows."""
         return Score(self._estimator, self._data)
 
 
 class EstimatorRun(Run):
-    """The training of an estimator as it goes on: callbacks get it, and the estimator what it remembers.
+    """The training of an estimator as it goes on: it keeps the records of the estimator up to date.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class EstimatorRun(Run):
         self.stop()
 
     def _diverge(self, what: str) -> None:
-        """Leave it to the end of the epoch, as scikit-learn does."""
+        """Do nothing: the end of the epoch is checked, as in scikit-learn."""
 
     def _results(self, loss: float) -> dict[str, float]:
         e, logs = self.estimator, super()._results(loss)
@@ -184,7 +184,7 @@ class Stochastic(EstimatorRun):
         return self._positions
 
     def _weight(self, targets: Array, sample_weight: Array | None) -> float:
-        """Return the number of rows: scikit-learn's mean over an epoch knows of no weights."""
+        """Return the number of rows: scikit-learn's mean over an epoch leaves their weights out."""
         return len(targets)
 
     def _batches(self) -> float:
@@ -287,14 +287,14 @@ class Lbfgs(EstimatorRun):
         return total, gradient
 
     def _iteration(self, intermediate_result: Any) -> None:
-        """Do what is to be done after each iteration: scipy calls this."""
+        """Record an iteration; SciPy calls this after each one."""
         self._iterate = intermediate_result
         self._epoch()
         if self.stopping:
             raise StopIteration
 
     def _batches(self) -> float:
-        """Return what the iteration came to, and take over its parameters."""
+        """Take over the parameters of the iteration, and return its loss."""
         self.model.params[...] = self._iterate.x
         return float(self._iterate.fun)
 

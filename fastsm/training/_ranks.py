@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Alone:
-    """What `Ranks` is to several processes, for a single one: it has all rows, and nobody to talk to."""
+    """The methods of `Ranks` for a training in one process, which has all rows."""
 
     rank, size = 0, 1
     idle = False
@@ -72,11 +72,11 @@ class Alone:
         return (order[first : first + size] for first in range(0, len(order), size))
 
     def sum(self, grads: Array, value: float, weight: float) -> tuple[Array, float, float, float]:
-        """Return the gradient of a batch, the factor that it needs, the loss, and the weight of its rows."""
+        """Return the gradient, the factor to multiply it by, the loss and the weight of the batch."""
         return grads, 1.0, value, weight
 
     def threads(self) -> int | None:
-        """Return None: no share of the threads is meant for this process."""
+        """Return None: the number of threads stays as it is."""
         return None
 
 
@@ -228,7 +228,7 @@ class Ranks(Alone):
             yield order[:1] if self.idle else order[start:stop]
 
     def sum(self, grads: Array, value: float, weight: float) -> tuple[Array, float, float, float]:
-        """Return the gradient of the whole batch, the factor that it needs, its loss, and its weight."""
+        """Return the gradient, the factor to multiply it by, the loss and the weight of the whole batch."""
         buffer, weight = self._buffer, 0.0 if self.idle else weight
         if weight:
             np.multiply(grads, weight, out=self._grads)

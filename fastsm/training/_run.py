@@ -190,7 +190,7 @@ class Run:
         return self._ranks.order(self.seed, self.epoch, len(self._rows))
 
     def _weight(self, targets: Array, sample_weight: Array | None) -> float:
-        """Return what a batch weighs in the mean over an epoch."""
+        """Return the weight of a batch in the mean over an epoch."""
         return float(self._objective.loss.total_weight(targets, sample_weight))
 
     def _batches(self) -> float:
@@ -227,7 +227,7 @@ class Run:
         return total / weights if weights else 0.0
 
     def _results(self, loss: float) -> dict[str, float]:
-        """Return what an epoch came to: loss and metrics over the rows, and over the validation data."""
+        """Return the results of an epoch: loss and metrics over the rows, and over the validation data."""
         self._check_finite(loss)
         logs = {"loss": loss}
         if self._recorder is not None:
@@ -238,11 +238,11 @@ class Run:
         return logs
 
     def _check_finite(self, loss: float) -> None:
-        """Check the parameters at the end of an epoch; its losses were finite."""
+        """Check that the parameters are finite at the end of an epoch; each loss was."""
         if not math.isfinite(kernels.sum_of_squares(self.model.params)):
             self._diverge("the parameters became NaN or infinite")
 
     def _diverge(self, what: str) -> None:
-        """End the training in a step after which nothing can come of it."""
+        """Raise TrainingDiverged for the current step."""
         self.diverged = TrainingDiverged(what, self.epoch, self.step, self.optimizer.learning_rate)
         raise self.diverged

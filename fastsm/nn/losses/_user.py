@@ -14,16 +14,16 @@ from fastsm.typing import Domain
 
 __all__ = ["UserLoss", "loss"]
 
-Rows: TypeAlias = Callable[[Array, Any], tuple[ArrayLike, ArrayLike]]
+LossFunction: TypeAlias = Callable[[Array, Any], tuple[ArrayLike, ArrayLike]]
 
 
 class UserLoss(RowLoss):
     """What `loss` makes of a function; the function is `__wrapped__`."""
 
-    __wrapped__: Rows
+    __wrapped__: LossFunction
     __name__: str
 
-    def __init__(self, function: Rows, on: Domain) -> None:
+    def __init__(self, function: LossFunction, on: Domain) -> None:
         if not callable(function):
             raise TypeError(f"`function` must be callable, got {type(function).__name__}")
         self.on = _arguments.one_of("on", on, DOMAINS)
@@ -70,10 +70,10 @@ class UserLoss(RowLoss):
 
 
 @overload
-def loss(function: Rows, /, *, on: Domain) -> UserLoss: ...
+def loss(function: LossFunction, /, *, on: Domain) -> UserLoss: ...
 @overload
-def loss(*, on: Domain) -> Callable[[Rows], UserLoss]: ...
-def loss(function: Rows | None = None, /, *, on: Domain) -> UserLoss | Callable[[Rows], UserLoss]:
+def loss(*, on: Domain) -> Callable[[LossFunction], UserLoss]: ...
+def loss(function: LossFunction | None = None, /, *, on: Domain) -> UserLoss | Callable[[LossFunction], UserLoss]:
     """Make a loss of a function that returns the value of each row, and its gradient over the row.
 
     The mean over the batch, its ``1 / N`` and sample weights are added, and so is the way back through the
