@@ -73,7 +73,9 @@ class UserLoss(RowLoss):
 def loss(function: LossFunction, /, *, on: Domain) -> UserLoss: ...
 @overload
 def loss(*, on: Domain) -> Callable[[LossFunction], UserLoss]: ...
-def loss(function: LossFunction | None = None, /, *, on: Domain) -> UserLoss | Callable[[LossFunction], UserLoss]:
+def loss(
+    function: LossFunction | None = None, /, *, on: Domain
+) -> UserLoss | Callable[[LossFunction], UserLoss]:
     """Make a loss of a function that returns the value of each row, and its gradient over the row.
 
     The mean over the batch, its ``1 / N`` and sample weights are added, and so is the way back through the
