@@ -80,7 +80,8 @@ def networks(cells: list[Cell], about: dict[str, str]) -> Figure:
     figure = Figure(figsize=(9.2, 2.2 * rows + 0.4))
     axes = figure.subplots(rows, 3, squeeze=False)
     figure.suptitle(
-        f"{about['cpu']}, one thread: milliseconds an epoch, and microseconds a call of inference (rows)",
+        f"{about['cpu']}, one thread: milliseconds an epoch, microseconds a call of inference (rows)\n"
+        "Less is better; bars end at six times fastsm's",
         x=0.01,
         ha="left",
     )

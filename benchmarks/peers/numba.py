@@ -1,7 +1,7 @@
 """numba: the loops as one writes them, jitted; in parallel over rows where there are threads.
 
 Each row is done at once, in a few passes over it. With and without ``fastmath``, which lets the compiler
-reorder sums, and so use vectors for them; both must agree with the reference like everybody else.
+reorder sums, and so use vectors for them; both must agree with the reference, as every way must.
 """
 
 from functools import cache

@@ -43,7 +43,7 @@ def instructions(suite):
     return suite("instructions")
 
 
-def test_only_what_is_inside_the_kernels_counts(instructions):
+def test_only_what_is_in_kernels_counts(instructions):
     assert instructions.inside_kernels(PROFILE) == 2800 + 200 + 500
     assert instructions.inside_kernels(PROFILE.replace("kernels.abi3", "others")) == 0
 
@@ -77,7 +77,7 @@ def test_all_kernels_run(instructions):
         call()
 
 
-def test_the_stored_counts_are_of_these_kernels(instructions):
+def test_stored_counts_are_of_these_kernels(instructions):
     stored = instructions.json.loads(instructions.STORED.read_text())
     assert any("GCC" in name for name in stored)
     assert any("Clang" in name for name in stored)

@@ -122,7 +122,7 @@ def test_wrong_results_are_found_out(suite):
 
 
 def test_who_computes_nothing_is_not_timed(suite):
-    """Nobody agrees by the result of the call before; whoever raises is named."""
+    """A call does not agree by the result of the one before; one that raises is named."""
     cell, kernels, call = suite("cells").Cell("softmax", 24, 17), suite("kernels"), suite("timing").Call
 
     def fail():
