@@ -56,6 +56,10 @@ if SANITIZE and SANITIZE not in SANITIZERS:
     sys.exit(f"`FASTSM_SANITIZE` must be one of {', '.join(SANITIZERS)}, got {SANITIZE!r}")
 
 
+# What src/kernels.pyx is put together from.
+PARTS = {".h", ".pxd", ".pxi"}
+
+
 def variant(isa: str) -> Extension:
     """Return the extension module of one instruction set."""
     flags = FLAGS + ISA_FLAGS[isa]
@@ -73,7 +77,10 @@ def variant(isa: str) -> Extension:
         f"fastsm._kernels.{isa}.kernels",
         ["src/kernels.pyx"],
         include_dirs=["src", numpy.get_include()],
-        depends=["setup.py", *map(str, Path("src").glob("*.h"))],
+        depends=[
+            "setup.py",
+            *(str(path) for path in sorted(Path("src").glob("*.*")) if path.suffix in PARTS),
+        ],
         extra_compile_args=compile_args,
         extra_link_args=link_args,
     )

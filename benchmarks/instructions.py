@@ -115,11 +115,9 @@ def kernels() -> dict[str, Callable[[], object]]:
         "add_bias, 128x128 float32": lambda: compiled.add_bias(z, bias),
         "column_sums, 128x128 float32": lambda: compiled.column_sums(z, bias),
         "gather, 128x784 uint8": lambda: compiled.gather(images, order, scaled, 1 / 255),
-        "dense, 32x784 by 784x128 float32": lambda: compiled.dense(
-            inputs, weights, bias, products, False, False
-        ),
+        "dense, 32x784 by 784x128 float32": lambda: compiled.dense(inputs, weights, bias, products),
         "dense, the same for the weights": lambda: compiled.dense(
-            inputs, products, None, weights, True, False
+            inputs, products, None, weights, left_transposed=True
         ),
         "adam, 10000 float32": lambda: compiled.adam(
             params, grads, mean, square, 1e-3, 0.9, 0.999, 1e-8, 0.0, False, 1.0, 1.0

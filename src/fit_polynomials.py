@@ -3,12 +3,12 @@
     python src/fit_polynomials.py            # needs mpmath
     python src/fit_polynomials.py --check    # compare with the header, exit 1 when they differ
 
-Both are interpolated at Chebyshev nodes in 60 digits, which is within a factor of two of the minimax
+All are interpolated at Chebyshev nodes in 60 digits, which is within a factor of two of the minimax
 polynomial and far below half a unit in the last place at these degrees; the error printed with each is
 the relative error of the polynomial alone, before any rounding.
 
 * ``exp(r) = 1 + r + r^2 q(r)`` on ``|r| <= ln(2)/2``. The first two coefficients stay exact, so that
-  ``exp(0)`` is exactly 1. All coefficients are doubled: see ``exp_nonpositive`` in ``simd_real.h``.
+  ``exp(0)`` is exactly 1. All coefficients are doubled: see ``exp_clamped`` in ``simd_real.h``.
 * ``log(1+f) = f - s (f - R(s^2))`` with ``s = f/(2+f)`` and ``1+f`` in ``[sqrt(1/2), sqrt(2)]``, where
   ``R(z) = 2z/3 + 2z^2/5 + ...`` (the form of fdlibm's ``e_log.c``).
 * ``exp(t^2/2) Phi(-t) = P(k) / (1+t)`` with ``k = (t-a)/(t+a)``, up to where ``Phi(-t)`` is less than any
@@ -23,7 +23,7 @@ import mpmath as mp
 import numpy as np
 
 mp.mp.dps = 60
-HEADER = Path(__file__).with_name("simd_real.h")
+HEADER = Path(__file__).with_name("simd.h")
 
 
 def interpolate(function, low, high, degree):
@@ -111,7 +111,7 @@ def main():
     if "--check" not in sys.argv:
         print("\n".join(lines))
         return 0
-    header = (HEADER.parent / "simd.h").read_text()
+    header = HEADER.read_text()
     missing = [line for line in lines if line not in header]
     for line in missing:
         print(f"not in simd.h: {line}", file=sys.stderr)

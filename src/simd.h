@@ -185,11 +185,11 @@
 #if VECTOR_BYTES
 typedef float half_natural_f __attribute__((vector_size(VECTOR_BYTES / 2), may_alias));
 typedef half_natural_f half_vf __attribute__((aligned(sizeof(float))));
-static inline vd widen_f(const vf *p) { return __builtin_convertvector(*(const half_vf *)p, vd); }
+static inline vd load_as_doubles_f(const vf *p) { return __builtin_convertvector(*(const half_vf *)p, vd); }
 #else
-static inline vd widen_f(const vf *p) { return *p; }
+static inline vd load_as_doubles_f(const vf *p) { return *p; }
 #endif
-static inline vd widen_d(const vd *p) { return *p; }
+static inline vd load_as_doubles_d(const vd *p) { return *p; }
 
 #define CHOOSE(value, name) _Generic((value), vf: name##_f, vd: name##_d)
 #define CHOOSE_BY_POINTER(pointer, name) _Generic(&(pointer)[0], vf *: name##_f, vd *: name##_d)
@@ -205,7 +205,7 @@ static inline vd widen_d(const vd *p) { return *p; }
 #define subtract_product(c, a, b) CHOOSE(c, subtract_product)(c, a, b)
 #define select_less(a, b, x, y) CHOOSE(x, select_less)(a, b, x, y)
 #define select_equal(a, b, x, y) CHOOSE(x, select_equal)(a, b, x, y)
-#define product(a, b) CHOOSE(a, product)(a, b)
+#define masking_product(a, b) CHOOSE(a, masking_product)(a, b)
 #define inverse_remainder(b, inverse) CHOOSE(b, inverse_remainder)(b, inverse)
 #define divide(a, b, inverse, lost) CHOOSE(a, divide)(a, b, inverse, lost)
 #define keep_last(v, count, fill) CHOOSE(v, keep_last)(v, count, fill)
@@ -221,9 +221,9 @@ static inline vd widen_d(const vd *p) { return *p; }
 #define tanh_of(x) CHOOSE(x, tanh_of)(x)
 #define mills_ratio(t) CHOOSE(t, mills_ratio)(t)
 #define mills_largest(like) CHOOSE(like, mills_largest)()
-#define leading(x) CHOOSE(x, leading)(x)
+#define leading_bits(x) CHOOSE(x, leading_bits)(x)
 #define keep_first(v, count) CHOOSE(v, keep_first)(v, count)
-#define widen(pointer) CHOOSE_BY_POINTER(pointer, widen)(pointer)
+#define load_as_doubles(pointer) CHOOSE_BY_POINTER(pointer, load_as_doubles)(pointer)
 #define lanes_max(v) CHOOSE(v, lanes_max)(v)
 #define lanes_sum(v) CHOOSE(v, lanes_sum)(v)
 #define lanes(pointer) CHOOSE_BY_POINTER(pointer, lanes)()
@@ -232,9 +232,10 @@ static inline vd widen_d(const vd *p) { return *p; }
 #define select_label(labels, label, a, b) CHOOSE(a, select_label)(labels, label, a, b)
 #define set_label(labels, lane, label) CHOOSE_BY_POINTER(labels, set_label)(labels, lane, label)
 #define element(pointer, index) CHOOSE_BY_POINTER(pointer, element)(pointer, index)
-#define spread(pointer, index) CHOOSE_BY_POINTER(pointer, spread)(pointer, index)
+#define broadcast(pointer, index) CHOOSE_BY_POINTER(pointer, broadcast)(pointer, index)
 #define set_element(pointer, index, value) CHOOSE_BY_POINTER(pointer, set_element)(pointer, index, value)
-#define columns(from, to, n, back) CHOOSE_BY_POINTER(from, columns)(from, to, n, back)
+#define rows_to_columns(from, to, n) CHOOSE_BY_POINTER(from, rows_to_columns)(from, to, n)
+#define columns_to_rows(from, to, n) CHOOSE_BY_POINTER(from, columns_to_rows)(from, to, n)
 #define transpose(from, from_step, to, to_step) \
     CHOOSE_BY_POINTER(from, transpose)(from, from_step, to, to_step)
 

@@ -109,7 +109,7 @@ static inline VEC NAME(select_less)(VEC a, VEC b, VEC x, VEC y) { return SELECT(
 static inline VEC NAME(select_equal)(VEC a, VEC b, VEC x, VEC y) { return SELECT(a == b, x, y); }
 
 /* a * b, except that 0 times an infinity counts as 0; NaN stays NaN. */
-static inline VEC NAME(product)(VEC a, VEC b)
+static inline VEC NAME(masking_product)(VEC a, VEC b)
 {
     VEC zero = {0};
     return SELECT(a == zero, SELECT(b == b, zero, b), a * b);
@@ -244,7 +244,7 @@ static inline VEC NAME(mills_ratio)(VEC t)
 static inline VEC NAME(mills_largest)(void) { return NAME(splat)(MILLS_LARGEST); }
 
 /* x rounded to half as many bits, so that the square is exact. */
-static inline VEC NAME(leading)(VEC x)
+static inline VEC NAME(leading_bits)(VEC x)
 {
     const UNSIGNED half = (UNSIGNED)1 << (HALF_OF_BITS - 1);
     return FROM_BITS((WORDS(x) + half) & ~(2 * half - 1));
@@ -338,7 +338,7 @@ static inline void NAME(set_label)(VEC *labels, ptrdiff_t lane, ptrdiff_t label)
 
 /* The element `index` elements after p, which need not lie inside *p: in all lanes, in one instruction, where a number
    that has been a double takes two; and `element`, as a number. */
-static inline VEC NAME(spread)(const VEC *p, ptrdiff_t index) { return ((const REAL *)p)[index] - (VEC){0}; }
+static inline VEC NAME(broadcast)(const VEC *p, ptrdiff_t index) { return ((const REAL *)p)[index] - (VEC){0}; }
 static inline double NAME(element)(const VEC *p, ptrdiff_t index) { return ((const REAL *)p)[index]; }
 static inline void NAME(set_element)(VEC *p, ptrdiff_t index, double value) { ((REAL *)p)[index] = (REAL)value; }
 
@@ -381,34 +381,52 @@ ALWAYS_INLINE void NAME(unriffle)(VEC *v, int n)
     }
 }
 
-/* Between LANES packed rows of n elements and n vectors with a row in each lane: for even n up to 16, in registers. */
-ALWAYS_INLINE void NAME(columns_of)(const VEC *from, VEC *to, int n, int back)
+/* From LANES packed rows of n elements to n vectors with a row in each lane, and back: for even n up to 16, in
+   registers. */
+ALWAYS_INLINE void NAME(riffle_copy)(const VEC *from, VEC *to, int n)
 {
     VEC v[16];
     UNROLL
     for (int i = 0; i < n; i++)
         v[i] = from[i];
-    if (back)
-        NAME(unriffle)(v, n);
-    else
-        NAME(riffle)(v, n);
+    NAME(riffle)(v, n);
     UNROLL
     for (int i = 0; i < n; i++)
         to[i] = v[i];
 }
 
-static inline void NAME(columns)(const VEC *from, VEC *to, ptrdiff_t n, int back)
+ALWAYS_INLINE void NAME(unriffle_copy)(const VEC *from, VEC *to, int n)
 {
-    switch (n) {
-    case 2: NAME(columns_of)(from, to, 2, back); break;
-    case 4: NAME(columns_of)(from, to, 4, back); break;
-    case 6: NAME(columns_of)(from, to, 6, back); break;
-    case 8: NAME(columns_of)(from, to, 8, back); break;
-    case 10: NAME(columns_of)(from, to, 10, back); break;
-    case 12: NAME(columns_of)(from, to, 12, back); break;
-    case 14: NAME(columns_of)(from, to, 14, back); break;
-    case 16: NAME(columns_of)(from, to, 16, back); break;
+    VEC v[16];
+    UNROLL
+    for (int i = 0; i < n; i++)
+        v[i] = from[i];
+    NAME(unriffle)(v, n);
+    UNROLL
+    for (int i = 0; i < n; i++)
+        to[i] = v[i];
+}
+
+/* A call with n as a constant. */
+#define WITH_CONSTANT(function, from, to, n) \
+    switch (n) { \
+    case 2: function(from, to, 2); break; \
+    case 4: function(from, to, 4); break; \
+    case 6: function(from, to, 6); break; \
+    case 8: function(from, to, 8); break; \
+    case 10: function(from, to, 10); break; \
+    case 12: function(from, to, 12); break; \
+    case 14: function(from, to, 14); break; \
+    case 16: function(from, to, 16); break; \
     }
+static inline void NAME(rows_to_columns)(const VEC *from, VEC *to, ptrdiff_t n)
+{
+    WITH_CONSTANT(NAME(riffle_copy), from, to, n)
+}
+
+static inline void NAME(columns_to_rows)(const VEC *from, VEC *to, ptrdiff_t n)
+{
+    WITH_CONSTANT(NAME(unriffle_copy), from, to, n)
 }
 
 /* Transpose LANES vectors: `from`, `from_step` elements apart, to `to`, `to_step` elements apart. Vectors are stored

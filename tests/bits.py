@@ -93,16 +93,16 @@ def softmax_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
             out, by_row = np.empty_like(x), np.empty(rows, dtype)
             for scale in (1.0, 1 / 0.7):
                 for name, operation in operations.items():
-                    assert kernels.apply(operation, x, None, out, axis, scale, 0, rows)
+                    assert kernels.compute_rows(operation, x, None, out, axis, scale, 0, rows)
                     take(name, out)
                 for name, operation in products.items():
                     y = -abs(x) if operation == LOG_SOFTMAX_VJP else abs(x)
-                    assert kernels.apply(operation, y, dy, out, axis, scale, 0, rows)
+                    assert kernels.compute_rows(operation, y, dy, out, axis, scale, 0, rows)
                     take(name, out)
-            assert kernels.apply(LOGSUMEXP, x, None, by_row, axis, 1.0, 0, rows)
+            assert kernels.compute_rows(LOGSUMEXP, x, None, by_row, axis, 1.0, 0, rows)
             take("logsumexp", by_row)
-            take("quick", kernels.quick(SOFTMAX, x, None, None, axis, 0.7, x.size))
-            take("quick", kernels.quick(LOGSUMEXP, x, None, None, axis, 1.0, x.size))
+            take("quick", kernels.try_small(SOFTMAX, x, None, None, axis, 0.7, x.size))
+            take("quick", kernels.try_small(LOGSUMEXP, x, None, None, axis, 1.0, x.size))
 
 
 def cross_entropy_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
@@ -128,7 +128,7 @@ def cross_entropy_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
                 for with_grad in (True, False):
                     options = (*weights, ignored, smoothing, scale, 1 / rows)
                     bad_row = kernels.cross_entropy(
-                        x, target, is_index, grad if with_grad else None, losses, axis, *options, 0, rows
+                        x, target, grad if with_grad else None, losses, axis, *options, 0, rows
                     )
                     assert bad_row == -1
                     take(name, losses)
@@ -137,7 +137,7 @@ def cross_entropy_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
             in_shape = labels.reshape(shape[:axis] + shape[axis + 1 :])
             for target in (in_shape, targets):
                 usual = (None, None, None, 0.0, 1.0, "mean", None, x.size)
-                take("quick", *kernels.quick_cross_entropy(x, target, None, True, axis, *usual))
+                take("quick", *kernels.try_small_cross_entropy(x, target, None, True, axis, *usual))
         weights = (by_class.astype(np.float64), by_row.astype(np.float64))
         take("check_labels", *kernels.check_labels(some, classes, -1, *weights))
 
@@ -151,7 +151,8 @@ def element_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
         out = np.empty(count, dtype)
         dy = numbers((count,), 11, dtype)
         for x in (numbers((count,), 9, dtype), wide_numbers(count, 10, dtype)):
-            for kind, name in enumerate(ACTIVATIONS):
+            for name in ACTIVATIONS:
+                kind = getattr(kernels, name.upper())
                 kernels.activate(kind, x, out, 0.1)
                 take(name, out)
                 kernels.activate_vjp(kind, x, dy, out, 0.1)
@@ -163,7 +164,7 @@ def element_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
             kernels.dropout(dy, out, 0.3, 2**64 - 1, first)
             take("dropout", out)
         take("sum_of_squares", kernels.sum_of_squares(dy))
-        take("total", kernels.total(dy))
+        take("total", kernels.sum_of(dy))
 
 
 def half_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
@@ -248,7 +249,9 @@ def product_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
             for turn_right in (False, True):
                 for start in (None, bias):
                     factors = (turned_left if turn_left else left, turned_right if turn_right else right)
-                    kernels.dense(*factors, start, out, turn_left, turn_right)
+                    kernels.dense(
+                        *factors, start, out, left_transposed=turn_left, right_transposed=turn_right
+                    )
                     take("dense", out)
 
 

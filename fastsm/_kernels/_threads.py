@@ -21,9 +21,8 @@ from fastsm._kernels import kernels
 
 __all__ = ["get_num_threads", "run", "serial_limit", "set_num_threads"]
 
-# Elements below which a call stays on its thread: waking another one would cost more than it can save there.
-# An estimate, not yet measured shape by shape.
-PARALLEL_ELEMENTS = 1 << 18
+# Elements below which a call stays on its thread: src/thresholds.pxi says why, beside all others.
+PARALLEL_ELEMENTS = kernels.PARALLEL_ELEMENTS
 # Blocks for each thread, so that one that is held up leaves its share to the others.
 BLOCKS_PER_THREAD = 4
 # Rows of a block come in multiples of the rows that are copied in together.

@@ -14,12 +14,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from fastsm._kernels import _threads
+from fastsm._kernels import _threads, kernels
 
 __all__ = ["LARGE_PRODUCT", "largest_product", "limited"]
 
-# 784-512-512-10 in batches of 128 is above it and gains from a second thread; 784-128-10 is below and loses.
-LARGE_PRODUCT = 1 << 25
+# src/thresholds.pxi says why, beside the other numbers that decide about threads.
+LARGE_PRODUCT = kernels.LARGE_PRODUCT
 # Held while the limits are changed.
 _limiting = threading.Lock()
 

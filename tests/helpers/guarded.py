@@ -6,6 +6,7 @@ writes beyond it ends the process. Run in a process of its own, by test_memory_s
 
 import ctypes
 import math
+from functools import partial
 import mmap
 
 import numpy as np
@@ -93,12 +94,12 @@ def softmax_family(call, rng, dtype):
     x, dy = rng.standard_normal((2, *shape)).astype(dtype)
     new = np.zeros_like(x)
     for operation in (SOFTMAX, LOG_SOFTMAX):
-        call(kernels.apply, operation, x, None, new, axis, 0.7, 0, rows)
+        call(kernels.compute_rows, operation, x, None, new, axis, 0.7, 0, rows)
     for operation in (SOFTMAX_VJP, LOG_SOFTMAX_VJP):
-        call(kernels.apply, operation, x, dy, new, axis, 0.7, 0, rows)
-    call(lambda x: kernels.apply(SOFTMAX, x, None, x, axis, 1.0, 0, rows), x)
-    call(kernels.apply, LOGSUMEXP, x, None, np.zeros(rows, dtype), axis, 1.0, rows // 2, rows)
-    call(lambda x, out: kernels.quick(SOFTMAX, x, None, out, axis, 1.0, x.size) is out, x, new)
+        call(kernels.compute_rows, operation, x, dy, new, axis, 0.7, 0, rows)
+    call(lambda x: kernels.compute_rows(SOFTMAX, x, None, x, axis, 1.0, 0, rows), x)
+    call(kernels.compute_rows, LOGSUMEXP, x, None, np.zeros(rows, dtype), axis, 1.0, rows // 2, rows)
+    call(lambda x, out: kernels.try_small(SOFTMAX, x, None, out, axis, 1.0, x.size) is out, x, new)
 
     labels, losses = rng.integers(-1, classes, rows), np.zeros(rows, dtype)
     by_class, by_row = rng.random(classes), rng.random(rows)
@@ -112,9 +113,9 @@ def softmax_family(call, rng, dtype):
     for grad in (new, None):
         for smoothing in (0.0, 0.1):
             options = (*weights, -1, smoothing, 1.5, 0.5)
-            call(kernels.cross_entropy, x, labels, True, grad, losses, axis, *options, 0, rows)
+            call(kernels.cross_entropy, x, labels, grad, losses, axis, *options, 0, rows)
         options = (*weights, None, 0.1, 1.0, 1.0)
-        call(kernels.cross_entropy, x, abs(dy), False, grad, losses, axis, *options, 0, rows)
+        call(kernels.cross_entropy, x, abs(dy), grad, losses, axis, *options, 0, rows)
 
 
 def element_family(call, rng, dtype):
@@ -128,7 +129,7 @@ def element_family(call, rng, dtype):
     call(kernels.dropout, x, new, 0.3, 2**64 - 1, int(rng.integers(2**62)))
     call(kernels.fill_where_not, x, dy > 0, -np.inf)
     call(kernels.sum_of_squares, x)
-    call(kernels.total, x)
+    call(kernels.sum_of, x)
     if x.dtype == np.float32:
         halves = rng.integers(0, 1 << 16, x.shape, np.uint16)
         for bfloat in (False, True):
@@ -160,9 +161,9 @@ def product_family(call, rng, dtype):
     bias = rng.random(columns).astype(dtype) if rng.integers(2) else None
     left, right = rng.random((rows, steps)).astype(dtype), rng.random((steps, columns)).astype(dtype)
     new = np.zeros((rows, columns), dtype)
-    call(kernels.dense, left, right, bias, new, False, False)
-    call(kernels.dense, left.T, right, bias, new, True, False)
-    call(kernels.dense, left, right.T, bias, new, False, True)
+    call(kernels.dense, left, right, bias, new)
+    call(partial(kernels.dense, left_transposed=True), left.T, right, bias, new)
+    call(partial(kernels.dense, right_transposed=True), left, right.T, bias, new)
 
 
 def main(rounds, seed):

@@ -11,14 +11,14 @@
     void of_vec(vec *p, vec *q, ptrdiff_t n) \
     { \
         vec a = p[0], b = p[1], c = splat(a, 1.5); \
-        vd wide = widen(q); \
+        vd wide = load_as_doubles(q); \
         prefetch(p); \
         p[0] = maximum(a, b); \
         p[1] = multiply_add(a, b, c); \
         p[2] = subtract_product(a, b, c); \
         p[3] = select_less(a, b, b, c); \
         p[4] = select_equal(a, b, b, c); \
-        p[5] = product(a, b); \
+        p[5] = masking_product(a, b); \
         p[6] = divide(a, b, c, inverse_remainder(b, c)); \
         p[7] = keep_last(a, n, 0.5); \
         p[8] = keep_first(a, n); \
@@ -30,17 +30,17 @@
         p[14] = unscale(exp_scaled(maximum(scaled_lowest(a), a), b)); \
         p[15] = tanh_of(a); \
         p[16] = mills_ratio(maximum(a, mills_largest(a))); \
-        p[17] = leading(a); \
+        p[17] = leading_bits(a); \
         p[18] = lanes_max(a); \
         p[19] = lanes_sum(b); \
         set_label(&a, n, 3); \
         p[20] = select_label(a, 3, b, c); \
-        p[21] = spread(q, n); \
+        p[21] = broadcast(q, n); \
         p[22] = splat(a, (double)lanes(p) + ((double *)&wide)[0]); \
         set_element(p, n, element(q, n)); \
         store(p, n, load(q, n)); \
-        columns(p, q, n, 0); \
-        columns(p, q, n, 1); \
+        rows_to_columns(p, q, n); \
+        columns_to_rows(p, q, n); \
         transpose(p, n, q, n); \
     }
 
@@ -56,11 +56,11 @@ uint16_t of_halves(uint16_t half, uint16_t bfloat)
 int of_threads(uint64_t *p);
 int of_threads(uint64_t *p)
 {
-    atomic_count(p);
-    atomic_set(p, atomic_get(p) + atomic_swap(p, 2));
+    atomic_increment(p);
+    atomic_store(p, atomic_load(p) + atomic_exchange(p, 2));
     pause_thread();
     yield_thread();
-    return atomic_replace(p, 1, 2);
+    return atomic_compare_exchange(p, 1, 2);
 }
 
 int of_cpu(void);

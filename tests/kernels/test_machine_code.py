@@ -208,7 +208,7 @@ def test_products_are_exact_chains(isa, dtype, turned):
     left, right, bias = normal((7, 24), dtype, 1), normal((24, 21), dtype, 2), normal((21,), dtype, 3)
     out = np.empty((7, 21), dtype)
     factors = [np.ascontiguousarray(a.T) if t else a for a, t in zip((left, right), turned, strict=True)]
-    kernels.dense(*factors, bias, out, *turned)
+    kernels.dense(*factors, bias, out, left_transposed=turned[0], right_transposed=turned[1])
 
     def expected(fused):
         columns = list(zip(right.T, bias, strict=True))
@@ -227,7 +227,7 @@ def test_softmax_vjp_is_an_exact_chain(isa, dtype, axis):
     y, dy = abs(normal((40, 7), dtype, 4)), normal((40, 7), dtype, 5)
     lying = [np.ascontiguousarray(a.T) if axis == 0 else a for a in (y, dy)]
     out = np.empty_like(lying[0])
-    assert kernels.apply(SOFTMAX_VJP, *lying, out, axis, 1.0, 0, 40)
+    assert kernels.compute_rows(SOFTMAX_VJP, *lying, out, axis, 1.0, 0, 40)
 
     def expected(fused):
         dots = [chain(a, b, 0, dtype, fused) for a, b in zip(y, dy, strict=True)]

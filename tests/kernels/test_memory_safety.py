@@ -65,7 +65,7 @@ def test_the_bytes_around_are_checked():
 def test_more_classes_than_memory_holds():
     """A stride of 0 makes rows of any length: 64 bytes for each class are more than can be counted."""
     x = np.broadcast_to(np.ones(4, np.float32), (2**58, 4))
-    assert kernels.apply(2, x, None, np.empty(4, np.float32), 0, 1.0, 0, 0)
+    assert kernels.compute_rows(kernels.LOGSUMEXP, x, None, np.empty(4, np.float32), 0, 1.0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_rows_that_there_are(x, out, axis, last):
     with pytest.raises(
         ValueError, match=r"arrays must keep their shape during the call, got \d+ rows meanwhile"
     ):
-        kernels.apply(0, x, None, out, axis, 1.0, 0, last)
+        kernels.compute_rows(kernels.SOFTMAX, x, None, out, axis, 1.0, 0, last)
 
 
 @pytest.mark.parametrize("axis", [-1, 2, 9, 2**31 - 1])
 def test_axes_that_there_are(axis):
-    assert not kernels.apply(0, FLOATS, None, FLOATS.copy(), axis, 1.0, 0, 20)
-    assert kernels.cross_entropy(FLOATS, LABELS, True, None, FLOATS[:, 0], axis, *OPTIONS) is None
+    assert not kernels.compute_rows(kernels.SOFTMAX, FLOATS, None, FLOATS.copy(), axis, 1.0, 0, 20)
+    assert kernels.cross_entropy(FLOATS, LABELS, None, FLOATS[:, 0], axis, *OPTIONS) is None
 
 
 OPTIONS = (None, None, None, 0.0, 1.0, 1.0, 0, 20)
@@ -95,19 +95,21 @@ OPTIONS = (None, None, None, 0.0, 1.0, 1.0, 0, 20)
 
 def call_cross_entropy(labels=LABELS, losses=None, by_class=None, by_row=None):
     losses = np.empty(20, np.float32) if losses is None else losses
-    kernels.cross_entropy(FLOATS, labels, True, None, losses, 1, by_class, by_row, None, 0.0, 1.0, 1.0, 0, 20)
+    kernels.cross_entropy(FLOATS, labels, None, losses, 1, by_class, by_row, None, 0.0, 1.0, 1.0, 0, 20)
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (
-            lambda: kernels.apply(2, FLOATS, None, np.empty(19, np.float32), 1, 1.0, 0, 20),
+            lambda: kernels.compute_rows(
+                kernels.LOGSUMEXP, FLOATS, None, np.empty(19, np.float32), 1, 1.0, 0, 20
+            ),
             ValueError,
             "`out` must have 20 elements, got 19",
         ),
         (
-            lambda: kernels.apply(2, FLOATS, None, np.empty(20), 1, 1.0, 0, 20),
+            lambda: kernels.compute_rows(kernels.LOGSUMEXP, FLOATS, None, np.empty(20), 1, 1.0, 0, 20),
             TypeError,
             "arrays of different types",
         ),
@@ -139,7 +141,7 @@ def call_cross_entropy(labels=LABELS, losses=None, by_class=None, by_row=None):
             "arrays of different types",
         ),
         (lambda: kernels.check_labels(LABELS.astype(np.int32), 100, None, None, None), TypeError, "int64"),
-        (lambda: kernels.total(np.zeros(8, np.int8)), TypeError, "neither float32 nor float64"),
+        (lambda: kernels.sum_of(np.zeros(8, np.int8)), TypeError, "neither float32 nor float64"),
     ],
 )
 def test_what_does_not_fit_is_an_error(call, error, message):

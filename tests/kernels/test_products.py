@@ -29,7 +29,7 @@ def product(kernels, left, right, bias=None):
     out = np.full((left.shape[0], right.shape[1]), np.nan, left.dtype)
     turned = [not a.flags.c_contiguous for a in (left, right)]
     factors = [a.T if turn else a for a, turn in zip((left, right), turned, strict=True)]
-    kernels.dense(*factors, bias, out, *turned)
+    kernels.dense(*factors, bias, out, left_transposed=turned[0], right_transposed=turned[1])
     return out
 
 
@@ -92,13 +92,13 @@ def test_special_values_stay_in_their_rows_and_columns(kernels, dtype, columns, 
 
 def test_wrong_arrays_are_declined(kernels):
     x, w, b, out = np.ones((3, 4)), np.ones((4, 5)), np.ones(5), np.ones((3, 5))
-    kernels.dense(x, w, b, out, False, False)
+    kernels.dense(x, w, b, out)
     for wrong in ((x, w, b, out[:2]), (x[:, :3].copy(), w, b, out), (x, w, b[:4], out)):
         with pytest.raises(ValueError, match="must"):
-            kernels.dense(*wrong, False, False)
+            kernels.dense(*wrong)
     for wrong in ((x, w, b, out[0]), (x[0], w, b, out)):
         with pytest.raises(ValueError, match="2 axes"):
-            kernels.dense(*wrong, False, False)
+            kernels.dense(*wrong)
     for wrong in (
         (x.astype("f4"), w, b, out),
         (x, w.T, b, out),
@@ -107,9 +107,9 @@ def test_wrong_arrays_are_declined(kernels):
         (x, w, b, None),
     ):
         with pytest.raises(TypeError):
-            kernels.dense(*wrong, False, False)
+            kernels.dense(*wrong)
     with pytest.raises(ValueError, match="shapes"):
-        kernels.dense(x, w, b, out, True, False)
+        kernels.dense(x, w, b, out, left_transposed=True)
     out.flags.writeable = False
     with pytest.raises(TypeError):
-        kernels.dense(x, w, b, out, False, False)
+        kernels.dense(x, w, b, out)

@@ -40,9 +40,9 @@ def results(seed=0):
         found.append(np.full(shape, np.nan, np.float32))
         return found[-1]
 
-    kernels.dense(x, w, dy[0].copy(), new((ROWS, OUTPUTS)), False, False)
-    kernels.dense(x, dy, None, new((FEATURES, OUTPUTS)), True, False)
-    kernels.dense(dy, w, None, new((ROWS, FEATURES)), False, True)
+    kernels.dense(x, w, dy[0].copy(), new((ROWS, OUTPUTS)))
+    kernels.dense(x, dy, None, new((FEATURES, OUTPUTS)), left_transposed=True)
+    kernels.dense(dy, w, None, new((ROWS, FEATURES)), right_transposed=True)
     kernels.activate(kernels.GELU, x, new(x.shape), 0.0)
     kernels.activate_vjp(kernels.TANH, x, x, new(x.shape), 0.0)
     kernels.dropout(x, new(x.shape), 0.3, 5, 7)
@@ -135,7 +135,7 @@ x = np.random.default_rng(0).standard_normal((500, 400), dtype=np.float32)
 
 def product():
     out = np.empty((500, 500), np.float32)
-    kernels.dense(x, x, None, out, False, True)
+    kernels.dense(x, x, None, out, right_transposed=True)
     return out
 
 expected = product()

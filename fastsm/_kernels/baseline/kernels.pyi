@@ -4,10 +4,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-def quick(
+SOFTMAX: int
+LOG_SOFTMAX: int
+LOGSUMEXP: int
+SOFTMAX_VJP: int
+LOG_SOFTMAX_VJP: int
+PARALLEL_ELEMENTS: int
+LARGE_PRODUCT: int
+
+def try_small(
     operation: int, x: object, y: object, out: object, axis: object, temperature: object, limit: int
 ) -> Any: ...
-def quick_cross_entropy(
+def try_small_cross_entropy(
     logits: object,
     targets: object,
     out: object,
@@ -22,7 +30,7 @@ def quick_cross_entropy(
     num_threads: object,
     limit: int,
 ) -> Any: ...
-def apply(
+def compute_rows(
     operation: int,
     x: NDArray[Any],
     y: NDArray[Any] | None,
@@ -35,7 +43,6 @@ def apply(
 def cross_entropy(
     logits: NDArray[Any],
     targets: NDArray[Any],
-    is_index: bool,
     grad: NDArray[Any] | None,
     losses: NDArray[Any],
     axis: int,
@@ -55,7 +62,7 @@ def check_labels(
     class_weight: NDArray[Any] | None,
     sample_weight: NDArray[Any] | None,
 ) -> tuple[int, float]: ...
-def total(values: NDArray[Any]) -> float: ...
+def sum_of(values: NDArray[Any]) -> float: ...
 def cpu_instruction_sets() -> tuple[str, ...]: ...
 
 FAST_DENSE: bool
@@ -138,8 +145,8 @@ def dense(
     right: NDArray[Any],
     bias: NDArray[Any] | None,
     out: NDArray[Any],
-    left_transposed: bool,
-    right_transposed: bool,
+    left_transposed: bool = False,
+    right_transposed: bool = False,
 ) -> None: ...
 def help_team(ready: Callable[[], object]) -> None: ...
 def set_team(threads: int, start: Callable[[], bool] | None) -> None: ...
