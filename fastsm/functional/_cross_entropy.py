@@ -112,7 +112,7 @@ def cross_entropy(
     >>> print(fastsm.cross_entropy([[0.0, -40.0]], [0]))
     4.248354255291589e-18
     """
-    result = kernels.quick_cross_entropy(
+    result = kernels.try_small_cross_entropy(
         logits, targets, None, False, axis, class_weight, sample_weight, ignore_index, label_smoothing,
         temperature, reduction, num_threads, _threads.serial_limit,
     )  # fmt: skip
@@ -213,7 +213,7 @@ def cross_entropy_with_grad(
     >>> grad
     array([[ 1., -1.,  0.]], dtype=float32)
     """  # noqa: E501
-    result = kernels.quick_cross_entropy(
+    result = kernels.try_small_cross_entropy(
         logits, targets, out, True, axis, class_weight, sample_weight, ignore_index, label_smoothing,
         temperature, reduction, num_threads, _threads.serial_limit,
     )  # fmt: skip

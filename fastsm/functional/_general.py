@@ -19,8 +19,8 @@ __all__: list[str] = []
 # The largest of several weights may be less, or more than the inverse of it, without being scaled.
 LEAST_WEIGHT = 1e-6
 
-# As src/task.pxi counts them.
-SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, SOFTMAX_VJP, LOG_SOFTMAX_VJP = range(5)
+SOFTMAX, LOG_SOFTMAX, LOGSUMEXP = kernels.SOFTMAX, kernels.LOG_SOFTMAX, kernels.LOGSUMEXP
+SOFTMAX_VJP, LOG_SOFTMAX_VJP = kernels.SOFTMAX_VJP, kernels.LOG_SOFTMAX_VJP
 
 
 def on_logits(
@@ -123,11 +123,11 @@ def _apply(
     operation: int, x: Array, y: Array | None, out: Array, axis: int, scale: float, threads: int | None
 ) -> bool:
     """Let the kernels do it; False, and nothing done, if the layout does not suit them."""
-    if not kernels.apply(operation, x, y, out, axis, scale, 0, 0):
+    if not kernels.compute_rows(operation, x, y, out, axis, scale, 0, 0):
         return False
 
     def block(first: int, last: int) -> None:
-        kernels.apply(operation, x, y, out, axis, scale, first, last)
+        kernels.compute_rows(operation, x, y, out, axis, scale, first, last)
 
     classes = x.shape[axis]
     _threads.run(block, x.size // classes, classes, threads)
@@ -141,7 +141,7 @@ def _fitting(x: Array, y: Array | None, axis: int, work: np.dtype[Any]) -> tuple
     """
     copy = np.empty_like(x, dtype=work, order="K", subok=False)
     _convert(x, copy)
-    if not kernels.apply(SOFTMAX, copy, None, copy, axis, 1.0, 0, 0):
+    if not kernels.compute_rows(SOFTMAX, copy, None, copy, axis, 1.0, 0, 0):
         copy = np.array(x, dtype=work, order="C")
     if y is None:
         return copy, None
@@ -262,7 +262,7 @@ def cross_entropy(
     if is_index:
         y, ignored, weight = _arguments.usable_labels("targets", y, classes, ignored, by_class, by_row)
     else:
-        weight = float(x.size // classes if classes else 0) if by_row is None else kernels.total(by_row)
+        weight = float(x.size // classes if classes else 0) if by_row is None else kernels.sum_of(by_row)
 
     if x.size == 0 or (how == "mean" and weight == 0):
         if gradient is not None:
@@ -276,7 +276,7 @@ def cross_entropy(
 
     def attempt(x: Array, y: Array, gradient: Array | None, first: int, last: int) -> int | None:
         return kernels.cross_entropy(
-            x, y, is_index, gradient, losses, axis, by_class, by_row, ignored, smoothing, scale,
+            x, y, gradient, losses, axis, by_class, by_row, ignored, smoothing, scale,
             1 / weight if how == "mean" else 1.0, first, last,
         )  # fmt: skip
 
@@ -299,7 +299,7 @@ def cross_entropy(
     with np.errstate(over="ignore"):  # what is too large for 16 bits is infinite
         if how == "none":
             return losses.astype(dtype, copy=False)[()], returned
-        total = kernels.total(losses)
+        total = kernels.sum_of(losses)
         return dtype.type(total / weight if how == "mean" else total), returned
 
 

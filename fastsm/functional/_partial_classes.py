@@ -141,7 +141,7 @@ class Targets:
         losses = _products(self.row, losses)
         if self.reduction == "none":
             return losses
-        total = kernels.total(losses)
+        total = kernels.sum_of(losses)
         if self.reduction == "sum":
             return total
         return total / self.total if self.total else 0.0

@@ -97,7 +97,7 @@ def softmax(
            [0.33333334, 0.33333334, 0.33333334]], dtype=float32)
     """
     if where is None and num_threads is None:
-        result = kernels.quick(SOFTMAX, x, None, out, axis, temperature, _threads.serial_limit)
+        result = kernels.try_small(SOFTMAX, x, None, out, axis, temperature, _threads.serial_limit)
         if result is not None:
             return result
     return _general.on_logits(SOFTMAX, x, axis, temperature, where, out, num_threads)
@@ -175,7 +175,7 @@ def log_softmax(
     array([-4.24835426e-18, -4.00000000e+01])
     """
     if where is None and num_threads is None:
-        result = kernels.quick(LOG_SOFTMAX, x, None, out, axis, temperature, _threads.serial_limit)
+        result = kernels.try_small(LOG_SOFTMAX, x, None, out, axis, temperature, _threads.serial_limit)
         if result is not None:
             return result
     return _general.on_logits(LOG_SOFTMAX, x, axis, temperature, where, out, num_threads)
@@ -244,7 +244,7 @@ def logsumexp(
     4.248354255291589e-18
     """
     if where is None and num_threads is None and keepdims is False:
-        result = kernels.quick(LOGSUMEXP, x, None, out, axis, 1.0, _threads.serial_limit)
+        result = kernels.try_small(LOGSUMEXP, x, None, out, axis, 1.0, _threads.serial_limit)
         if result is not None:
             return result
     return _general.logsumexp(x, axis, where, keepdims, out, num_threads)

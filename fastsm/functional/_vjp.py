@@ -100,7 +100,7 @@ def softmax_vjp(
     array([[-0.0317, -0.4998,  0.5314]])
     """
     if num_threads is None and dy is not None:
-        result = kernels.quick(SOFTMAX_VJP, y, dy, out, axis, temperature, _threads.serial_limit)
+        result = kernels.try_small(SOFTMAX_VJP, y, dy, out, axis, temperature, _threads.serial_limit)
         if result is not None:
             return result
     return _general.vjp(SOFTMAX_VJP, "y", y, dy, axis, temperature, out, num_threads)
@@ -170,7 +170,7 @@ def log_softmax_vjp(
     array([[ 0.09  , -0.7553,  0.6652]])
     """
     if num_threads is None and dy is not None:
-        result = kernels.quick(LOG_SOFTMAX_VJP, log_y, dy, out, axis, temperature, _threads.serial_limit)
+        result = kernels.try_small(LOG_SOFTMAX_VJP, log_y, dy, out, axis, temperature, _threads.serial_limit)
         if result is not None:
             return result
     return _general.vjp(LOG_SOFTMAX_VJP, "log_y", log_y, dy, axis, temperature, out, num_threads)

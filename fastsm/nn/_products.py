@@ -15,7 +15,7 @@ __all__: list[str] = []
 def affine(x: Array, weight: Array, bias: Array | None, out: Array) -> Array:
     """Return ``x @ weight + bias`` in `out`."""
     if kernels.FAST_DENSE:
-        kernels.dense(x, weight, bias, out, False, False)
+        kernels.dense(x, weight, bias, out)
         return out
     np.matmul(x, weight, out=out)
     if bias is not None:
@@ -26,7 +26,7 @@ def affine(x: Array, weight: Array, bias: Array | None, out: Array) -> Array:
 def weight_gradient(x: Array, dy: Array, out: Array) -> Array:
     """Return ``x.T @ dy`` in `out`."""
     if kernels.FAST_DENSE:
-        kernels.dense(x, dy, None, out, True, False)
+        kernels.dense(x, dy, None, out, left_transposed=True)
         return out
     return np.matmul(x.T, dy, out=out)
 
@@ -34,6 +34,6 @@ def weight_gradient(x: Array, dy: Array, out: Array) -> Array:
 def input_gradient(dy: Array, weight: Array, out: Array) -> Array:
     """Return ``dy @ weight.T`` in `out`."""
     if kernels.FAST_DENSE:
-        kernels.dense(dy, weight, None, out, False, True)
+        kernels.dense(dy, weight, None, out, right_transposed=True)
         return out
     return np.matmul(dy, weight.T, out=out)

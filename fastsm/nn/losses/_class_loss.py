@@ -56,7 +56,7 @@ class ClassLoss(RowLoss):
             if weight is None:
                 return float(np.count_nonzero(kept))
             weight = np.ascontiguousarray(weight[kept])
-        return float(math.prod(rows)) if weight is None else kernels.total(weight)
+        return float(math.prod(rows)) if weight is None else kernels.sum_of(weight)
 
     def _targets(self, targets: ArrayLike, x: Array) -> ClassTargets:
         y = _arguments.targets(targets, x.shape, x.shape[:1])

@@ -116,7 +116,7 @@ class RowLoss:
             raise ValueError("`targets` must have one entry for each row, got shape ()")
         if sample_weight is None:
             return float(rows[0])
-        return kernels.total(_arguments.weights("sample_weight", sample_weight, rows))
+        return kernels.sum_of(_arguments.weights("sample_weight", sample_weight, rows))
 
     def config(self) -> dict[str, Any]:
         """Return the arguments that make this loss again, as JSON can hold them."""
@@ -184,7 +184,7 @@ def _mean(values: Array, weight: Array | None, total: float) -> float:
     if weight is not None:
         _without_infinities(values, weight)
         values *= weight
-    return kernels.total(values) / total
+    return kernels.sum_of(values) / total
 
 
 def _without_infinities(values: Array, weight: Array) -> None:
