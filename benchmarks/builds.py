@@ -86,16 +86,18 @@ def call(
     if axis == 0:
         x, dy = np.ascontiguousarray(x.T), np.ascontiguousarray(dy.T)
     out = np.empty_like(x)
-    number = OPERATIONS.index(operation)
+    # The second names are those of older builds, whose operations have numbers in this order.
+    number = getattr(module, operation.upper(), OPERATIONS.index(operation))
+    small = getattr(module, "try_small", None) or module.quick
+    small_cross_entropy = getattr(module, "try_small_cross_entropy", None) or module.quick_cross_entropy
     if operation == "cross_entropy_with_grad":
         none = (None, None, None)
         return partial(
-            module.quick_cross_entropy, x, labels, out, True, axis, *none, 0.0, 1.0, "mean", None, UNLIMITED
+            small_cross_entropy, x, labels, out, True, axis, *none, 0.0, 1.0, "mean", None, UNLIMITED
         )
     second = dy if operation.endswith("vjp") else None
-    return partial(
-        module.quick, number, x, second, None if operation == "logsumexp" else out, axis, 1.0, UNLIMITED
-    )
+    target = None if operation == "logsumexp" else out
+    return partial(small, number, x, second, target, axis, 1.0, UNLIMITED)
 
 
 if __name__ == "__main__":

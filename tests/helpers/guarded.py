@@ -6,8 +6,8 @@ writes beyond it ends the process. Run in a process of its own, by test_memory_s
 
 import ctypes
 import math
-from functools import partial
 import mmap
+from functools import partial
 
 import numpy as np
 
