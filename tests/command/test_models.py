@@ -66,7 +66,7 @@ def test_other_data(digits, tmp_path):
     assert "class '10'" in fail(3, "evaluate", digits, "--data", tmp_path / "strange.npz")
 
 
-def test_a_model_from_elsewhere(tmp_path):
+def test_model_without_a_run(tmp_path):
     """A file of fastsm.save has no data of its own, classes 0, 1, ..., and may end in logits."""
     fastsm.save(tmp_path / "own.safetensors", nn.MLP([64, 10], rng=0))
     assert "--data is needed" in fail(2, "evaluate", tmp_path / "own.safetensors")

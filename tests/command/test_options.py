@@ -122,7 +122,7 @@ def test_failures(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-def test_output_that_cannot_be_written():
+def test_unwritable_output():
     """A full disk is an error of one line; a reader that has left is none to tell."""
     with open("/dev/full", "w") as full:
         result = subprocess.run(

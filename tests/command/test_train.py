@@ -58,7 +58,7 @@ def test_json_and_folders(tmp_path):
     assert [line["loss"] for line in logged] == [epoch["loss"] for epoch in epochs]
 
 
-def test_figures_without_an_end(tmp_path):
+def test_infinite_loss_is_null(tmp_path):
     """A network that is sure and wrong has an infinite loss: null in JSON."""
     succeed(
         "train",
@@ -185,7 +185,7 @@ def test_resume(tmp_path):
     assert "config.json must be the description of a run" in fail(3, "train", "--resume", folder)
 
 
-def test_other_data_cannot_be_resumed(tmp_path):
+def test_resume_with_other_data(tmp_path):
     """A run goes on with the data that it began with."""
     table = tmp_path / "table.csv"
     rows = [f"{i % 7},{i % 5},{'ab'[i % 2]}" for i in range(40)]

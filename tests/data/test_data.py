@@ -5,7 +5,7 @@ import numpy as np
 from fastsm import data
 
 
-def test_digits_are_what_the_docstring_says():
+def test_digits_against_docstring():
     """Shapes, types, range, and about as many of each digit."""
     images, labels = data.load_digits()
     assert images.shape == (1797, 64)
@@ -17,7 +17,7 @@ def test_digits_are_what_the_docstring_says():
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
-def test_digits_can_be_told_apart():
+def test_digits_are_learnable():
     """The nearest mean image is the right one for nine in ten: images and labels belong together."""
     images, labels = data.load_digits()
     means = np.stack([images[labels == digit].mean(axis=0) for digit in range(10)])
@@ -25,7 +25,7 @@ def test_digits_can_be_told_apart():
     assert (nearest == labels).mean() > 0.88
 
 
-def test_every_call_returns_arrays_of_its_own():
+def test_fresh_arrays_in_every_call():
     """Writing to them changes nothing for the next."""
     images, _ = data.load_digits()
     images[:] = 7

@@ -42,7 +42,7 @@ def write(tmp_path):
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("shape", [(5,), (2, 3), (3, 2, 4), (2, 1, 2, 3), (0,), (0, 28, 28)])
-def test_every_type_and_shape_comes_back(write, dtype, compress, shape):
+def test_every_type_and_shape(write, dtype, compress, shape):
     """Values, shape and a native dtype."""
     array = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
     content = idx(array, dtype)
@@ -55,7 +55,7 @@ def test_every_type_and_shape_comes_back(write, dtype, compress, shape):
     np.testing.assert_array_equal(result, array)
 
 
-def test_extreme_values_and_several_members_of_gzip(write):
+def test_extreme_values_and_gzip_members(write):
     """The ends of a type; a file of gzip may have more than one part."""
     array = np.array([-(2**31), 2**31 - 1, -1])
     content = idx(array, ">i4")
@@ -102,7 +102,7 @@ def test_hostile_files(write, content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_no_memory_is_taken_for_what_is_not_there(write):
+def test_declared_sizes_take_no_memory(write):
     """Neither for a large promise nor for a bomb that follows a small one."""
     bomb = gzip.compress(GOOD + bytes(50_000_000))
     liar = gzip.compress(GOOD[:4] + struct.pack(">2I", 1 << 20, 4000) + bytes(10_000_000))
@@ -125,7 +125,7 @@ def test_the_limit(write):
         data.load_idx(path, limit=11)
 
 
-def test_what_is_no_file(tmp_path):
+def test_missing_files(tmp_path):
     """Nothing there, a folder, a pipe: no waiting, one sentence."""
     with pytest.raises(data.DataError, match="cannot be read: No such file"):
         data.load_idx(tmp_path / "absent")
@@ -136,7 +136,7 @@ def test_what_is_no_file(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe(tmp_path):
+def test_pipe(tmp_path):
     """Reading one might never end."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(data.DataError, match="must be a regular file"):
@@ -151,7 +151,7 @@ def test_a_pipe(tmp_path):
     compress=st.booleans(),
     late=st.booleans(),
 )
-def test_changed_files_are_read_or_refused(write, edits, cut, more, compress, late):
+def test_changed_idx_files(write, edits, cut, more, compress, late):
     """Whatever is changed, before or after the compression: an array of the promised shape, or DataError."""
     content = bytearray(idx(np.arange(24).reshape(2, 3, 4)))
     if compress and late:

@@ -79,7 +79,7 @@ def test_digits():
 
 @pytest.mark.parametrize("name", ["{}", "{}.gz"])
 @pytest.mark.parametrize("dotted", [False, True])
-def test_a_folder(tmp_path, name, dotted):
+def test_folder(tmp_path, name, dotted):
     """Four files, plain or compressed, also as some sites spell them."""
     folder = tmp_path / "my set"
     folder.mkdir()
@@ -108,7 +108,7 @@ def test_names_of_classes(tmp_path):
         data.load("kmnist", data_dir=tmp_path)
 
 
-def test_where_named_sets_are_looked_for(tmp_path, monkeypatch):
+def test_search_path_of_named_sets(tmp_path, monkeypatch):
     """In the folder that is given, in the variable's, in the system's; each time first under the name."""
     monkeypatch.setenv("FASTSM_DATA_DIR", str(tmp_path / "variable"))
     (tmp_path / "given").mkdir()
@@ -133,7 +133,7 @@ def test_fashion_mnist_of_the_system(monkeypatch):
     assert 72 < splits.train.X.mean() < 74
 
 
-def test_names_and_paths_that_are_none(tmp_path, monkeypatch):
+def test_unknown_names_and_paths(tmp_path, monkeypatch):
     """Each message says what to do."""
     with pytest.raises(
         data.DataError, match="'mnits' is no data set and no path: give digits, fashion-mnist"
@@ -155,7 +155,7 @@ def test_names_and_paths_that_are_none(tmp_path, monkeypatch):
         data.load("mnist")
 
 
-def test_a_folder_that_lacks_a_file(tmp_path):
+def test_incomplete_folder(tmp_path):
     """The message names it; files of another name are not looked at."""
     put(tmp_path)
     (tmp_path / FILES[3]).rename(tmp_path / "labels")
@@ -173,7 +173,7 @@ def test_a_folder_that_lacks_a_file(tmp_path):
         (3, b"lies", "must be an IDX file"),
     ],
 )
-def test_files_that_do_not_fit(tmp_path, number, content, message):
+def test_mismatched_files(tmp_path, number, content, message):
     """One sentence that names the folder or the file."""
     files = list(contents())
     files[number] = content
@@ -228,7 +228,7 @@ def published(server, monkeypatch):
     return server
 
 
-def test_a_download(published, pooch, tmp_path):
+def test_download(published, pooch, tmp_path):
     """From the second mirror where the first fails; the next time nothing is asked for."""
     splits = data.load("mnist")
     assert seed_of(splits) == 0
@@ -238,7 +238,7 @@ def test_a_download(published, pooch, tmp_path):
     assert len(published.asked) == 8
 
 
-def test_a_mirror_with_other_files(published, pooch):
+def test_mirror_with_other_files(published, pooch):
     """What has the wrong sum is not used: the next mirror is asked."""
     put(published.folder / "first", contents(seed=1), name="{}.gz", compress=True)
     assert seed_of(data.load("mnist")) == 0
@@ -254,7 +254,7 @@ def test_no_mirror_with_the_right_files(published, pooch, tmp_path):
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
-def test_a_cache_that_was_changed(published, pooch, tmp_path):
+def test_changed_cache(published, pooch, tmp_path):
     """It is fetched again, or refused."""
     data.load("mnist")
     (tmp_path / "cache" / "fastsm" / "mnist" / f"{FILES[0]}.gz").write_bytes(
@@ -265,14 +265,14 @@ def test_a_cache_that_was_changed(published, pooch, tmp_path):
     assert seed_of(data.load("mnist")) == 0
 
 
-def test_no_download_without_leave(published, pooch):
+def test_no_download_unless_allowed(published, pooch):
     """The server is not asked."""
     with pytest.raises(data.DataError, match="allow the download"):
         data.load("mnist", download=False)
     assert published.asked == []
 
 
-def test_pooch_that_is_not_installed(monkeypatch):
+def test_without_pooch(monkeypatch):
     """The message says how to install it."""
     monkeypatch.setitem(sys.modules, "pooch", None)
     monkeypatch.setattr(_sets, "pooch_or_none", _download.pooch_or_none)
@@ -297,7 +297,7 @@ def test_sources():
         ((2, 2, 2, 2), (1, 1, 0, 0)), ((5,), (1,)),
     ],
 )  # fmt: skip
-def test_a_fifth_of_each_class(counts, test):
+def test_fifth_of_each_class(counts, test):
     """Of all the rows a fifth, rounded up; the only row of a class is trained on."""
     y = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     whole = data.Dataset(np.arange(2.0 * len(y)).reshape(-1, 2), y, tuple(map(str, range(len(counts)))))
@@ -348,12 +348,12 @@ def test_parts(tmp_path, compress, classes):
 
 
 @pytest.mark.parametrize("part", [(3, 3), (-1, 3), (0, 0)])
-def test_parts_that_are_not_there(part):
+def test_missing_parts(part):
     with pytest.raises(ValueError, match=r"`part` must be \(number, count\)"):
         data.load("digits", part=part)
 
 
-def test_a_part_takes_no_more_memory(tmp_path):
+def test_memory_of_a_part(tmp_path):
     images = np.zeros((3000, 20, 20), np.uint8)
     labels = np.arange(3000) % 10
     folder = put(tmp_path / "set", (idx(images), idx(labels), idx(images[:10]), idx(labels[:10])))

@@ -93,13 +93,13 @@ def test_the_label_column(load):
         load(text, label="other")
 
 
-def test_numeric_labels_sorted_as_numbers(load):
+def test_numeric_order_of_labels(load):
     """2 comes before 10; 2.0 is 2."""
     text = "a,label\n" + "1,10\n2,2.0\n3,-1\n" * 5
     assert load(text).train.classes == ("-1", "2", "10")
 
 
-def test_columns_that_are_pixels_are_bytes(load):
+def test_pixel_columns_as_bytes(load):
     """Whole numbers from 0 to 255 in 100 columns or another square; otherwise the numbers stay."""
     pixels = np.random.default_rng(0).integers(0, 256, (20, 100))
     header = "label," + ",".join(f"pixel{i}" for i in range(100)) + "\n"
@@ -182,7 +182,7 @@ LABELS = np.arange(20) % 4
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_npz_as_of_keras(load, compressed):
+def test_npz_in_keras_layout(load, compressed):
     """Two parts; images of bytes stay bytes; classes are those of both parts."""
     content = npz(
         compressed,
@@ -283,7 +283,7 @@ def npy(shape, payload, descr="|u1"):
         b"",
     ],
 )
-def test_members_that_lie(load, member):
+def test_wrong_member_sizes(load, member):
     """Sizes are checked before memory is taken for them."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -344,7 +344,7 @@ def test_numbers_of_64_bits_in_archives(load):
     cut=st.none() | st.integers(0, 900),
     compressed=st.booleans(),
 )
-def test_changed_archives_read_or_refused(load, edits, cut, compressed):
+def test_changed_archives(load, edits, cut, compressed):
     """Whatever is changed: a data set or DataError."""
     content = bytearray(npz(compressed, X=IMAGES[:, 0], y=LABELS))
     for place, value in edits:
@@ -357,7 +357,7 @@ def test_changed_archives_read_or_refused(load, edits, cut, compressed):
 @given(
     st.lists(st.tuples(st.integers(0, 80), st.sampled_from(list('0,."\n\r-aé\0 '))), min_size=1, max_size=4)
 )
-def test_changed_csv_files_read_or_refused(load, edits):
+def test_changed_csv_files(load, edits):
     """Whatever is changed: a data set or DataError."""
     text = list(CSV)
     for place, letter in edits:

@@ -161,7 +161,7 @@ def largest_file(size):
 
 
 @posix
-def test_no_room_leaves_the_old_file(folder):
+def test_full_disk_keeps_old_file(folder):
     """However much there is room for; the error is the system's."""
     path = folder / "m.safetensors"
     fastsm.save(path, nn.MLP([40, 120, 5], rng=0))
@@ -175,7 +175,7 @@ def test_no_room_leaves_the_old_file(folder):
 
 
 @posix
-def test_resumed_after_running_out_of_room(tmp_path):
+def test_resumed_after_full_disk(tmp_path):
     """The error ends it, and its last checkpoint is that of the epoch before."""
     code = """
 import resource
@@ -206,7 +206,7 @@ exit $code
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs namespaces of Linux")
-def test_full_disk_ends_command_in_a_line(folder):
+def test_full_disk_ends_command(folder):
     """There is room for a checkpoint, but not for the one that is to replace it."""
     try:
         result = subprocess.run(
@@ -243,7 +243,7 @@ def ordinary_user(*paths):
 
 
 @posix
-def test_no_permission_leaves_the_old_file(folder):
+def test_no_permission_keeps_old_file(folder):
     """A folder that cannot be written to; a file that cannot be read."""
     path, table = folder / "m.safetensors", folder / "t.npz"
     fastsm.save(path, nn.MLP([4, 3], rng=0))
@@ -289,7 +289,7 @@ def test_longest_file_names(tmp_path, name):
 # Between the last line of a `with` and its end Python leaves a file to be closed when it is collected.
 @pytest.mark.filterwarnings("ignore:.*unclosed file:ResourceWarning")
 @pytest.mark.filterwarnings("ignore:.*:pytest.PytestUnraisableExceptionWarning")
-def test_interrupted_at_any_line_of_a_write(tmp_path):
+def test_interrupted_at_any_line_of_write(tmp_path):
     """The file is the old one or the new one, and nothing else is left."""
     path, left = tmp_path / "m.safetensors", 0
 
@@ -473,7 +473,7 @@ def test_memory_does_not_grow():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_of_the_process_does_not_grow(tmp_path):
+def test_process_memory_does_not_grow(tmp_path):
     """The same, as the system sees it, with threads and files."""
     code = """
 def resident():

@@ -149,7 +149,7 @@ def test_optimizer(tmp_path):
         fastsm.load(tmp_path / "s.safetensors", optimizer=optim.SGD(0.1))
 
 
-def test_the_file(tmp_path):
+def test_layout_of_the_file(tmp_path):
     """The layout, byte by byte: no time in it, and no name appended to the one given."""
     model = nn.MLP([4, 3, 2], rng=0)
     fastsm.save(tmp_path / "a.safetensors", model)
@@ -183,7 +183,7 @@ def test_safetensors_reads_our_files(tmp_path):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_we_read_its_files(tmp_path, name):
+def test_we_read_safetensors_files(tmp_path, name):
     """Arrays in an order of its own, with our settings; changed ones need no checksum."""
     numpy = pytest.importorskip("safetensors.numpy")
     from safetensors import safe_open
@@ -209,7 +209,7 @@ def test_we_read_its_files(tmp_path, name):
     np.testing.assert_array_equal(again.params, model.params / 2)
 
 
-def test_its_files_without_a_model(tmp_path):
+def test_safetensors_files_without_model(tmp_path):
     numpy = pytest.importorskip("safetensors.numpy")
     numpy.save_file({"weight": np.zeros((2, 3))}, tmp_path / "w.safetensors")
     with pytest.raises(ValueError, match=r"'.*w\.safetensors': it has arrays but no model of fastsm: make"):
@@ -233,7 +233,7 @@ def test_all_dtypes_both_ways(tmp_path, big):
             np.testing.assert_array_equal(found, array)
 
 
-def test_what_cannot_be_saved(tmp_path):
+def test_unsaveable_models(tmp_path):
     path = tmp_path / "m.safetensors"
     strange = nn.Sequential(nn.Linear(4, 3), Scale(3))
     strange.layers[1].config = lambda: {"n": 3, "start": print}
@@ -288,7 +288,7 @@ def refused(tmp_path, content, reason=None):
     assert "\n" not in str(caught.value)
 
 
-def test_every_truncation_is_refused(tmp_path):
+def test_truncated_files(tmp_path):
     content, _ = good(tmp_path)
     for length in {*range(0, len(content), 13), *range(len(content) - 100, len(content))}:
         refused(tmp_path, content[:length])
@@ -310,7 +310,7 @@ def test_flipped_bits_refused_or_harmless(tmp_path):
     assert harmless < 20
 
 
-def test_random_damage_is_refused(tmp_path):
+def test_random_damage(tmp_path):
     content, model = good(tmp_path)
     rng = np.random.default_rng(1)
     for _ in range(150):
@@ -445,7 +445,7 @@ def test_tricks_with_arrays(tmp_path):
     refused(tmp_path, put_together(wide, data * 2), "must have float32 and .*, got float64 and")
 
 
-def test_bools_are_zeros_and_ones(tmp_path):
+def test_bools_other_than_0_and_1(tmp_path):
     _trees.write(tmp_path / "t", {"flags": np.array([True, False])}, {})
     header, data = taken_apart((tmp_path / "t").read_bytes())
     assert data == b"\1\0"
@@ -458,7 +458,7 @@ def test_bools_are_zeros_and_ones(tmp_path):
         pass
 
 
-def test_files_that_shrink_meanwhile(tmp_path):
+def test_shrinking_files(tmp_path):
     path = tmp_path / "m"
     fastsm.save(path, nn.MLP([40, 100]))
 
@@ -492,7 +492,7 @@ def test_large_promises_take_no_memory(tmp_path):
     assert peak < 1 << 20
 
 
-def test_parameters_are_read_into_place(tmp_path):
+def test_parameters_read_in_place(tmp_path):
     """Loading takes little more memory than the parameters and their gradients."""
     path, model = tmp_path / "m", nn.MLP([500, 2000, 500], init="zeros")
     fastsm.save(path, model)
@@ -540,7 +540,7 @@ def test_tricks_with_json(tmp_path):
         )
 
 
-def test_settings_are_checked(tmp_path):
+def test_checked_settings(tmp_path):
     content, _ = good(tmp_path)
 
     def at(*keys, value):
@@ -643,7 +643,7 @@ class Full:
 
 
 @pytest.mark.parametrize("what", ["replace", "fsync", "array", "interrupt"])
-def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch, what):
+def test_failed_write_keeps_old_file(tmp_path, monkeypatch, what):
     path = tmp_path / "m.safetensors"
     old = nn.MLP([4, 3], rng=0)
     fastsm.save(path, old)
@@ -731,7 +731,7 @@ def test_trees(tmp_path):
     again["arrays"]["f4"][...] = 1  # its own memory
 
 
-def test_scalars_of_numpy_become_plain(tmp_path):
+def test_numpy_scalars(tmp_path):
     _trees.write(
         tmp_path / "t", {"a": np.float64(0.5), "b": np.int32(3), "c": (1, 2), "d": np.bool_(True)}, {}
     )

@@ -205,7 +205,7 @@ EQUAL_ULPS = 4.7
 
 @pytest.mark.parametrize("layout", ["last-axis", "first-axis"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_ulps_of_equal_logits_below_a_maximum(isa, dtype, layout):
+def test_ulps_of_equal_logits(isa, dtype, layout):
     """The worst rows for sums: adding equal numbers again and again, rounding errors have the same sign."""
     rng = np.random.default_rng(0)
     errors = {}
@@ -285,7 +285,7 @@ TWO_LAYOUTS = pytest.mark.parametrize("layout", ["last-axis", "first-axis"])
 @SMALL_REST
 @TWO_LAYOUTS
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_log_softmax_and_logsumexp_near_zero(isa, dtype, layout, classes):
+def test_logarithms_near_zero(isa, dtype, layout, classes):
     """log1p(rest) keeps its relative accuracy however small the rest is."""
     x, places = rows_with_small_rest(dtype, classes)
     array, axis = LAYOUTS[layout](x)
@@ -350,7 +350,7 @@ def test_smoothed_loss_near_zero(isa, dtype, smoothing, classes):
     assert oracle.error(grad, exact_grad, size).max() <= NEAR_ZERO * eps(dtype)
 
 
-def test_the_example_of_the_docs(isa):
+def test_docs_example(isa):
     """log(1 + exp(-40)) = 4.2e-18, not 0."""
     assert fastsm.logsumexp([0.0, -40.0]) == pytest.approx(4.248354255291589e-18, rel=1e-15)
     assert fastsm.log_softmax([0.0, -40.0])[0] == pytest.approx(-4.248354255291589e-18, rel=1e-15)
@@ -587,7 +587,7 @@ def test_each_row_count(isa, axis, classes, dtype):
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("axis", [-1, 0])
 @pytest.mark.parametrize("dtype", BOTH)
-def test_surroundings_are_left_alone(isa, dtype, axis, in_place):
+def test_surroundings_unchanged(isa, dtype, axis, in_place):
     """Rows inside a larger array, for each class count: what lies around them is neither read nor written."""
     rng = np.random.default_rng(0)
     layout = LAYOUTS["inside-another" if axis == -1 else "inside-another-first-axis"]

@@ -419,7 +419,7 @@ def test_ignore_index_beyond_int64(value):
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 10**30])
-def test_ignore_index_that_no_label_equals(value):
+def test_ignore_index_without_matches(value):
     """An integer beyond all labels ignores none."""
     assert fastsm.cross_entropy(np.eye(3), [0, 1, 2], ignore_index=value) == fastsm.cross_entropy(
         np.eye(3), [0, 1, 2]
@@ -469,7 +469,7 @@ CHANGED = "`targets` must not change during the call, got a label out of range m
 @pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}], ids=["plain", "smoothed"])
 @pytest.mark.parametrize("shape", [(100, 10), (100, 50)], ids=str)
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_labels_changed_after_the_check(isa, monkeypatch, options, shape, threads):
+def test_labels_changed_after_check(isa, monkeypatch, options, shape, threads):
     """Labels that go wrong after they were checked are an error, not a read out of bounds."""
     labels = np.zeros(100, np.int64)
     kernels = _general.kernels

@@ -38,7 +38,7 @@ def jacobian_times(function, z, v):
 @pytest.mark.parametrize("function", ["softmax", "log_softmax"])
 @pytest.mark.parametrize(("shape", "axis"), SHAPES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_vjp_is_the_transpose_of_the_derivative(isa, dtype, shape, axis, function, temperature):
+def test_vjp_against_complex_step(isa, dtype, shape, axis, function, temperature):
     """<vjp(g), v> = <g, J v>, with J v by a complex step."""
     rng = np.random.default_rng(len(shape))
     z = (2 * rng.standard_normal(shape)).astype(dtype)
@@ -59,7 +59,7 @@ def test_vjp_is_the_transpose_of_the_derivative(isa, dtype, shape, axis, functio
 
 @pytest.mark.parametrize("classes", [1, 2, 5, 32, 33, 100])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_vjp_is_a_product_with_the_jacobian(isa, dtype, classes):
+def test_vjp_against_jacobian(isa, dtype, classes):
     """softmax_vjp and log_softmax_vjp are dy^T J, with J from softmax_jacobian and from its definition."""
     rng = np.random.default_rng(classes)
     y = fastsm.softmax(rng.standard_normal((4, 3, classes)).astype(dtype))
@@ -174,7 +174,7 @@ def directions(x, rng):
 
 
 @PRODUCT
-def test_gradient_is_the_slope_of_the_loss(isa, classes, axis, reduction):
+def test_gradient_against_differences(isa, classes, axis, reduction):
     """Central differences of the loss, in float64, for every combination of the options."""
     rng = np.random.default_rng(0)
     step = 3e-5
@@ -192,7 +192,7 @@ def test_gradient_is_the_slope_of_the_loss(isa, classes, axis, reduction):
 
 @PRODUCT
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_loss_is_the_same_with_and_without_gradient(isa, dtype, classes, axis, reduction):
+def test_same_loss_without_gradient(isa, dtype, classes, axis, reduction):
     """cross_entropy and cross_entropy_with_grad return the same loss, bit for bit, in place too."""
     for x, targets, options in batches(classes, axis, dtype):
         loss = fastsm.cross_entropy(x, targets, reduction=reduction, **options)
@@ -207,7 +207,7 @@ def test_loss_is_the_same_with_and_without_gradient(isa, dtype, classes, axis, r
 
 @PRODUCT
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_agrees_with_reference(isa, dtype, classes, axis, reduction):
+def test_against_reference(isa, dtype, classes, axis, reduction):
     """The NumPy twin gives the same losses and gradients for every combination of the options."""
     for x, targets, options in batches(classes, axis, dtype):
         loss, grad = fastsm.cross_entropy_with_grad(x, targets, reduction=reduction, **options)
@@ -221,7 +221,7 @@ def test_agrees_with_reference(isa, dtype, classes, axis, reduction):
 
 @pytest.mark.parametrize("classes", [4, 50])
 @pytest.mark.parametrize("axis", [-1, 0])
-def test_gradients_of_parts_add_up(isa, axis, classes):
+def test_sums_of_micro_batches(isa, axis, classes):
     """Gradients of sums over two parts of a batch are that of the whole: no normalisation gets in between."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((9, classes))

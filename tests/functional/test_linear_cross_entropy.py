@@ -37,7 +37,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("chunk", [1, 6, None])
-def test_as_of_all_logits(dtype, chunk):
+def test_against_all_logits(dtype, chunk):
     for values in itertools.product(*OPTIONS.values()):
         options = dict(zip(OPTIONS, values, strict=True))
         with_bias = options.pop("with_bias")
@@ -83,7 +83,7 @@ def test_gradients_by_finite_differences():
     assert check_grads(loss, x, weight, bias).ok
 
 
-def test_a_loss_near_zero_keeps_its_relative_accuracy():
+def test_relative_accuracy_near_zero():
     weight = [[0.0, -40.0, -60.0]]
     for chunk in (1, 2, 3):
         loss, (_, d_weight, _) = fastsm.linear_cross_entropy_with_grad([[1.0]], weight, [0], chunk=chunk)
@@ -92,7 +92,7 @@ def test_a_loss_near_zero_keeps_its_relative_accuracy():
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
-def test_infinities_as_of_all_logits(value):
+def test_special_values_in_the_bias(value):
     bias = np.array([0.0, value, 1.0, 0.0])
     for label in range(4):
         logits = np.zeros((1, 4)) + bias
@@ -104,7 +104,7 @@ def test_infinities_as_of_all_logits(value):
         np.testing.assert_allclose(d_bias, d_logits[0], atol=1e-16)
 
 
-def test_no_rows_all_ignored_and_half_precision():
+def test_empty_ignored_and_half_precision():
     x, weight, _, y = arguments(np.float64)
     loss, (d_x, d_weight, _) = fastsm.linear_cross_entropy_with_grad(x[:0], weight, [])
     assert loss == 0
@@ -120,7 +120,7 @@ def test_no_rows_all_ignored_and_half_precision():
     np.testing.assert_allclose(float(loss), expected, rtol=2**-11)
 
 
-def test_arguments_are_left_alone_and_may_lie_anyhow():
+def test_inputs_unchanged_any_layout():
     x, weight, bias, y = arguments(np.float64)
     expected = fastsm.linear_cross_entropy_with_grad(x, weight, y, bias=bias, chunk=5)
     others = [np.asfortranarray(x), np.repeat(weight, 2, axis=1)[:, ::2], np.repeat(bias, 2)[::2]]
@@ -142,7 +142,7 @@ def peak(classes, function):
         tracemalloc.stop()
 
 
-def test_memory_does_not_depend_on_the_number_of_classes():
+def test_memory_for_many_classes():
     few, many = (peak(classes, fastsm.linear_cross_entropy)[0] for classes in (20_000, 200_000))
     # 64 x 1000 logits, and as much again for what is computed from them.
     assert many < 1.1 * few

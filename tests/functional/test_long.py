@@ -37,7 +37,7 @@ def check(x, axis, exact):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_million_classes(isa, dtype):
+def test_million_classes(isa, dtype):
     """Rows of a million: within 4 ULP."""
     x, exact = million(dtype)
     check(x, -1, exact)
@@ -67,7 +67,7 @@ def million_products(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_vjp_of_a_million(isa, dtype):
+def test_vjp_of_million_classes(isa, dtype):
     """The sums in the VJPs are as accurate over a million classes."""
     dy, cases = million_products(dtype)
     for vjp, output, exact, tolerance in cases:
@@ -85,7 +85,7 @@ def million_losses(dtype, smoothing):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_cross_entropy_of_a_million(isa, dtype, smoothing):
+def test_cross_entropy_of_million_classes(isa, dtype, smoothing):
     """Loss and gradient over a million classes."""
     x, _ = million(dtype)
     labels, losses, grads, size = million_losses(dtype, smoothing)

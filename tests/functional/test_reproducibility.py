@@ -84,7 +84,7 @@ def functions(x, dy, labels):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("classes", [1, 3, 10, 32, 33, 130, 1000])
-def test_a_row_does_not_depend_on_the_others(isa, classes, dtype):
+def test_rows_independent_of_batch(isa, classes, dtype):
     """All rows at once, in batches of several sizes, one by one, in another order: the same bits."""
     rng = np.random.default_rng(classes)
     rows = 300 if classes < 1000 else 270
@@ -102,7 +102,7 @@ def test_a_row_does_not_depend_on_the_others(isa, classes, dtype):
 
 @pytest.mark.skipif(_kernels.name == "baseline", reason="products are NumPy's there")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_prediction_does_not_depend_on_the_batch(dtype):
+def test_predictions_independent_of_batch(dtype):
     """A model gives a row the same bits whatever it comes with; a training step, its own products, too."""
     model = nn.MLP([70, 45, 30, 10], activation="gelu", layer_norm=True, dtype=dtype, head="softmax", rng=0)
     x = np.random.default_rng(0).standard_normal((200, 70)).astype(dtype)
@@ -113,7 +113,7 @@ def test_a_prediction_does_not_depend_on_the_batch(dtype):
         assert model.forward(x[:size]).tobytes() == whole[:size].tobytes(), size
 
 
-def test_gradients_of_parts_add_up():
+def test_sums_of_micro_batches():
     """Of micro-batches, weighted by their rows: the gradient of the batch, to rounding."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((90, 20)), rng.integers(0, 5, 90)
@@ -132,7 +132,7 @@ def test_gradients_of_parts_add_up():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_instruction_sets_differ_in_the_last_bits_only(monkeypatch, dtype):
+def test_last_bits_of_instruction_sets(monkeypatch, dtype):
     """A softmax by one is at most 8 units in the last place, twice its error, from that by another."""
     x = np.random.default_rng(0).standard_normal((64, 1000)).astype(dtype)
     variants = []
@@ -145,7 +145,7 @@ def test_instruction_sets_differ_in_the_last_bits_only(monkeypatch, dtype):
         assert (abs(other - variants[0]) <= 8 * np.spacing(np.maximum(other, variants[0]))).all()
 
 
-def test_the_measurement_of_what_is_not_promised():
+def test_reproducibility_script():
     """The script runs, and finds a training on other instruction sets as good as on this one."""
     script = Path(__file__).parents[2] / "benchmarks" / "reproducibility.py"
     if not script.exists():

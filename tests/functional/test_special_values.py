@@ -89,7 +89,7 @@ def test_only_minus_infinity(isa, dtype, classes, axis):
 
 
 @FLOATS
-def test_special_rows_as_in_scipy(isa, dtype):
+def test_special_rows_against_scipy(isa, dtype):
     """All combinations of special values in rows of 3: NaN and infinities where SciPy has them."""
     special = pytest.importorskip("scipy.special")
     values = np.array([0, 1, -inf, inf, nan], dtype)
@@ -217,7 +217,7 @@ def test_label_of_minus_infinity(isa, dtype, classes, axis):
 
 @FLOATS
 @FAMILIES
-def test_zero_times_infinity_is_zero(isa, dtype, classes, axis):
+def test_zero_times_infinity(isa, dtype, classes, axis):
     """A term whose weight or probability is 0 counts nothing, though its logit be -inf."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((4, classes)).astype(dtype)
@@ -361,7 +361,7 @@ def test_one_zero_weight_among_others(isa):
     assert np.all(loss > 0)
 
 
-def test_large_labels_are_not_taken_for_the_ignored_one(isa):
+def test_large_label_is_not_ignored(isa):
     """2^64 - 100 in uint64 is out of range; it is not -100."""
     labels = np.array([0, 2**64 - 100], np.uint64)
     message = r"`targets` must lie in \[0, 3\), got 18446744073709551516 at position 1"
@@ -426,7 +426,7 @@ def test_where_broadcasts(isa):
     assert np.all(fastsm.softmax(x, where=rows)[:, 1] == 0)
 
 
-def test_where_leaves_only_special_values(isa):
+def test_where_only_special_values_remain(isa):
     """A mask that leaves only -inf, or a NaN, is not a mask that leaves nothing: NaN."""
     x = np.array([[-inf, -inf, 1], [nan, 0, 1], [inf, 0, 1]])
     mask = np.array([True, True, False])

@@ -183,7 +183,7 @@ def test_strange_output(name, strange, tmp_path):
         check(name, arrays, results)
 
 
-def test_same_output_in_subclass_for_logsumexp(tmp_path):
+def test_logsumexp_out_in_subclass(tmp_path):
     """The same for logsumexp, whose result has fewer axes."""
     for strange in ("subclass", "memory-mapped", "misaligned"):
         out = STRANGE[strange](np.zeros(4, np.float32), tmp_path)
@@ -267,7 +267,7 @@ def test_refused(name, argument, kind):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_error_of_the_users(name):
+def test_errors_of_user_code(name):
     """An error in the user's own `__array__` comes through as it is."""
     with pytest.raises(LookupError, match="an error of the user's"):
         call(name, [Raises(), *arguments(name, matrix())[1:]])
@@ -322,7 +322,7 @@ def view_of(memory, drawn):
 @pytest.mark.parametrize("name", FULL_OUT)
 @campaign(40)
 @given(drawn=views())
-def test_output_that_overlaps_itself(name, drawn):
+def test_self_overlapping_out(name, drawn):
     """An error if two elements of `out` share a byte, and then nothing is written; else the right result."""
     memory = np.full(4 * SIZE, 7, np.uint8)
     out = view_of(memory, drawn)
@@ -354,7 +354,7 @@ def arguments_of_any_shape(name, x):
 
 @campaign(40)
 @given(drawn=views())
-def test_logsumexp_output_that_overlaps_itself(drawn):
+def test_logsumexp_self_overlapping_out(drawn):
     """The same for logsumexp."""
     memory = np.full(4 * SIZE, 7, np.uint8)
     out = view_of(memory, drawn)
@@ -419,7 +419,7 @@ def test_overlap_with_where(name):
     assert not memory.any()
 
 
-def test_overlap_with_targets_of_another_type():
+def test_overlap_with_converted_targets():
     """Targets that are no array of NumPy's, but share its memory."""
     memory = np.full((4, 5), 0.2)
     for targets in (memoryview(memory), Converts(memory, "__array__"), memory.view(Sub)):

@@ -699,7 +699,7 @@ for path in sys.argv[1:]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc are those of Linux")
-def test_bombs_under_a_limit_of_the_system(tmp_path, checkpoint):
+def test_bombs_under_memory_limit(tmp_path, checkpoint):
     """What tracemalloc does not see counts here too: no MemoryError with 256 MB."""
     names = [name for name in BOMBS if name.endswith(".npz")]
     for name in names:
@@ -722,7 +722,7 @@ def test_bombs_under_a_limit_of_the_system(tmp_path, checkpoint):
 
 
 @pytest.mark.parametrize("command", ["train", "info", "bench"])
-def test_wrong_variables_are_told_in_a_line(command):
+def test_wrong_variables(command):
     """Of the environment: exit code 2, as for other errors of usage."""
     line = fail(2, command, FASTSM_ISA="many\x1b[2J\nlines")
     assert "`FASTSM_ISA` must be one of" in line

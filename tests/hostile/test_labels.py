@@ -238,7 +238,7 @@ def test_no_labels(kind):
     assert model.params.tobytes() == before.tobytes()
 
 
-def test_labels_that_change_all_the_time():
+def test_labels_changing_in_layers():
     """Another thread writes wrong labels all the time: an error or a result, never what lies elsewhere."""
     x = np.zeros((3000, 7), np.float32)
     y, stop = np.zeros(3000, np.int64), threading.Event()
@@ -307,7 +307,7 @@ def test_classes_of_estimators(values):
 
 @pytest.mark.parametrize("dtype", ["<u8", ">u8"])
 @pytest.mark.parametrize("value", [2**63, 2**64 - 1, 2**64 - 100])
-def test_label_that_would_wrap_around(dtype, value):
+def test_labels_that_would_wrap(dtype, value):
     """In either byte order a label beyond int64 is none, also if it would wrap to the one to ignore."""
     y = np.array([0, value], dtype)
     for ask in (

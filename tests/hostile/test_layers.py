@@ -57,7 +57,7 @@ def gradients(layer):
 @pytest.mark.parametrize("make", [*LAYERS.values(), *MODELS.values()], ids=[*LAYERS, *MODELS])
 @campaign(15)
 @given(choices=st.lists(st.tuples(st.sampled_from("fbi"), st.integers(0, 9)), min_size=2, max_size=8))
-def test_what_came_out_goes_in_again(make, choices):
+def test_outputs_as_inputs(make, choices):
     """Any array that a layer returned may be its next input or gradient: as if that were a copy."""
     layer, other = make(), make()
     owned = [numbers(0)]  # what the layer returned, or the first input; and copies
@@ -136,7 +136,7 @@ def test_wrong_shapes(make, shape):
                 layer.backward(wrong)
 
 
-def test_relabelled_between_forward_and_backward():
+def test_labels_changed_before_backward():
     """An input with another shape or type before `backward` gives an error or a result, never a crash."""
     for make in (*LAYERS.values(), *MODELS.values()):
         for change in ({"shape": (N, 3)}, {"shape": (1, 3 * N)}, {"dtype": np.float32}, {"dtype": np.int64}):
@@ -173,7 +173,7 @@ LOSSES = {
 @pytest.mark.parametrize("name", LOSSES)
 @campaign(15)
 @given(offset=st.integers(-8, 8), backwards=st.booleans(), targets_too=st.booleans())
-def test_gradient_that_overlaps(name, offset, backwards, targets_too):
+def test_overlapping_gradient(name, offset, backwards, targets_too):
     """`out` is the outputs themselves, or elsewhere, or an error; targets are never overwritten."""
     loss, memory = LOSSES[name](), np.random.default_rng(0).random(40) + 0.1
     x = memory[10:22].reshape(3, 4)
@@ -208,7 +208,7 @@ class Fickle:
 @pytest.mark.parametrize(
     "later", [np.array([0, 1, 2, 3]), np.array([9, 9, 9]), np.ones((3, 5)), np.ones(3), np.array(0)], ids=str
 )
-def test_targets_that_change(name, later):
+def test_changing_targets(name, later):
     """Targets that are others when they are converted again give an error or a number, never a crash."""
     right = np.array([0, 1, 2]) if name not in ("MSE", "MAE") else np.ones((3, 4))
     for ask in (LOSSES[name]().value_and_grad, LOSSES[name]()):
@@ -226,7 +226,7 @@ def test_targets_that_change(name, later):
     [metrics.accuracy, metrics.nll, metrics.brier, metrics.top_k(2), metrics.expected_calibration_error()],
 )
 @pytest.mark.parametrize("shape", [(2, 1), (2, 2), (2, 0), (2, 3, 1), (2, 1, 3)])
-def test_metrics_do_not_stretch(metric, shape):
+def test_metrics_do_not_broadcast(metric, shape):
     """Targets of another shape than the outputs are an error, also where they would be broadcast."""
     with pytest.raises(ValueError, match=r"^`targets` must have shape \(2, 3\), got "):
         metric(np.full((2, 3), 1 / 3), np.ones(shape))
@@ -298,7 +298,7 @@ def test_wrong_steps_to_restore(make, steps):
     assert optimizer.steps == 1
 
 
-def test_schedules_far_away():
+def test_schedules_after_many_steps():
     """Schedules at any step give a number that is at least 0, or infinity, which an optimizer refuses."""
     schedules = optim.schedules
     for rate in (

@@ -138,7 +138,7 @@ def test_no_network_unless_asked(run):
     assert (code, seen) == (3, [])
 
 
-def test_the_command_writes_to_its_folder_only(run):
+def test_command_writes_to_its_folder(run):
     """Nothing is written elsewhere, no socket is opened and no process started."""
     folder, code, seen = run
     assert code == 0

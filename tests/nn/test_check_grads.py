@@ -75,12 +75,12 @@ def test_wrong_functions(mode, f):
         (lambda z: cross_entropy(z, 2.5, 2.5), "2.5 times the true one: a missing constant, such as 1/T"),
     ],
 )
-def test_a_factor_that_explains_all(mode, f, hint):
+def test_constant_factor_is_named(mode, f, hint):
     with pytest.raises(GradientError, match=hint):
         check_grads(f, Z, mode=mode)
 
 
-def test_the_worst_entry_is_named():
+def test_worst_entry_is_named():
     def f(z):
         grad = 2 * z
         grad[1, 2] += 0.5
@@ -134,7 +134,7 @@ def test_forward_and_vjp(mode):
         check_grads(fastsm.softmax, Z, vjp=lambda p, dp: p * (1 - p) * dp, mode=mode)  # elementwise
 
 
-def test_a_wrong_entry_among_many_is_found():
+def test_one_wrong_entry_among_many():
     x = rng.standard_normal(5000)
 
     def f(x):
@@ -164,12 +164,12 @@ def test_kinks():
         check_grads(lambda x: (np.abs(x).sum(), np.where(x == 2, 0.5, np.sign(x))), x, mode="full")
 
 
-def test_small_probabilities_near_the_end_of_the_domain():
+def test_end_of_the_domain():
     p = np.array([[1e-6, 1 - 1e-6], [1e-4, 1 - 1e-4]])
     assert check_grads(nn.CrossEntropyLoss(on="probs"), p, [0, 0], mode="full").ok
 
 
-def test_a_gradient_that_is_nan_is_wrong():
+def test_nan_gradient():
     with pytest.raises(GradientError, match="given nan"):
         check_grads(lambda x: (np.sum(x), np.full_like(x, np.nan)), Z, mode="full")
 
@@ -201,7 +201,7 @@ def test_losses(mode):
 
 
 @MODES
-def test_a_loss_of_ones_own(mode):
+def test_user_loss(mode):
     @nn.loss(on="probs")
     def right(p, y):
         return np.sum((p - y) ** 2, axis=1), 2 * (p - y)
@@ -249,7 +249,7 @@ class Affine:
 
 
 @MODES
-def test_a_layer_of_ones_own(mode):
+def test_user_layer(mode):
     layer = Affine(4, 4)
     weight = layer.params["weight"]
     report = check_grads(layer, Z, mode=mode)
@@ -269,7 +269,7 @@ def test_a_layer_of_ones_own(mode):
         ("added", "weight .* given nan"),
     ],
 )
-def test_a_layer_with_a_slip(mode, slip, message):
+def test_wrong_user_layer(mode, slip, message):
     with pytest.raises(GradientError, match=message):
         check_grads(Affine(4, 4, slip), Z, mode=mode)
 
@@ -284,7 +284,7 @@ def test_a_layer_with_a_slip(mode, slip, message):
     ],
     ids=repr,
 )
-def test_layers_of_this_package(mode, layer):
+def test_package_layers(mode, layer):
     assert check_grads(layer, Z, mode=mode).ok
 
 
@@ -304,7 +304,7 @@ class Scale:
         return dy * self.params["gain"]
 
 
-def test_a_layer_that_is_initialised_by_its_model():
+def test_layer_initialized_by_model():
     report = check_grads(Scale(), Z)
     assert [array.name for array in report.arrays] == ["x", "gain"]
 
@@ -325,13 +325,13 @@ def test_models(mode, loss):
     assert model.dtype == np.float32
 
 
-def test_a_model_with_a_wrong_layer_names_it():
+def test_model_with_wrong_layer():
     model = nn.Sequential(nn.Linear(4, 4), Affine(4, 4, "transposed"), nn.Softmax(), rng=0)
     with pytest.raises(GradientError, match=r"wrong gradient over 1.weight"):
         check_grads(model, Z, Y, loss=nn.MSELoss())
 
 
-def test_a_model_with_a_wrong_loss():
+def test_model_with_wrong_loss():
     model = nn.Sequential(nn.Linear(4, 4), rng=0)
     with pytest.raises(GradientError, match=r"over x, 0.weight, 0.bias"):
         check_grads(model, Z, LABELS, loss=Broken(2.0))
@@ -382,7 +382,7 @@ def test_errors(call, error, message):
 
 
 @pytest.mark.parametrize("seed", [2, 8])
-def test_a_model_that_has_learned_its_rows_is_right(seed):
+def test_trained_model(seed):
     """-log p near p = 1 is rounded at the size of 1, not at its own: that is no wrong gradient."""
     rng = np.random.default_rng(1)
     rng.standard_normal((6, 4))

@@ -49,7 +49,7 @@ def test_orthogonal(shape):
     assert weight.flags.c_contiguous
 
 
-def test_orthogonal_is_uniformly_distributed():
+def test_distribution_of_orthogonal():
     """Without the signs of R, LAPACK's Q has a negative diagonal more often than not."""
     rng = np.random.default_rng(0)
     diagonal = [np.diagonal(nn.initializers.orthogonal(rng, (3, 3), float)) for _ in range(1000)]
@@ -65,7 +65,7 @@ def test_arguments_by_partial():
 
 
 @pytest.mark.parametrize("name", nn.initializers.__all__)
-def test_one_seed_one_result_in_both_dtypes(name):
+def test_same_seed_in_both_dtypes(name):
     single, double = weights(name, dtype=np.float32), weights(name, dtype=np.float64)
     assert single.dtype == np.float32
     assert double.dtype == np.float64
@@ -107,7 +107,7 @@ def test_unknown_names(init, error, message):
         nn.Linear(2, 3, init=init)
 
 
-def test_function_of_the_wrong_shape():
+def test_function_of_wrong_shape():
     layer = nn.Linear(2, 3, init=lambda rng, shape, dtype: np.zeros((3, 2)))
     with pytest.raises(
         ValueError, match=r"`init\(rng, shape, dtype\)` must have shape \(2, 3\), got \(3, 2\)"

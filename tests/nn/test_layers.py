@@ -187,7 +187,7 @@ def test_layer_norm(layer_kernels, dtype):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.25, 3.0])
 @pytest.mark.parametrize("make", [nn.Softmax, nn.LogSoftmax])
-def test_softmax_by_the_whole_jacobian(make, temperature):
+def test_softmax_against_jacobian(make, temperature):
     layer, x, dy = make(temperature), data(), data(seed=1)
     layer.forward(x)
     dx = layer.backward(dy)
@@ -199,7 +199,7 @@ def test_softmax_by_the_whole_jacobian(make, temperature):
         np.testing.assert_allclose(dx[r], dy[r] @ jacobian / temperature, rtol=1e-12, atol=1e-13)
 
 
-def test_softmax_is_not_multiplied_element_by_element():
+def test_softmax_vjp_is_not_elementwise():
     """What others get wrong: for dy = 1 the gradient is 0, as probabilities sum to 1 whatever the logits."""
     layer = nn.Softmax()
     layer.forward(data())
@@ -245,7 +245,7 @@ def test_dropout(layer_kernels, probability, dtype):
     np.testing.assert_allclose(dx[kept], dy[kept] / (1 - probability), rtol=tolerance(dtype))
 
 
-def test_dropout_goes_on_and_can_be_put_back():
+def test_dropout_state():
     layer, x = nn.Dropout(0.5, rng=0), np.ones((20, 30))
     state = layer.state()
     first = layer.forward(x, training=True).copy()
@@ -260,7 +260,7 @@ def test_dropout_goes_on_and_can_be_put_back():
     assert other.state() == {"seed": state["seed"], "count": 1200}
 
 
-def test_dropout_does_not_depend_on_how_rows_are_batched():
+def test_dropout_independent_of_batch():
     x = np.ones((20, 30))
     whole = nn.Dropout(0.5, rng=0).forward(x, training=True)
     layer = nn.Dropout(0.5, rng=0)
@@ -268,7 +268,7 @@ def test_dropout_does_not_depend_on_how_rows_are_batched():
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-def test_dropout_outside_training_passes_gradients_on():
+def test_dropout_outside_training():
     layer, x = nn.Dropout(0.5, rng=0), np.ones((4, 5))
     layer.forward(x, training=True)
     np.testing.assert_array_equal(layer.forward(x), x)
@@ -279,7 +279,7 @@ def test_dropout_outside_training_passes_gradients_on():
     "state",
     [{}, {"seed": 1}, {"seed": 1, "count": -1}, {"seed": 1.0, "count": 0}, {"seed": 2**64, "count": 0}],
 )
-def test_dropout_refuses_other_states(state):
+def test_wrong_dropout_states(state):
     layer = nn.Dropout(0.5, rng=0)
     before = layer.state()
     with pytest.raises(ValueError, match="`state` must have a seed and a count"):
@@ -302,7 +302,7 @@ def assert_same(results, others):
         np.testing.assert_array_equal(result, other)
 
 
-def test_arguments_are_not_written(layer):
+def test_inputs_unchanged(layer):
     x = data()
     x.flags.writeable = False
     y = layer.forward(x)
@@ -313,7 +313,7 @@ def test_arguments_are_not_written(layer):
     assert not np.shares_memory(result, x)
 
 
-def test_inference_leaves_training_alone(layer):
+def test_inference_between_training_passes(layer):
     expected = run(layer, data())
     layer.forward(data())
     inferred = layer(data((9, 6), seed=4))
@@ -328,7 +328,7 @@ def test_backward_twice(layer):
     assert_same([layer.backward(dy), *getattr(layer, "grads", {}).values()], expected)
 
 
-def test_buffers_are_used_again(layer):
+def test_reused_buffers(layer):
     whole = layer.forward(data((8, 6)))
     d_whole = layer.backward(np.ones(whole.shape))
     part = layer.forward(data((3, 6)))
@@ -344,7 +344,7 @@ def test_smaller_and_larger_batches(layer):
         assert_same(run(layer, x), run(copy.deepcopy(layer), x))
 
 
-def test_no_gradient_over_the_input(layer):
+def test_no_input_gradient(layer):
     expected = run(layer, data())
     layer.forward(data())
     assert layer.backward(data(expected[0].shape, seed=9), input_grad=False) is None
@@ -393,7 +393,7 @@ def test_copies(layer, copier):
     assert repr(other) == repr(layer)
 
 
-def test_config_makes_the_same_layer(layer):
+def test_layer_from_config(layer):
     other = type(layer)(**layer.config())
     assert other.config() == layer.config()
     assert repr(other) == repr(layer)
@@ -470,7 +470,7 @@ def test_bad_arguments(make, error, message):
         make()
 
 
-def test_what_layers_emit():
+def test_output_domains():
     emits = {make().emits for name, (make, _) in LAYERS.items() if "oftmax" not in name and name != "Sigmoid"}
     assert emits == {"output"}
     assert nn.Linear(1, 1).emits == "output"

@@ -146,7 +146,7 @@ def test_losses_on_numbers(data, name, loss, sampled):
         check_grads(loss, outputs, labels, sample_weight=given, mode="full")
 
 
-def test_focal_loss_with_gamma_0_is_cross_entropy(data):
+def test_focal_loss_with_gamma_0(data):
     logits, labels, soft, by_row, by_class = data
     for targets in (labels, soft):
         focal = nn.FocalLoss(0.0, class_weight=by_class).value_and_grad(logits, targets, sample_weight=by_row)
@@ -156,7 +156,7 @@ def test_focal_loss_with_gamma_0_is_cross_entropy(data):
         np.testing.assert_allclose(focal[1], expected[1], rtol=0, atol=1e-15)
 
 
-def test_temperature_is_in_the_gradient(data):
+def test_temperature_in_gradient(data):
     logits, labels, *_ = data
     value, grad = nn.CrossEntropyLoss(temperature=2.0).value_and_grad(logits, labels)
     p = reference.softmax(logits / 2)
@@ -167,7 +167,7 @@ def test_temperature_is_in_the_gradient(data):
 # ---- what all losses have in common ----
 
 
-def test_losses_of_modules_are_pickled_by_name():
+def test_pickled_losses():
     """As functions are; joblib's processes take an estimator's loss like that."""
     assert pickle.loads(pickle.dumps(half_square)) is half_square
     assert copy.deepcopy(half_square) is half_square
@@ -249,7 +249,7 @@ def test_everything_ignored(data, kind):
     assert loss.total_weight(targets) == 0
 
 
-def test_ignored_rows_count_nothing_whatever_they_hold(data):
+def test_ignored_rows_with_special_values(data):
     logits, labels, *_ = data
     p = reference.softmax(logits)
     p[2] = np.nan
@@ -262,7 +262,7 @@ def test_ignored_rows_count_nothing_whatever_they_hold(data):
 
 
 @pytest.mark.parametrize("loss", ALL, ids=repr)
-def test_batches_make_the_mean(data, loss):
+def test_mean_over_batches(data, loss):
     """Sums of value times total weight over uneven batches give the mean of the whole; gradients likewise."""
     logits, _, soft, by_row, _ = data
     outputs = on_domain(logits, loss.on)
@@ -279,7 +279,7 @@ def test_batches_make_the_mean(data, loss):
 
 
 @pytest.mark.parametrize("loss", ALL[:-1], ids=repr)
-def test_config_makes_the_loss_again(loss):
+def test_loss_from_config(loss):
     config = json.loads(json.dumps(loss.config()))
     again = type(loss)(**config)
     assert again.config() == config
@@ -287,7 +287,7 @@ def test_config_makes_the_loss_again(loss):
     assert repr(again) == repr(loss)
 
 
-def test_config_keeps_the_options():
+def test_options_in_config():
     loss = nn.FocalLoss(1.0, class_weight=[1, 2], ignore_index=-1)
     assert repr(loss) == "FocalLoss(gamma=1.0, class_weight=[1.0, 2.0], ignore_index=-1)"
     assert nn.FocalLoss(**loss.config()).config() == loss.config()
@@ -296,7 +296,7 @@ def test_config_keeps_the_options():
 # ---- extreme values ----
 
 
-def test_probabilities_of_0_have_the_true_gradient():
+def test_gradient_of_probability_0():
     """Unclipped: clipping would give exactly 0 where the model is most wrong."""
     p = np.array([[1, 0, 0]], np.float32)
     for loss in (nn.CrossEntropyLoss(on="probs"), nn.FocalLoss(on="probs"), nn.FocalLoss(0.0, on="probs")):
@@ -312,7 +312,7 @@ def test_probabilities_of_0_have_the_true_gradient():
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
-def test_focal_loss_over_logits_is_finite(gamma):
+def test_focal_loss_of_extreme_logits(gamma):
     z = np.array([[120, 0, 0]], np.float32)
     value, grad = nn.FocalLoss(gamma).value_and_grad(z, [1])
     assert value == 120
@@ -325,7 +325,7 @@ def test_focal_loss_over_logits_is_finite(gamma):
     assert not grad.any()
 
 
-def test_weight_0_against_an_infinity_counts_0():
+def test_weight_0_times_infinity():
     p = np.array([[1.0, 0.0], [0.5, 0.5]])
     loss = nn.CrossEntropyLoss(on="probs")
     value, grad = loss.value_and_grad(p, [1, 1], sample_weight=[0, 2])
@@ -334,7 +334,7 @@ def test_weight_0_against_an_infinity_counts_0():
 
 
 @pytest.mark.parametrize("loss", ALL, ids=repr)
-def test_nan_stays_in_sight(data, loss):
+def test_nan_is_not_hidden(data, loss):
     logits, _, soft, *_ = data
     outputs = on_domain(logits, loss.on)
     outputs[3, 2] = np.nan
@@ -344,7 +344,7 @@ def test_nan_stays_in_sight(data, loss):
     assert np.isfinite(np.delete(grad, 3, axis=0)).all()
 
 
-def test_many_rows_lose_nothing():
+def test_accuracy_over_many_rows():
     a = np.full((200_000, 1), 0.1, np.float32)
     expected = float(np.float32(0.1)) ** 2
     assert nn.MSELoss()(a, np.zeros_like(a)) == pytest.approx(expected, rel=1e-7)
@@ -410,7 +410,7 @@ def write_to_outputs(p, y):
         (write_to_outputs, ValueError, "read-only"),
     ],
 )
-def test_user_loss_that_returns_something_else(data, function, error, message):
+def test_wrong_results_of_user_loss(data, function, error, message):
     p = reference.softmax(data[0])
     with pytest.raises(error, match=message):
         nn.loss(on="probs")(function).value_and_grad(p, data[2])
@@ -514,13 +514,13 @@ def test_bad_arguments(loss, outputs, targets, options, error, message):
             loss(outputs, targets, **options)
 
 
-def test_out_must_not_overlap_the_targets():
+def test_out_overlapping_targets():
     targets = OUTPUTS.copy()
     with pytest.raises(ValueError, match="`out` must not overlap `targets`"):
         nn.MSELoss().value_and_grad(OUTPUTS, targets, out=targets)
 
 
-def test_total_weight_of_labels_out_of_range():
+def test_total_weight_of_wrong_labels():
     with pytest.raises(ValueError, match="got 2 at position 1"):
         nn.CrossEntropyLoss(class_weight=[1, 2]).total_weight([0, 2])
     with pytest.raises(ValueError, match="one entry for each row"):
@@ -574,7 +574,7 @@ def test_against_pytorch(data, weighted):
         np.testing.assert_allclose(grad, z.grad.numpy(), rtol=1e-10, atol=1e-15)
 
 
-def test_cross_entropy_is_the_function(data):
+def test_cross_entropy_against_function(data):
     """On logits nothing is added to `fastsm.cross_entropy_with_grad`, other shapes than (N, C) among it."""
     z = np.random.default_rng(1).standard_normal((2, 3, C)).astype(np.float32)
     labels = np.zeros((2, 3), int)

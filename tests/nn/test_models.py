@@ -157,7 +157,7 @@ def make(request):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_against_a_network_written_by_hand(dtype):
+def test_against_handwritten_network(dtype):
     """784-128-10 with ReLU and softmax; squared error, so that the whole Jacobian takes part."""
     model = nn.MLP([784, 128, 10], head="softmax", dtype=dtype, rng=0)
     w1, b1, w2, b2 = (value.astype(np.float64) for _, value in model.named_parameters())
@@ -215,7 +215,7 @@ def test_gradients(make):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_like_its_layers_one_by_one(make, training):
+def test_against_single_layers(make, training):
     """A model works in place where nobody can tell: bit for bit, its layers by themselves give the same."""
     model = make()
     layers = copy.deepcopy(model.layers)
@@ -242,7 +242,7 @@ def test_like_its_layers_one_by_one(make, training):
                 np.testing.assert_array_equal(mine.grads[name], grad)
 
 
-def test_no_gradient_over_the_input(make):
+def test_no_input_gradient(make):
     model, other = make(), make()
     y = model.forward(data(), training=True)
     dy = data(*y.shape, seed=3)
@@ -252,7 +252,7 @@ def test_no_gradient_over_the_input(make):
     np.testing.assert_array_equal(model.grads, other.grads)
 
 
-def test_inference_leaves_training_alone(make):
+def test_inference_between_training_passes(make):
     model, other = make(), make()
     x, dy = data(), data(*make()(data()).shape, seed=3)
     expected = step(other, x, dy)
@@ -267,7 +267,7 @@ def test_inference_leaves_training_alone(make):
     assert not np.shares_memory(inferred, model.forward(data(9, seed=5)))
 
 
-def test_inference_is_forward_without_training(make):
+def test_inference_against_forward(make):
     model, x = make(), data()
     read_only = x.copy()
     read_only.flags.writeable = False
@@ -337,12 +337,12 @@ def test_astype(make):
     assert model.dtype == np.float64
 
 
-def test_shallow_copies_are_refused():
+def test_shallow_copies():
     with pytest.raises(ValueError, match=r"must not belong to another model: use copy\.deepcopy"):
         copy.copy(nn.MLP([2, 3, 1]))
 
 
-def test_copy_of_a_layer_has_parameters_of_its_own():
+def test_layer_copies():
     model = nn.MLP([2, 3, 1], dtype="float64", rng=0)
     layer = copy.deepcopy(model.layers[0])
     before = model.params.copy()
@@ -351,7 +351,7 @@ def test_copy_of_a_layer_has_parameters_of_its_own():
     np.testing.assert_array_equal(nn.Sequential(layer).params, 0)
 
 
-def test_parameters_that_a_layer_has_already():
+def test_existing_layer_parameters():
     layer = nn.Linear(2, 3, rng=0)
     y = layer.forward(np.ones((1, 2))).copy()
     model = nn.Sequential(layer, dtype="float64", rng=1)
@@ -400,7 +400,7 @@ def test_no_allocation_in_a_steady_step():
     assert after - before < 1000
 
 
-def test_buffers_in_a_linear_and_relu_pair_are_shared():
+def test_shared_buffers_of_linear_and_relu():
     model = nn.MLP([5, 8, 3], rng=0)
     model.forward(data(dtype=np.float32))
     linear, relu = model.layers[:2]
@@ -415,7 +415,7 @@ def test_its_own_output_as_input():
     assert_same(step(model, model.forward(x)[:3], dy[:3]), step(other, other(x)[:3], dy[:3]))
 
 
-def test_inputs_are_converted():
+def test_converted_inputs():
     model = nn.MLP([5, 4, 3], rng=0)
     integers = np.arange(30).reshape(6, 5)
     expected = model(integers.astype(np.float32))
@@ -427,7 +427,7 @@ def test_inputs_are_converted():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_bytes_are_images(dtype):
+def test_bytes_divided_by_255(dtype):
     """A model scales uint8 as `fit` gathers it, to the same bits."""
     model = nn.MLP([5, 4, 3], rng=0, dtype=dtype)
     images = np.arange(0, 250, 25, dtype=np.uint8).reshape(2, 5)
@@ -437,7 +437,7 @@ def test_bytes_are_images(dtype):
     np.testing.assert_array_equal(model.forward(images, training=True), model(gathered))
 
 
-def test_bytes_of_any_kind_of_array_are_images(tmp_path):
+def test_bytes_in_any_array(tmp_path):
     model = nn.MLP([5, 4, 3], rng=0)
     images = np.arange(0, 250, 25, dtype=np.uint8).reshape(2, 5)
     np.save(tmp_path / "images.npy", images)
@@ -474,7 +474,7 @@ def test_without_the_head():
 # ---- layers of one's own ----
 
 
-def test_own_layer_with_everything():
+def test_user_layer_with_everything():
     layer = Full(3)
     model = nn.Sequential(nn.Linear(5, 3), layer, dtype="float64", rng=0)
     assert layer.dtype == np.float64
@@ -495,7 +495,7 @@ def test_own_layer_with_everything():
     assert alone.seen[-1] == ("backward", False)
 
 
-def test_own_layer_that_says_little():
+def test_minimal_user_layer():
     model = nn.Sequential(nn.Linear(5, 5), Square(), rng=0)
     assert model.emits is None
     out = io.StringIO()
@@ -532,7 +532,7 @@ class Broken(Square):
         (lambda y: y.astype(complex), TypeError, "`the output of Broken` must have dtype"),
     ],
 )
-def test_own_layer_with_a_wrong_output(forward, error, message):
+def test_user_layer_with_wrong_output(forward, error, message):
     model = nn.Sequential(nn.ReLU(), Broken(forward))
     for use in (model, model.forward):
         with pytest.raises(error, match=message) as info:
@@ -553,14 +553,14 @@ def replace_grads(layer, dx):
         (replace_grads, TypeError, r'must write into self\.grads\["\.\.\."\] once a model has it'),
     ],
 )
-def test_own_layer_with_a_wrong_gradient(backward, error, message):
+def test_user_layer_with_wrong_gradient(backward, error, message):
     model = nn.Sequential(nn.ReLU(), Broken(backward=backward))
     model.forward(data())
     with pytest.raises(error, match=message):
         model.backward(np.ones((6, 5)))
 
 
-def test_own_layer_that_makes_parameters_too_late():
+def test_user_layer_with_late_parameters():
     class Late(Square):
         def forward(self, x):
             self.params = {"scale": np.ones(5)}
@@ -572,7 +572,7 @@ def test_own_layer_that_makes_parameters_too_late():
         model.backward(np.ones((6, 5)))
 
 
-def test_own_layer_with_other_axes():
+def test_user_layer_with_other_axes():
     class Fold:
         def forward(self, x):
             self.shape = x.shape
@@ -592,7 +592,7 @@ def test_own_layer_with_other_axes():
     assert not np.shares_memory(nn.Sequential(Fold(), Unfold(), dtype="float64")(x := data(6, 4)), x)
 
 
-def test_signatures_are_looked_at_once(make, monkeypatch):
+def test_signatures_read_once(make, monkeypatch):
     model = make()
     monkeypatch.setattr(inspect, "signature", None)
     model.backward(np.ones(model.forward(data(), training=True).shape))
@@ -751,7 +751,7 @@ def test_bad_models(make, error, message):
         make()
 
 
-def test_a_layer_belongs_to_one_model():
+def test_layer_in_two_models():
     layers = [nn.Linear(2, 2), nn.Tanh(), Scale(2)]
     model = nn.Sequential(*layers)
     for layer in layers:
@@ -801,7 +801,7 @@ def test_errors_name_the_layer():
         model.backward(np.ones((6, 3)))
 
 
-def test_backward_needs_the_forward_pass_of_its_batch():
+def test_backward_without_forward():
     model = nn.MLP([5, 4, 3])
     with pytest.raises(RuntimeError, match=r"call forward\(x, training=True\)"):
         model.backward(np.ones((6, 3)))

@@ -93,7 +93,7 @@ def test_other_heads(head, loss):
     ids=repr,
 )
 @pytest.mark.parametrize("alone", [False, True])
-def test_softmax_head_is_finite_where_a_probability_is_0(loss, alone):
+def test_softmax_head_at_probability_0(loss, alone):
     """z = [120, 0, 0] in float32: -y / p is infinite there, and clipping p would make the gradient 0."""
     z = np.array([[120, 0, 0]], np.float32)
     target = np.array([[0.0, 1.0, 0.0]], np.float32)
@@ -110,7 +110,7 @@ def test_softmax_head_is_finite_where_a_probability_is_0(loss, alone):
         assert nn.value_and_grad(model, loss, z, [1]) == 120
 
 
-def test_the_temperature_of_the_head_is_honoured():
+def test_temperature_of_the_head():
     x, labels, *_ = batch()
     loss = nn.CrossEntropyLoss(on="probs")
     model = network(nn.Softmax(2.0))
@@ -121,7 +121,7 @@ def test_the_temperature_of_the_head_is_honoured():
     np.testing.assert_array_equal(model.grads, logits.grads)
 
 
-def test_gradients_are_overwritten_and_the_input_gradient_is_optional():
+def test_overwritten_gradients():
     x, labels, *_ = batch()
     model = network()
     loss = nn.CrossEntropyLoss()
@@ -134,7 +134,7 @@ def test_gradients_are_overwritten_and_the_input_gradient_is_optional():
     np.testing.assert_array_equal(model.grads, first)
 
 
-def test_micro_batches_add_up():
+def test_micro_batches():
     """Weighted by total weight: neither an uneven last batch nor ignored labels bias the gradients."""
     x, labels, _, weight = batch()
     labels[2] = -1
@@ -149,7 +149,7 @@ def test_micro_batches_add_up():
     np.testing.assert_allclose(parts, whole, rtol=1e-12, atol=1e-16)
 
 
-def test_a_steady_step_allocates_nothing_of_the_size_of_a_batch():
+def test_memory_of_a_steady_step():
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.Softmax(), rng=0)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((512, 64)).astype(np.float32)
@@ -164,7 +164,7 @@ def test_a_steady_step_allocates_nothing_of_the_size_of_a_batch():
     assert peak < x.nbytes / 4
 
 
-def test_nothing_keeps_a_model_alive():
+def test_models_are_freed():
     model = network()
     nn.value_and_grad(model, nn.CrossEntropyLoss(), batch()[0], batch()[1])
     watched = weakref.ref(model)
@@ -191,7 +191,7 @@ class Scale:
 @pytest.mark.parametrize(
     "loss", [nn.CrossEntropyLoss(on="probs"), nn.NLLLoss(), nn.CrossEntropyLoss(), nn.MSELoss()]
 )
-def test_a_head_that_does_not_say_what_it_emits_is_accepted(loss):
+def test_head_of_unknown_domain(loss):
     check_domains(network(Scale()), loss)
 
 
@@ -222,7 +222,7 @@ TWICE = "softmax would be applied twice"
         (nn.Sigmoid, nn.KLDivLoss(on="probs"), "probabilities do not sum to 1"),
     ],
 )
-def test_pairs_that_do_not_fit(head, loss, message):
+def test_mismatched_head_and_loss(head, loss, message):
     model = network(*([] if head is None else [head()]))
     x, labels, *_ = batch()
     before = model.grads.copy()
@@ -239,12 +239,12 @@ def test_pairs_that_do_not_fit(head, loss, message):
         ("mse", "got str"),
     ],
 )
-def test_what_is_no_loss(loss, message):
+def test_wrong_losses(loss, message):
     with pytest.raises(TypeError, match=message):
         nn.value_and_grad(network(), loss, *batch()[:2])
 
 
-def test_float32_models_agree_with_float64():
+def test_float32_against_float64():
     x, _, soft, weight = batch()
     for loss in SOFTMAX:
         model = network(nn.Softmax(), dtype="float32")

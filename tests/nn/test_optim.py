@@ -129,7 +129,7 @@ def test_scale_comes_first(kind, formula, options):
 
 @pytest.mark.parametrize("decayed", [0, 11, 30])
 @pytest.mark.parametrize(("kind", "formula", "options"), CASES, ids=IDS)
-def test_biases_need_not_decay(kind, formula, options, decayed):
+def test_decay_without_biases(kind, formula, options, decayed):
     start, gradients = problem(30, "float64")
     w = start.copy()
     optimizer = kind(0.05, decay_biases=False, **options)
@@ -143,7 +143,7 @@ def test_biases_need_not_decay(kind, formula, options, decayed):
 
 
 @pytest.mark.parametrize(("kind", "formula", "options"), CASES, ids=IDS)
-def test_restored_goes_on_bit_for_bit(kind, formula, options):
+def test_restored_state(kind, formula, options):
     start, gradients = problem(30, "float32")
     one, two = kind(0.05, **options), kind(0.05, **options)
     w = start.copy()
@@ -159,7 +159,7 @@ def test_restored_goes_on_bit_for_bit(kind, formula, options):
     assert not any(np.may_share_memory(one.state[name], two.state[name]) for name in one.state)
 
 
-def test_quadratic_is_solved_by_all():
+def test_quadratic():
     for kind, _, options in CASES:
         w = np.array([3.0, -2.0, 1.0])
         optimizer = kind(optim.schedules.cosine(0.1, 400), **{**options, "weight_decay": 0.0})
@@ -168,7 +168,7 @@ def test_quadratic_is_solved_by_all():
         assert abs(w).max() < 1e-2, optimizer
 
 
-def test_schedule_counts_steps_from_0():
+def test_steps_of_schedules():
     seen = []
 
     def schedule(step):
@@ -184,7 +184,7 @@ def test_schedule_counts_steps_from_0():
     assert optimizer.learning_rate == 0.125
 
 
-def test_learning_rate_may_be_changed():
+def test_changed_learning_rate():
     w, optimizer = np.zeros(1), optim.SGD(1)
     optimizer.step(w, np.ones(1))
     optimizer.lr = 0.5
@@ -194,7 +194,7 @@ def test_learning_rate_may_be_changed():
         optimizer.lr = -1
 
 
-def test_states_have_names():
+def test_names_of_states():
     w = np.zeros(3)
     expected = {
         optim.SGD(1.0): [],
@@ -211,7 +211,7 @@ def test_states_have_names():
         assert all(array.shape == w.shape and array.dtype == w.dtype for array in optimizer.state.values())
 
 
-def test_repr_makes_it_again():
+def test_repr():
     text = repr(optim.Adam(optim.schedules.cosine(0.1, 5), weight_decay=0.5))
     assert text == (
         "Adam(lr=cosine(lr=0.1, steps=5, final=0.0), betas=(0.9, 0.999), epsilon=1e-08, weight_decay=0.5,"
@@ -220,7 +220,7 @@ def test_repr_makes_it_again():
     assert repr(eval(text, {"Adam": optim.Adam, "cosine": optim.schedules.cosine})) == text
 
 
-def test_an_optimizer_of_ones_own():
+def test_user_optimizer():
     class SignSGD(optim.Optimizer):
         def __init__(self, lr):
             super().__init__(lr, 0.0, True)
@@ -296,7 +296,7 @@ def test_wrong_arrays():
         optimizer.restore(1, {"velocity": good})
 
 
-def test_a_schedule_must_give_a_learning_rate():
+def test_wrong_results_of_schedules():
     for bad, error in ((-1.0, ValueError), (np.nan, ValueError), (None, TypeError)):
         with pytest.raises(error, match="`lr` must be"):
             optim.SGD(lambda step, bad=bad: bad).step(np.zeros(1), np.zeros(1))

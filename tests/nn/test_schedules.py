@@ -76,7 +76,7 @@ def test_torch():
         np.testing.assert_allclose([mine(t) for t in range(60)], theirs(make), rtol=1e-9)
 
 
-def test_they_are_values():
+def test_equality():
     assert schedules.cosine(0.1, 5) == schedules.cosine(0.1, 5)
     assert repr(schedules.step(0.1, 5)) == "step(lr=0.1, every=5, factor=0.1)"
     with pytest.raises(AttributeError):

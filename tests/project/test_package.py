@@ -75,7 +75,7 @@ def test_public_names():
     assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc|\.dev)\d+)?", fastsm.__version__)
 
 
-def test_training_is_imported_when_it_is_used():
+def test_lazy_import_of_training():
     """Importing fastsm alone loads none of it; each name is there all the same."""
     code, output, errors = run_python(
         "import sys, fastsm\n"
@@ -87,7 +87,7 @@ def test_training_is_imported_when_it_is_used():
     assert (code, output, errors) == (0, "set()\nTrue True\n", "")
 
 
-def test_a_name_that_is_not_there():
+def test_missing_name():
     """It is the AttributeError that modules give."""
     with pytest.raises(AttributeError, match="module 'fastsm' has no attribute 'softmin'"):
         fastsm.softmin  # noqa: B018
@@ -161,7 +161,7 @@ def test_unknown_instruction_set(name):
     assert errors.splitlines()[-1] == message
 
 
-def test_variants_are_compiled_differently(isa):
+def test_variants_are_distinct(isa):
     """Each variant is a module of its own, and computes (one variant loaded twice would pass for another)."""
     modules = [__import__(f"fastsm._kernels.{name}.kernels", fromlist=["x"]) for name in _kernels.available]
     assert len({module.__file__ for module in modules}) == len({id(m.quick) for m in modules}) == len(modules)
@@ -200,7 +200,7 @@ def test_no_sources_inside():
     assert size < 4_000_000
 
 
-def test_stub_names_what_the_kernels_have():
+def test_names_in_stub():
     """The stub declares every public name of the compiled module, and no other."""
     stub = resources.files(fastsm).joinpath("_kernels", "baseline", "kernels.pyi").read_text()
     declared = set(re.findall(r"^def (\w+)", stub, re.MULTILINE))

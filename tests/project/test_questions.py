@@ -115,7 +115,7 @@ def test_question_1_as_a_model(name):
     agree(model.grads, finite_differences(lambda: loss(model(x), y), model.params))
 
 
-def test_question_1_sigmoid_has_a_diagonal_jacobian():
+def test_question_1_diagonal_jacobian():
     """Elementwise is the special case: the VJP of sigmoid is L' o sigma'(z)."""
     z, L = np.random.default_rng(4).standard_normal((2, 3, 4))
     layer = nn.Sigmoid()
@@ -132,7 +132,7 @@ def softmax_derivative(v):
     return np.diag(v) - np.outer(v, v)
 
 
-def test_question_2_the_same_derivative_in_a_and_in_z():
+def test_question_2_derivative_by_a_or_z():
     z = np.array([0.5, -1.0, 2.0, 0.1])
     a = fastsm.softmax(z)
     # da_i/dz_m = a_i (1 - a_m) if i = m, else -a_m a_i, written with z instead of a
@@ -154,7 +154,7 @@ def test_question_2_the_same_derivative_in_a_and_in_z():
         (nn.Tanh, lambda a: 1 - a**2, lambda z: 1 / np.cosh(z) ** 2),
     ],
 )
-def test_question_2_the_same_holds_for_sigmoid_and_tanh(layer, from_output, from_input):
+def test_question_2_sigmoid_and_tanh(layer, from_output, from_input):
     z = np.linspace(-3, 3, 12).reshape(3, 4)
     layer = layer()
     a = layer.forward(z).copy()
@@ -184,7 +184,7 @@ def test_question_2_mse_through_softmax():
 # a_{l-2} -> z_{l-1} = w_{l-1} a_{l-2} + b_{l-1} -> a_{l-1} = sigma(z_{l-1}) -> z_l = w_l a_{l-1} + b_l -> P
 
 
-def test_question_3_each_product_for_one_sample():
+def test_question_3_products_of_one_sample():
     rng = np.random.default_rng(6)
     a0 = rng.standard_normal((4, 1))
     w1, b1 = rng.standard_normal((5, 4)), rng.standard_normal((5, 1))
@@ -234,7 +234,7 @@ def test_question_3_a_batch_of_rows():
     agree(model.grads, finite_differences(lambda: loss(model(X), labels), model.params))
 
 
-def test_question_3_targets_that_do_not_sum_to_1():
+def test_question_3_unnormalized_targets():
     z, y = np.random.default_rng(8).random((2, 1, 4))
     p = fastsm.softmax(z)
     _, dz = nn.CrossEntropyLoss().value_and_grad(z, y)
@@ -301,7 +301,7 @@ def test_question_4_every_stage(width):
     np.testing.assert_allclose(model.layers[2].grads["bias"], stages["db2"][0], atol=1e-14)
 
 
-def test_question_4_where_the_staged_form_dies():
+def test_question_4_underflow_of_staged_form():
     z2, y = np.array([[120, 0, 0]], np.float32), np.array([[0, 1, 0]], np.float32)
     yhat = fastsm.softmax(z2)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -363,7 +363,7 @@ def test_question_5_cross_entropy(loss):
     [(nn.MSELoss(), 0.7), (nn.MAELoss(), 0.6), (nn.FocalLoss(on="probs"), 0.999)],
     ids=repr,
 )
-def test_question_5_p_minus_y_points_elsewhere(loss, below):
+def test_question_5_direction_of_p_minus_y(loss, below):
     """Over a batch, which is what a step takes, p - y is the gradient of another loss."""
     wrong, true = gradients(loss, *batch())
     assert 0 < cosine(wrong, true) < below
@@ -387,7 +387,7 @@ def test_question_5_row_by_row():
     assert cosine(*gradients(nn.MSELoss(), z, y), axis=1).min() < 0.7
 
 
-def test_question_5_training_with_the_wrong_gradient():
+def test_question_5_training_with_p_minus_y():
     """Followed by p - y, the squared error ends where cross-entropy is smallest, which is elsewhere."""
     rng = np.random.default_rng(13)
     X = rng.standard_normal((200, 5))

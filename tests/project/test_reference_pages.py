@@ -100,7 +100,7 @@ def test_every_page_is_reachable():
         assert path.stem == "index" or re.search(rf"^   {path.stem}$", contents, re.MULTILINE)
 
 
-def test_modules_that_are_public():
+def test_public_modules():
     """A module that a public one offers is looked at here, too."""
     for module in MODULES:
         offered = {f"{module}.{name}" for name in resolve(module).__all__}

@@ -37,7 +37,7 @@ class Script:
 # ---- what callbacks are told ----
 
 
-def test_the_order_of_calls():
+def test_order_of_calls():
     calls = []
 
     class All:
@@ -64,7 +64,7 @@ def test_the_order_of_calls():
     ]
 
 
-def test_what_a_run_tells():
+def test_attributes_of_run():
     model, optimizer = nn.MLP([4, 3], rng=0), optim.SGD(0.5)
     losses = []
 
@@ -93,7 +93,7 @@ def test_what_a_run_tells():
     assert len(losses) == 6
 
 
-def test_stop_ends_the_training_after_the_epoch():
+def test_stop():
     class Stop:
         def on_batch_end(self, run):
             run.stop()
@@ -102,7 +102,7 @@ def test_stop_ends_the_training_after_the_epoch():
     assert (history.epochs, history.stopped) == (1, "early stop")
 
 
-def test_the_learning_rate_may_be_changed():
+def test_changed_learning_rate():
     class Halve:
         def on_epoch_end(self, run):
             run.optimizer.lr /= 2
@@ -125,7 +125,7 @@ def test_early_stopping(restore):
     np.testing.assert_array_equal(model.params, script.params[1 if restore else 4])
 
 
-def test_the_best_is_restored_however_the_training_ends():
+def test_best_parameters_restored():
     for interrupted in (False, True):
         script = Script(5.0, 1.0, 4.0)
 
@@ -157,7 +157,7 @@ def test_what_counts_as_improvement():
     assert epochs([math.inf, math.inf, 1]) == 2
 
 
-def test_early_stopping_may_be_used_again():
+def test_reused_early_stopping():
     stopping = callbacks.EarlyStopping(patience=1)
     for _ in range(2):
         assert fit(9, callbacks=[Script(1.0, 2.0), stopping]).epochs == 2
@@ -238,7 +238,7 @@ def test_checkpoints_by_epoch(tmp_path):
         np.testing.assert_array_equal(model.params, script.params[epoch - 1])
 
 
-def test_a_checkpoint_at_an_early_stop(tmp_path):
+def test_checkpoint_at_early_stop(tmp_path):
     path = tmp_path / "c.safetensors"
     fit(
         9,
@@ -263,7 +263,7 @@ def test_checkpoints_of_the_best(tmp_path, name):
     np.testing.assert_array_equal(fastsm.load(path).params, script.params[best])
 
 
-def test_the_best_is_remembered_when_resumed(tmp_path):
+def test_best_value_after_resuming(tmp_path):
     path, last = tmp_path / "best.safetensors", tmp_path / "last.safetensors"
 
     def both():
@@ -318,7 +318,7 @@ def test_progress_bar(monkeypatch):
     assert bar._bar is None
 
 
-def test_the_bar_moves_ten_times_a_second_at_most(monkeypatch):
+def test_progress_bar_rate(monkeypatch):
     class Bar:
         n, updates = 0, 0
 
@@ -369,7 +369,7 @@ def test_json_lines(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [callbacks.CSVLogger, callbacks.JSONLogger])
-def test_logs_of_resumed_trainings_are_whole(tmp_path, kind):
+def test_logs_of_resumed_trainings(tmp_path, kind):
     whole, log, path = tmp_path / "whole", tmp_path / "log", tmp_path / "c.safetensors"
     fixed = [Script(0.1, 0.2, 0.3, name="seconds")]
     fit(3, callbacks=[*fixed, kind(whole)])
@@ -385,7 +385,7 @@ def test_logs_of_resumed_trainings_are_whole(tmp_path, kind):
 # ---- the history ----
 
 
-def test_history_is_a_dict():
+def test_history():
     history = fit(2)
     assert isinstance(history, dict)
     assert history.epochs == 2

@@ -78,7 +78,7 @@ def test_full_batches(batch_size):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("batch_size", [7, 20, 59])
-def test_mini_batches_and_a_smaller_last_one(batch_size, weighted):
+def test_mini_batches(batch_size, weighted):
     X, y = problem()
     weight = np.random.default_rng(5).random(60) if weighted else np.ones(60)
     model = network()
@@ -133,7 +133,7 @@ def test_clipping(clip):
     assert_by_hand(model, hand)
 
 
-def test_rows_of_weight_0_do_not_exist():
+def test_rows_of_weight_0():
     X, y = problem()
     weight = (np.arange(60) % 3 > 0).astype(float)
     kept = weight > 0
@@ -156,7 +156,7 @@ LOSSES = {
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_loss_of_an_epoch_is_exact(name, weighted):
+def test_loss_of_an_epoch(name, weighted):
     """With a learning rate of 0 the batches, however uneven, must give the loss over all rows."""
     X, y = problem()
     weight = np.random.default_rng(2).random(60) if weighted else None
@@ -170,7 +170,7 @@ def test_the_loss_of_an_epoch_is_exact(name, weighted):
     assert history["accuracy"] == pytest.approx(history["val_accuracy"])
 
 
-def test_decay_may_skip_biases():
+def test_decay_without_biases():
     X, y = problem()
     model = network()
     model.params[...] = 1.0
@@ -184,7 +184,7 @@ def test_decay_may_skip_biases():
 # ---- what it takes ----
 
 
-def test_forms_of_data_do_not_matter():
+def test_forms_of_data():
     X, y = problem()
     X = np.round(X * 4)
 
@@ -211,7 +211,7 @@ def test_forms_of_data_do_not_matter():
         np.testing.assert_array_equal(trained(X, labels), expected)
 
 
-def test_nothing_is_written_to():
+def test_inputs_unchanged():
     X, y = problem()
     weight = np.ones(60)
     kept = [a.copy() for a in (X, y, weight)]
@@ -221,7 +221,7 @@ def test_nothing_is_written_to():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_bytes_are_divided_by_255(dtype):
+def test_bytes_divided_by_255(dtype):
     rng = np.random.default_rng(0)
     X, y = rng.integers(0, 256, (50, 5), np.uint8), rng.integers(0, 3, 50)
     one, two = network(dtype=dtype), network(dtype=dtype)
@@ -255,7 +255,7 @@ def test_probabilities_as_targets():
     assert 0 < history["accuracy"][-1] <= 1
 
 
-def test_default_losses_agree():
+def test_default_losses():
     X, y = problem()
     results = []
     for head in (None, "softmax", "log_softmax"):
@@ -266,7 +266,7 @@ def test_default_losses_agree():
     np.testing.assert_allclose(results[2], results[0], 1e-10)
 
 
-def test_softmax_that_underflows():
+def test_softmax_underflow():
     """The loss on probabilities is computed from the logits where the model has them: never infinite."""
     model = nn.Sequential(nn.Linear(1, 3, init="zeros"), nn.Softmax(), rng=0)
     model.layers[0].params["weight"][...] = [[1000.0, 0.0, 0.0]]
@@ -361,7 +361,7 @@ def test_resumed_after_interruption(tmp_path):
     assert history.stopped == "epochs"
 
 
-def test_early_stopping_is_resumed_too(tmp_path):
+def test_resumed_early_stopping(tmp_path):
     path = tmp_path / "run.safetensors"
 
     def train(model, epochs, **options):
@@ -400,7 +400,7 @@ def test_seeds():
     assert len(set(bits)) == 4
 
 
-def test_watching_changes_nothing():
+def test_same_bits_when_watched():
     one, two = network(dropout=0.2), network(dropout=0.2)
     X, y = problem()
     fastsm.fit(one, X, y, epochs=3, rng=0, metrics=())
@@ -411,7 +411,7 @@ def test_watching_changes_nothing():
     np.testing.assert_array_equal(one.params, two.params)
 
 
-def test_training_goes_on_where_it_was():
+def test_continued_training():
     """Two fits of one epoch with one optimizer are as good as one fit of two."""
     X, y = problem()
     one, two = network(), network()
@@ -423,7 +423,7 @@ def test_training_goes_on_where_it_was():
     assert adam.steps == 2
 
 
-def test_a_checkpoint_must_fit(tmp_path):
+def test_mismatched_checkpoints(tmp_path):
     path, plain = tmp_path / "run.safetensors", tmp_path / "plain.safetensors"
     run(network(), 1, callbacks=[callbacks.Checkpoint(path), callbacks.EarlyStopping()])
     fastsm.save(plain, network())
@@ -508,7 +508,7 @@ class Width:
         self.size = state["size"]
 
 
-def test_states_that_a_callback_refuses(tmp_path):
+def test_states_refused_by_callback(tmp_path):
     path, width = tmp_path / "run.safetensors", Width()
     for size in (network().params.size, 7):
         run(network(), 1, callbacks=[callbacks.Checkpoint(path), Width(size)])
@@ -628,7 +628,7 @@ def test_nan_in_the_data():
         fastsm.fit(network(), X, y, batch_size=6, shuffle=False)
 
 
-def test_errors_of_callbacks_come_through():
+def test_errors_of_callbacks():
     class Bad:
         def on_epoch_end(self, run):
             raise ZeroDivisionError("mine")
@@ -741,7 +741,7 @@ def test_wrong_arguments(options, error, message):
     assert message is None or str(caught.value) == message
 
 
-def test_softmax_twice_is_an_error():
+def test_softmax_twice():
     with pytest.raises(ValueError, match="softmax would be applied twice"):
         call(nn.MLP([2, 2], head="softmax"), loss=nn.CrossEntropyLoss())
 
@@ -788,7 +788,7 @@ class Threads:
 
 
 @pytest.mark.parametrize("number", [None, 1, 2])
-def test_threads_are_limited_and_restored(monkeypatch, number):
+def test_threads_limited_and_restored(monkeypatch, number):
     fit_threads._controller.cache_clear()  # other libraries may have been loaded since it looked
     before = blas_threads(), fastsm.get_num_threads()
     X, y = problem()
@@ -819,13 +819,13 @@ def test_without_threadpoolctl(monkeypatch):
         fit_threads._controller.cache_clear()
 
 
-def test_the_largest_product():
+def test_largest_product():
     assert fit_threads.largest_product(nn.MLP([784, 512, 512, 10]), 128) == 128 * 784 * 512 >= 2**25
     assert fit_threads.largest_product(nn.MLP([784, 128, 10]), 128) < 2**25
     assert fit_threads.largest_product(nn.Sequential(nn.Softmax()), 128) == 0
 
 
-def test_warnings_of_numpy_are_as_before():
+def test_warnings_of_numpy_restored():
     before = np.geterr()
     run(network(), 1)
     assert np.geterr() == before

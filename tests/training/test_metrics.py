@@ -90,7 +90,7 @@ def test_loops(metric, loop):
 
 
 @pytest.mark.parametrize("metric", [m for m, _ in PAIRS], ids=str)
-def test_weights_are_repetitions(metric):
+def test_weights_as_repetitions(metric):
     logits, y = data(50)
     p = fastsm.softmax(logits)
     weight = np.random.default_rng(1).integers(0, 4, 50)
@@ -131,7 +131,7 @@ def test_special_values():
     assert metrics.nll([[1000.0, 0.0]], [1], on="logits") == 1000.0
 
 
-def test_calibrated_probabilities_have_no_error():
+def test_calibrated_probabilities():
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.5, 1, 200_000)
     y = (rng.random(200_000) > confidence).astype(int)
@@ -145,7 +145,7 @@ def test_names():
     assert repr(metrics.top_k(3)) == "<metric top_3>"
 
 
-def test_a_function_of_ones_own():
+def test_user_metric():
     def error(outputs, targets):
         return abs(outputs - targets).sum(axis=1)
 
@@ -155,7 +155,7 @@ def test_a_function_of_ones_own():
 
 
 @pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(on="probs"), nn.BrierLoss()])
-def test_a_function_of_ones_own_gets_what_the_model_gives(loss):
+def test_inputs_of_user_metric(loss):
     # Cross-entropy is taken over the logits together with the softmax, but the model gives probabilities.
     def total(outputs, targets):
         return outputs.sum(axis=1)
@@ -168,7 +168,7 @@ def test_a_function_of_ones_own_gets_what_the_model_gives(loss):
     assert [history["total"][0], history["val_total"][0]] == pytest.approx([1, 1])
 
 
-def test_fit_computes_them_of_whatever_the_model_gives():
+def test_metrics_for_each_head():
     X, y = data(300)
     names = ("accuracy", "top_2", "nll", "brier", "ece")
     results = []
@@ -193,7 +193,7 @@ def test_fit_computes_them_of_whatever_the_model_gives():
 
 
 @pytest.mark.parametrize("temperature", [0.5, 3.0])
-def test_temperature_is_part_of_the_probabilities(temperature):
+def test_temperature_in_probabilities(temperature):
     X, y = data(100)
     inside = training.evaluate(
         nn.Sequential(nn.Linear(5, 5, rng=0), nn.Softmax(temperature), dtype="float64"),
@@ -207,7 +207,7 @@ def test_temperature_is_part_of_the_probabilities(temperature):
     assert inside["loss"] == pytest.approx(inside["nll"], rel=1e-9)
 
 
-def test_ignored_rows_count_in_no_metric():
+def test_ignored_rows():
     X, y = data(100)
     y[::3] = -1
     model = nn.MLP([5, 5], dtype="float64", rng=0)

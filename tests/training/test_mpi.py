@@ -62,18 +62,18 @@ def trained(tmp_path_factory):
     ("name", "tolerance"),
     [("dropout", 1e-12), ("float32", 2e-5), ("clipped", 1e-12), ("idle", 1e-12), ("weighted", 1e-12)],
 )
-def test_any_number_of_ranks_makes_the_same_model(trained, name, tolerance, ranks):
+def test_same_model_on_any_ranks(trained, name, tolerance, ranks):
     for key in (name, f"{name} history"):
         np.testing.assert_allclose(trained[ranks][key], trained[1][key], rtol=tolerance, atol=tolerance)
 
 
-def test_one_rank_is_no_ranks(trained):
+def test_one_rank(trained):
     """A communicator of one process changes no bit."""
     np.testing.assert_array_equal(trained[1]["dropout"], trained[1]["dropout without comm"])
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_a_checkpoint_resumes_on_another_number_of_ranks(tmp_path, trained, ranks):
+def test_resumed_on_other_ranks(tmp_path, trained, ranks):
     checkpoint, results = tmp_path / "checkpoint.safetensors", tmp_path / "results.npz"
     mpirun(ranks, SCRIPTS / "checkpoints.py", checkpoint, 2)
     mpirun(3 - ranks // 2, SCRIPTS / "checkpoints.py", checkpoint, 3, results)
@@ -107,13 +107,13 @@ def test_classes_over_ranks(ranks):
         ("no rows", "`X` must have at least one row"),
     ],
 )
-def test_an_error_ends_all(case, message):
+def test_error_on_one_rank(case, message):
     result = mpirun(2, SCRIPTS / "fails.py", case, expected=-1)
     assert message in result.stderr
     assert "went on" not in result.stdout
 
 
-def test_only_the_first_rank_writes_and_tells(tmp_path):
+def test_output_of_first_rank_only(tmp_path):
     result = mpirun(2, SCRIPTS / "writes.py", tmp_path)
     assert [json.loads(line) for line in result.stdout.splitlines()] == [["first rank", 0, 2]]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["log.csv", "log.jsonl", "saved-1.safetensors"]
@@ -139,7 +139,7 @@ def params(folder):
     return fastsm.load(folder / "model.safetensors").params
 
 
-def test_the_command(tmp_path):
+def test_command(tmp_path):
     """The same model from any number of processes; one folder, and one that tells."""
     folders = {}
     for ranks in (1, 2, 4):
@@ -155,7 +155,7 @@ def test_the_command(tmp_path):
     np.testing.assert_allclose(params(folders[4]), params(folders[1]), rtol=1e-12, atol=1e-12)
 
 
-def test_the_command_with_shards(tmp_path):
+def test_command_with_shards(tmp_path):
     """Each process reads its own rows of files in the format of MNIST, whose labels need not begin at 0."""
     X, y = data.load_digits()
     folder = tmp_path / "digits"
@@ -183,7 +183,7 @@ def test_the_command_with_shards(tmp_path):
         (("--lr", 1e30, "--dtype", "float32"), 4, "fastsm train: error: the loss became"),
     ],
 )
-def test_errors_of_the_command_are_told_once(tmp_path, options, code, message):
+def test_command_errors_told_once(tmp_path, options, code, message):
     result = mpirun(2, *QUICK, *options, "--out", tmp_path / "run", expected=code)
     assert result.stderr.count("fastsm train: error") == 1
     assert message in result.stderr
