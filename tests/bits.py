@@ -74,7 +74,7 @@ def integers(count: int, seed: int, below: int) -> NDArray[np.int64]:
 
 
 def layouts(rows: int, classes: int) -> list[tuple[tuple[int, ...], int]]:
-    """Return shapes of so many rows, and the axis of the classes."""
+    """Return shapes with this number of rows, and the axis of the classes."""
     return [((rows, classes), 1), ((classes, rows), 0), ((2, classes, rows // 2), 1)]
 
 
@@ -184,7 +184,7 @@ def half_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
 
 
 def optimizer_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
-    """Two steps of each optimizer; the powers of Adam's numbers are exact, whatever computes them."""
+    """Two steps of each optimizer; the powers of Adam's betas are exact."""
     for count in COUNTS:
         grads = numbers((count,), 14, dtype)
         for with_velocity in (False, True):
@@ -239,7 +239,7 @@ def row_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
 
 
 def product_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
-    """Matrix products of all shapes, whatever is transposed, with and without a bias."""
+    """Matrix products of all shapes, transposed or not, with and without a bias."""
     sizes = [(m, k, n) for m in (1, 5, 7, 70) for k in (1, 3, 37, 300) for n in (1, 2, 3, 5, 10, 17, 33, 70)]
     for rows, steps, columns in [*sizes, (5, 2100, 3), (5, 2100, 40)]:
         left, right = numbers((rows, steps), 25, dtype), numbers((steps, columns), 26, dtype)

@@ -14,21 +14,21 @@ from fastsm.functional import _cross_entropy, _general, _softmax, _vjp
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Whoever runs the tests may have data that the command takes by default.
+# The command must not find data sets of the user by default.
 os.environ.pop("FASTSM_DATA", None)
 
-# Scripts, no tests.
+# Scripts, not tests.
 collect_ignore_glob = ["training/mpi/*"]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file():
-    """Look for no examples in files of tests: those that cannot be imported would pass as skipped."""
+    """Collect no doctests from test files: files that cannot be imported would count as skipped."""
     return [found for found in (yield) if type(found).__name__ != "DoctestModule"]
 
 
 def pytest_collection_modifyitems(items):
-    """Skip the examples of docstrings that need a package which is not there."""
+    """Skip doctests that need a missing package."""
     for item in items:
         if isinstance(item, pytest.DoctestItem):
             text = "".join(example.source for example in item.dtest.examples)

@@ -10,7 +10,7 @@ what the kernels return with each instruction set.
 - QEMU emulates the other processors, slowly: they run the tests of the kernels only. It stays registered
   with Linux until the next start.
 - On 32 bits setup.py refuses to build. The table then says "refused", and that is no failure.
-- What is mounted in a root is seen by nothing else, and gone when the step ends, however it ends.
+- Mounts of a root are private to a step, and end with it.
 
 FOLDER/CELL.log has all that a cell printed. The exit status is 1 if a cell failed. Without root, Linux on
 x86-64 or debootstrap nothing is tested, and it is 0; the other processors need qemu-user-static, too.
@@ -33,7 +33,12 @@ REFUSAL = "fastsm needs a Python of 64 bits"
 LIMIT = 3600  # seconds that one step may take
 # What an emulated processor runs: all that looks at the kernels' numbers, and errors.
 FEW = [
-    *("functional", "kernels/test_layer_kernels.py", "kernels/test_memory_safety.py", "kernels/test_products.py"),
+    *(
+        "functional",
+        "kernels/test_layer_kernels.py",
+        "kernels/test_memory_safety.py",
+        "kernels/test_products.py",
+    ),
     *("kernels/test_team.py", "kernels/test_machine_code.py"),
 ]
 # What these tests need, and what comes from Debian where PyPI has no wheels.
@@ -122,7 +127,7 @@ class Place:
             known["QEMU_CPU"] = "cortex-a72"
         alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", f"--mount-proc={self.root}/proc"]
         mount = ["sh", "-ec", 'mount --rbind /dev "$0/dev"; exec chroot "$0" "$@"', str(self.root)]
-        # Whoever runs this in the background ignores Ctrl-C; the tests must not.
+        # In the background Ctrl-C is ignored; the tests must not ignore it.
         bare = [
             "env",
             "-i",

@@ -1,4 +1,4 @@
-"""``fastsm evaluate``, ``predict`` and ``info``, in processes of their own."""
+"""``fastsm evaluate``, ``predict`` and ``info``, in new processes."""
 
 import gzip
 import io
@@ -23,7 +23,7 @@ def digits(tmp_path_factory):
 
 
 def test_evaluate(digits):
-    """The figures are those of the test data, by definition."""
+    """The figures agree with the definitions on the test data."""
     figures = objects(succeed("evaluate", digits, "--json"))[0]
     test = data.load("digits").test
     probs = fastsm.load(digits / "model.safetensors")(test.X)
@@ -42,7 +42,7 @@ def test_evaluate(digits):
 
 
 def test_evaluate_for_people(digits):
-    """Tables without --json."""
+    """Without --json the output is tables."""
     output = succeed("evaluate", digits, "--part", "train")
     lines = output.splitlines()
     assert lines[0].startswith("accuracy 9")
@@ -53,7 +53,7 @@ def test_evaluate_for_people(digits):
 
 
 def test_other_data(digits, tmp_path):
-    """Data that do not fit the model are an error of the data; a class that is missing is none."""
+    """Data that do not fit the model are a data error; missing classes are accepted."""
     X, y = data.load_digits()
     np.savez(tmp_path / "some.npz", X=X[y > 3], y=y[y > 3])
     figures = objects(succeed("evaluate", digits, "--data", tmp_path / "some.npz", "--json"))[0]
@@ -67,7 +67,7 @@ def test_other_data(digits, tmp_path):
 
 
 def test_model_without_a_run(tmp_path):
-    """A file of fastsm.save has no data of its own, classes 0, 1, ..., and may end in logits."""
+    """A file of fastsm.save has no data, classes 0, 1, ..., and may end in logits."""
     fastsm.save(tmp_path / "own.safetensors", nn.MLP([64, 10], rng=0))
     assert "--data is needed" in fail(2, "evaluate", tmp_path / "own.safetensors")
     figures = objects(succeed("evaluate", tmp_path / "own.safetensors", "--data", "digits", "--json"))[0]
@@ -77,7 +77,7 @@ def test_model_without_a_run(tmp_path):
 
 
 def test_damaged_models(digits, tmp_path):
-    """Exit code 3 for files that are none, and folders without a model."""
+    """Files that are no models, and folders without one, give exit code 3."""
     whole = (digits / "model.safetensors").read_bytes()
     for name, content in (
         ("cut.safetensors", whole[:-100]),
@@ -90,7 +90,7 @@ def test_damaged_models(digits, tmp_path):
 
 
 def test_predict(digits, tmp_path):
-    """All kinds of files with the same rows have the same answers; a picture is one row."""
+    """Files of all kinds with the same rows give the same predictions; a picture is one row."""
     X, y = data.load_digits()
     X, y = X[:6], y[:6]
     np.save(tmp_path / "a.npy", X.reshape(6, 8, 8))
@@ -158,7 +158,7 @@ def test_predict_damaged(digits, tmp_path, capsys, name, content, message):
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "csv.gz"])
 def test_predict_lying(digits, tmp_path, kind):
-    """Files that promise, or unpack to, more than there is are refused before memory is taken."""
+    """Files that declare, or unpack to, too much are refused before memory is taken."""
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         head, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 64)}
@@ -180,7 +180,7 @@ def test_predict_no_objects(digits, tmp_path):
 
 
 def test_info(digits):
-    """The run, and the installation."""
+    """`info` describes the run, and the installation."""
     values = objects(succeed("info", digits, "--json"))[0]
     results = json.loads((digits / "results.json").read_text())
     assert values["test_accuracy"] == results["accuracy"]

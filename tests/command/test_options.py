@@ -1,4 +1,4 @@
-"""How the command is called, and how it ends: help, options, exit codes, terminals."""
+"""The command: help, options, exit codes, terminals."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from fastsm._command import main
 
 
 def test_help():
-    """`fastsm` alone and --help print the same; every exit code is in it."""
+    """`fastsm` and `fastsm --help` print the same, with every exit code."""
     output = succeed("--help")
     assert output == succeed()
     assert all(f"  {code}  " in output or f"  {code} " in output for code in (0, 1, 2, 3, 4, 130))
@@ -19,7 +19,7 @@ def test_help():
 
 
 def test_help_imports_little():
-    """Neither training nor matplotlib is imported to print help, not even that of train."""
+    """Help imports neither training nor matplotlib."""
     code = (
         "import sys; from fastsm._command import main; main(['train', '--help'])\n"
         "print({'fastsm.training', 'fastsm.data', 'matplotlib'} & set(sys.modules))"
@@ -31,7 +31,7 @@ def test_help_imports_little():
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "predict", "info", "demo"])
 def test_help_of_commands(capsys, name):
-    """Each has a description, and examples if it takes options."""
+    """Each command has a description, and examples if it takes options."""
     assert main([name, "--help"]) == 0
     output = capsys.readouterr().out
     assert output.startswith(f"usage: fastsm {name}")
@@ -40,7 +40,7 @@ def test_help_of_commands(capsys, name):
 
 
 def test_version():
-    """It is that of the package."""
+    """The version is that of the package."""
     assert succeed("--version") == f"fastsm {fastsm.__version__}\n"
 
 
@@ -75,7 +75,7 @@ def test_version():
     ],
 )
 def test_usage(capsys, monkeypatch, tmp_path, arguments, message):
-    """Exit code 2 and one line that says what is wrong; nothing is made."""
+    """Wrong usage gives exit code 2 and one line; nothing is written."""
     monkeypatch.chdir(tmp_path)
     assert main(arguments.split()) == 2
     captured = capsys.readouterr()
@@ -101,7 +101,7 @@ def test_usage(capsys, monkeypatch, tmp_path, arguments, message):
     ],
 )
 def test_wrong_files(capsys, monkeypatch, tmp_path, content, message):
-    """What is wrong in a configuration file is named."""
+    """Faults of a configuration file are named."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "c.toml").write_text(content)
     assert main(["train", "--config", "c.toml"]) == 2
@@ -109,13 +109,13 @@ def test_wrong_files(capsys, monkeypatch, tmp_path, content, message):
 
 
 def test_wrong_variables(tmp_path):
-    """What is wrong in a variable is named; an empty one is none."""
+    """Faults of a variable are named; empty variables are ignored."""
     line = fail(2, "train", cwd=tmp_path, FASTSM_EPOCHS="many", FASTSM_LR="")
     assert line.endswith("FASTSM_EPOCHS must be an integer of at least 1, got 'many'")
 
 
 def test_failures(tmp_path):
-    """Exit code 1 where files cannot be written or there is not enough memory."""
+    """Unwritable files and too little memory give exit code 1."""
     (tmp_path / "fastsm-runs").write_text("in the way")
     fail(1, "train", "--epochs", 1, cwd=tmp_path)
     assert "not enough memory" in fail(1, "train", "--hidden", 10**13, "--out", tmp_path / "run")
@@ -123,7 +123,7 @@ def test_failures(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 def test_unwritable_output():
-    """A full disk is an error of one line; a reader that has left is none to tell."""
+    """A full disk gives one line; a closed pipe gives none."""
     with open("/dev/full", "w") as full:
         result = subprocess.run(
             command("info"), env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -151,7 +151,7 @@ def on_terminal(*arguments, **variables):
     while True:
         try:
             part = os.read(ours, 1 << 16)
-        except OSError:  # all is read, says Linux
+        except OSError:  # Linux raises at the end
             break
         if not part:
             break
@@ -161,7 +161,7 @@ def on_terminal(*arguments, **variables):
 
 
 def test_terminal(tmp_path):
-    """On a terminal there is progress and some colour, but not with NO_COLOR; --quiet has no progress."""
+    """Terminals get progress and color, but no color with NO_COLOR and no progress with --quiet."""
     options = ("train", "--epochs", 2, "--hidden", 8, "--no-plots", "--out")
     code, output = on_terminal(*options, tmp_path / "a", TERM="xterm")
     assert (code, "epoch 2/2" in output, "\033[1m" in output) == (0, True, True)
@@ -173,7 +173,7 @@ def test_terminal(tmp_path):
 
 
 def test_demo():
-    """It shows a gradient check, a training and the speed."""
+    """The demo shows a gradient check, a training and the speed."""
     code, output, errors = run("demo")
     assert (code, errors) == (0, "")
     assert "accuracy 9" in output

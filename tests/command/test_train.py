@@ -1,4 +1,4 @@
-"""``fastsm train``, in processes of its own."""
+"""``fastsm train``, in new processes."""
 
 import json
 import os
@@ -22,12 +22,12 @@ FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 def settings_of(folder):
-    """Return the settings that a run was done with."""
+    """Return the settings of a run."""
     return json.loads((folder / "config.json").read_text())["settings"]
 
 
 def test_first_command(tmp_path):
-    """Without options: the digits, at least 97 % right, and all the files of a run."""
+    """Without options it trains on the digits to at least 97 %, and writes all files of a run."""
     code, output, errors = run("train", cwd=tmp_path)
     assert code == 0
     assert errors == "" or not find_spec("matplotlib")
@@ -43,7 +43,7 @@ def test_first_command(tmp_path):
 
 
 def test_json_and_folders(tmp_path):
-    """With --json: an object a line; each run gets a folder of its own, and the same seed the same bits."""
+    """With --json each line is an object; each run gets a new folder; the same seed gives the same bits."""
     runs = [objects(succeed(*QUICK, "--json", "--seed", 3, cwd=tmp_path)) for _ in range(2)]
     start, *epochs, end = runs[0]
     assert [start["event"], end["event"]] == ["start", "end"]
@@ -59,7 +59,7 @@ def test_json_and_folders(tmp_path):
 
 
 def test_infinite_loss_is_null(tmp_path):
-    """A network that is sure and wrong has an infinite loss: null in JSON."""
+    """An infinite loss is null in JSON."""
     succeed(
         "train",
         "--optimizer",
@@ -88,7 +88,7 @@ def test_infinite_loss_is_null(tmp_path):
     ],
 )
 def test_every_option(tmp_path, options):
-    """Each option is taken, and is in the description of the run; the network learns."""
+    """Each option is used, and is in the configuration of the run; the network learns."""
     words = options.split()
     end = objects(succeed("train", "--json", "--no-plots", "--epochs", 3, *words, "--out", tmp_path / "run"))[
         -1
@@ -147,7 +147,7 @@ LONG = (
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_killed_and_resumed(tmp_path):
-    """After a kill, or an interruption, --resume ends with the same bits as a run that was left alone."""
+    """After a kill or interrupt --resume ends with the bits of an uninterrupted run."""
     succeed("train", *LONG, "--out", tmp_path / "whole")
     whole = fastsm.History()
     params = fastsm.load(tmp_path / "whole" / "model.safetensors", history=whole).params
@@ -168,7 +168,7 @@ def test_killed_and_resumed(tmp_path):
 
 
 def test_resume(tmp_path):
-    """More epochs may be asked for, fewer not; other settings, folders and files are refused."""
+    """More epochs are accepted; fewer, other settings, folders and files are refused."""
     folder = tmp_path / "run"
     succeed(*QUICK, "--out", folder)
     assert fail(2, "train", "--resume", folder, "--epochs", 1).endswith(
@@ -186,7 +186,7 @@ def test_resume(tmp_path):
 
 
 def test_resume_with_other_data(tmp_path):
-    """A run goes on with the data that it began with."""
+    """A run resumes with the same data only."""
     table = tmp_path / "table.csv"
     rows = [f"{i % 7},{i % 5},{'ab'[i % 2]}" for i in range(40)]
     table.write_text("\n".join(["x,y,kind", *rows]))
@@ -199,14 +199,14 @@ def test_resume_with_other_data(tmp_path):
 
 
 def test_diverged(tmp_path):
-    """Exit code 4 and advice, when the loss becomes infinite."""
+    """An infinite training loss gives exit code 4 and advice."""
     options = ("--lr", "1e30", "--optimizer", "sgd", "--schedule", "constant")
     line = fail(4, *QUICK, *options, "--out", tmp_path / "run")
     assert re.search(r"at epoch 1, step \d+, learning rate 1e\+30: try a smaller --lr", line)
 
 
 def test_wrong_data(tmp_path):
-    """Exit code 3: data that are not there, that are damaged, or that have nothing to learn."""
+    """Missing, damaged and empty data give exit code 3."""
     fail(3, *QUICK, "--data", tmp_path / "nothing.npz")
     (tmp_path / "table.csv").write_text("x,label\n1,a\nb,c\n")
     assert "table.csv" in fail(3, *QUICK, "--data", tmp_path / "table.csv")
@@ -215,7 +215,7 @@ def test_wrong_data(tmp_path):
 
 
 def test_existing_folder(tmp_path):
-    """A folder with something in it is not overwritten."""
+    """Folders with files in them are not overwritten."""
     (tmp_path / "notes.txt").write_text("mine")
     assert "--out must be a new folder" in fail(2, *QUICK, "--out", tmp_path)
     assert "--out must be a folder" in fail(2, *QUICK, "--out", tmp_path / "notes.txt")
@@ -223,7 +223,7 @@ def test_existing_folder(tmp_path):
 
 
 def test_without_matplotlib(tmp_path):
-    """A line says that there are no pictures, and why; all else is there."""
+    """One line says why there are no pictures; all other files are written."""
     (tmp_path / "matplotlib.py").write_text("raise ImportError")
     path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
     code, output, errors = run("train", "--epochs", 1, "--out", tmp_path / "run", PYTHONPATH=path)
@@ -234,7 +234,7 @@ def test_without_matplotlib(tmp_path):
 
 @pytest.fixture(scope="module")
 def fashion(tmp_path_factory):
-    """Return a folder with some of Fashion-MNIST, in the format of MNIST."""
+    """Return a folder with a part of Fashion-MNIST as IDX files."""
     if not FASHION.is_dir():
         pytest.skip("Fashion-MNIST is not installed")
     folder = tmp_path_factory.mktemp("data") / "clothes"
@@ -250,7 +250,7 @@ def fashion(tmp_path_factory):
 
 
 def test_fashion_subset(tmp_path, fashion):
-    """A folder with four files: bytes stay bytes, pictures have the right shape, evaluate finds the data."""
+    """A folder of four files: bytes stay bytes, pictures keep their shape, evaluate finds the data."""
     out = tmp_path / "run"
     options = ("--data", "clothes", "--epochs", 4, "--out", out, "--json")
     end = objects(succeed("train", *options, cwd=fashion.parent))[-1]
@@ -272,7 +272,7 @@ def test_fashion_subset(tmp_path, fashion):
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Fashion-MNIST is not installed")
 @pytest.mark.parametrize(("hidden", "least"), [("128", 0.88), ("512,512", 0.895)])
 def test_fashion(tmp_path, hidden, least):
-    """The settings in the help reach what it says."""
+    """The settings in the help reach the accuracy it states."""
     text = succeed("train", "--help")
     words = re.search(rf"fastsm (train --data fashion-mnist --hidden {hidden} [^%]*)  [\d.]+ %", text)[
         1

@@ -1,4 +1,4 @@
-"""The data that comes with the package."""
+"""The data in the package."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from fastsm import data
 
 
 def test_digits_against_docstring():
-    """Shapes, types, range, and about as many of each digit."""
+    """Shapes, dtypes, range, and similar numbers of each digit."""
     images, labels = data.load_digits()
     assert images.shape == (1797, 64)
     assert images.dtype == np.float32
@@ -18,7 +18,7 @@ def test_digits_against_docstring():
 
 
 def test_digits_are_learnable():
-    """The nearest mean image is the right one for nine in ten: images and labels belong together."""
+    """The nearest mean image is right for nine in ten: images and labels match."""
     images, labels = data.load_digits()
     means = np.stack([images[labels == digit].mean(axis=0) for digit in range(10)])
     nearest = ((images[:, None] - means) ** 2).sum(axis=-1).argmin(axis=1)
@@ -26,7 +26,7 @@ def test_digits_are_learnable():
 
 
 def test_fresh_arrays_in_every_call():
-    """Writing to them changes nothing for the next."""
+    """Writing to the arrays does not change later calls."""
     images, _ = data.load_digits()
     images[:] = 7
     assert data.load_digits()[0].max() == 1

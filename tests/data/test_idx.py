@@ -1,4 +1,4 @@
-"""IDX files: what they hold is read exactly, and what is wrong with one is said in a sentence."""
+"""IDX files: exact reading, and errors of one sentence."""
 
 import gzip
 import os
@@ -23,7 +23,7 @@ def idx(array, dtype="u1"):
 
 
 def packed(content):
-    """Return the content compressed, without the time: names of tests must not depend on it."""
+    """Return the compressed content without a time, which would change the names of tests."""
     return gzip.compress(content, mtime=0)
 
 
@@ -43,7 +43,7 @@ def write(tmp_path):
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("shape", [(5,), (2, 3), (3, 2, 4), (2, 1, 2, 3), (0,), (0, 28, 28)])
 def test_every_type_and_shape(write, dtype, compress, shape):
-    """Values, shape and a native dtype."""
+    """Values and shape are read exactly, in a native dtype."""
     array = np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
     content = idx(array, dtype)
     result = data.load_idx(write(gzip.compress(content) if compress else content))
@@ -56,7 +56,7 @@ def test_every_type_and_shape(write, dtype, compress, shape):
 
 
 def test_extreme_values_and_gzip_members(write):
-    """The ends of a type; a file of gzip may have more than one part."""
+    """Extreme values of a dtype, and gzip files of several members."""
     array = np.array([-(2**31), 2**31 - 1, -1])
     content = idx(array, ">i4")
     parts = gzip.compress(content[:7]) + gzip.compress(content[7:])
@@ -94,7 +94,7 @@ GOOD = idx(np.arange(12).reshape(3, 4))
     ],
 )
 def test_hostile_files(write, content, message):
-    """One sentence, which names the file."""
+    """Hostile files give one sentence that names the file."""
     path = write(content)
     with pytest.raises(data.DataError, match=message) as caught:
         data.load_idx(path)
@@ -103,7 +103,7 @@ def test_hostile_files(write, content, message):
 
 
 def test_declared_sizes_take_no_memory(write):
-    """Neither for a large promise nor for a bomb that follows a small one."""
+    """Neither a large declared size nor a bomb after a small one takes memory."""
     bomb = gzip.compress(GOOD + bytes(50_000_000))
     liar = gzip.compress(GOOD[:4] + struct.pack(">2I", 1 << 20, 4000) + bytes(10_000_000))
     for content in (bomb, liar):
@@ -118,7 +118,7 @@ def test_declared_sizes_take_no_memory(write):
 
 
 def test_the_limit(write):
-    """It holds for the elements: as many as it says are read."""
+    """The limit counts elements, and is inclusive."""
     path = write(GOOD)
     assert data.load_idx(path, limit=12).shape == (3, 4)
     with pytest.raises(data.DataError, match="promises 12 bytes, more than the limit of 11"):
@@ -126,7 +126,7 @@ def test_the_limit(write):
 
 
 def test_missing_files(tmp_path):
-    """Nothing there, a folder, a pipe: no waiting, one sentence."""
+    """Missing files and folders give one sentence."""
     with pytest.raises(data.DataError, match="cannot be read: No such file"):
         data.load_idx(tmp_path / "absent")
     with pytest.raises(data.DataError, match="must be a regular file"):
@@ -137,7 +137,7 @@ def test_missing_files(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_pipe(tmp_path):
-    """Reading one might never end."""
+    """Pipes are refused: reading one might never end."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(data.DataError, match="must be a regular file"):
         data.load_idx(tmp_path / "pipe")
@@ -152,7 +152,7 @@ def test_pipe(tmp_path):
     late=st.booleans(),
 )
 def test_changed_idx_files(write, edits, cut, more, compress, late):
-    """Whatever is changed, before or after the compression: an array of the promised shape, or DataError."""
+    """Files changed before or after compression give an array of the declared shape, or DataError."""
     content = bytearray(idx(np.arange(24).reshape(2, 3, 4)))
     if compress and late:
         content = bytearray(gzip.compress(content, mtime=0))
@@ -173,7 +173,7 @@ def test_changed_idx_files(write, edits, cut, more, compress, late):
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_some_rows(tmp_path, compressed):
-    """Part of a file, its end and its beginning checked all the same."""
+    """Some rows of a file are read; the whole file is checked."""
     array = np.arange(60, dtype=np.uint8).reshape(5, 3, 4)
     content = idx(array)
     path = tmp_path / "some"

@@ -1,4 +1,4 @@
-"""`data.load`: where data sets are found, downloads from a server of our own, and what is split off."""
+"""`data.load`: search paths, downloads from a local server, and validation splits."""
 
 import functools
 import gzip
@@ -32,7 +32,7 @@ def idx(array):
 
 
 def contents(seed=0, classes=10):
-    """Return what the four files hold: 30 images to train on, 20 to test on."""
+    """Return the contents of the four files: 30 images to train on, 20 to test on."""
     rng = np.random.default_rng(seed)
     return (
         idx(rng.integers(0, 256, (30, 4, 5))), idx(np.arange(30) % classes),
@@ -49,20 +49,20 @@ def put(folder, files=None, name="{}", compress=False):
 
 
 def seed_of(splits):
-    """Return the seed of the files that were read."""
+    """Return the seed with which the files were made."""
     return next(seed for seed in range(20) if splits.train.X.tobytes() == contents(seed)[0][16:])
 
 
 @pytest.fixture(autouse=True)
 def nothing_installed(tmp_path, monkeypatch):
-    """Hide the sets of the system, the user's variable, and pooch."""
+    """Hide data sets of the system, the environment variable, and pooch."""
     monkeypatch.setattr(_sets, "_SYSTEM", str(tmp_path / "system"))
     monkeypatch.delenv("FASTSM_DATA_DIR", raising=False)
     monkeypatch.setattr(_sets, "pooch_or_none", lambda: None)
 
 
 def test_digits():
-    """All of the digits, a fifth of each to test on, and always the same."""
+    """All digits are loaded, always with the same fifth of each to test on."""
     splits = data.load("digits")
     assert (splits.name, splits.source) == ("digits", "bundled with fastsm")
     assert splits.train.X.shape == (1437, 64)
@@ -80,7 +80,7 @@ def test_digits():
 @pytest.mark.parametrize("name", ["{}", "{}.gz"])
 @pytest.mark.parametrize("dotted", [False, True])
 def test_folder(tmp_path, name, dotted):
-    """Four files, plain or compressed, also as some sites spell them."""
+    """Four files, plain or compressed, in either spelling of their names."""
     folder = tmp_path / "my set"
     folder.mkdir()
     for file, content in zip(FILES, contents(), strict=True):
@@ -97,7 +97,7 @@ def test_folder(tmp_path, name, dotted):
 
 
 def test_names_of_classes(tmp_path):
-    """Known for named sets, else what the labels are."""
+    """Names of classes are known for named sets; otherwise they are the labels."""
     put(tmp_path / "mnist", contents(classes=3))
     assert data.load("mnist", data_dir=tmp_path).train.classes == tuple("0123456789")
     assert data.load(tmp_path / "mnist").train.classes == ("0", "1", "2")
@@ -109,7 +109,7 @@ def test_names_of_classes(tmp_path):
 
 
 def test_search_path_of_named_sets(tmp_path, monkeypatch):
-    """In the folder that is given, in the variable's, in the system's; each time first under the name."""
+    """The given folder is searched, then that of the variable, then that of the system."""
     monkeypatch.setenv("FASTSM_DATA_DIR", str(tmp_path / "variable"))
     (tmp_path / "given").mkdir()
     (tmp_path / "variable").mkdir()
@@ -124,7 +124,7 @@ def test_search_path_of_named_sets(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not os.path.isdir("/usr/share/datasets/fashion-mnist"), reason="needs Debian's data set")
 def test_fashion_mnist_of_the_system(monkeypatch):
-    """The real one: 6,000 images of each class to train on and 1,000 to test on."""
+    """6,000 images of each class to train on and 1,000 to test on."""
     monkeypatch.setattr(_sets, "_SYSTEM", "/usr/share/datasets")
     splits = data.load("fashion-mnist", download=False)
     assert np.bincount(splits.train.y).tolist() == [6000] * 10
@@ -134,7 +134,7 @@ def test_fashion_mnist_of_the_system(monkeypatch):
 
 
 def test_unknown_names_and_paths(tmp_path, monkeypatch):
-    """Each message says what to do."""
+    """The message says what to do."""
     with pytest.raises(
         data.DataError, match="'mnits' is no data set and no path: give digits, fashion-mnist"
     ):
@@ -156,7 +156,7 @@ def test_unknown_names_and_paths(tmp_path, monkeypatch):
 
 
 def test_incomplete_folder(tmp_path):
-    """The message names it; files of another name are not looked at."""
+    """The message names the missing file; files of other names are not used."""
     put(tmp_path)
     (tmp_path / FILES[3]).rename(tmp_path / "labels")
     with pytest.raises(data.DataError, match=r"lacks t10k-labels-idx1-ubyte \(plain or .gz\): put it there"):
@@ -174,7 +174,7 @@ def test_incomplete_folder(tmp_path):
     ],
 )
 def test_mismatched_files(tmp_path, number, content, message):
-    """One sentence that names the folder or the file."""
+    """Mismatched files give one sentence that names the folder or the file."""
     files = list(contents())
     files[number] = content
     with pytest.raises(data.DataError, match=message) as caught:
@@ -183,19 +183,19 @@ def test_mismatched_files(tmp_path, number, content, message):
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """A server that says nothing, and counts what is asked for."""
+    """A silent server that counts requests."""
 
     def do_GET(self):
         self.server.asked.append(self.path)
         super().do_GET()
 
     def log_message(self, *_):
-        """Keep quiet."""
+        """Print nothing."""
 
 
 @pytest.fixture
 def server(tmp_path):
-    """Serve a folder on this computer."""
+    """Serve a folder on localhost."""
     folder = tmp_path / "served"
     folder.mkdir()
     handler = functools.partial(Handler, directory=str(folder))
@@ -209,7 +209,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def pooch(tmp_path, monkeypatch):
-    """Let `load` see pooch, with a cache of its own."""
+    """Give `load` pooch with a separate cache."""
     pooch = pytest.importorskip("pooch")
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
     monkeypatch.setattr(_sets, "pooch_or_none", _download.pooch_or_none)
@@ -220,7 +220,7 @@ def pooch(tmp_path, monkeypatch):
 
 @pytest.fixture
 def published(server, monkeypatch):
-    """Publish a set as mnist at two mirrors, the first of which has nothing yet."""
+    """Publish a set as mnist at two mirrors, of which the first is empty."""
     put(server.folder / "good", name="{}.gz", compress=True)
     sums = tuple(hashlib.sha256((server.folder / "good" / f"{f}.gz").read_bytes()).hexdigest() for f in FILES)
     source = _download.Source((f"{server.url}/first/", f"{server.url}/good/"), sums)
@@ -229,7 +229,7 @@ def published(server, monkeypatch):
 
 
 def test_download(published, pooch, tmp_path):
-    """From the second mirror where the first fails; the next time nothing is asked for."""
+    """The second mirror is used where the first fails; later loads use the cache."""
     splits = data.load("mnist")
     assert seed_of(splits) == 0
     assert Path(splits.source) == tmp_path / "cache" / "fastsm" / "mnist"
@@ -239,13 +239,13 @@ def test_download(published, pooch, tmp_path):
 
 
 def test_mirror_with_other_files(published, pooch):
-    """What has the wrong sum is not used: the next mirror is asked."""
+    """Files with a wrong checksum are not used: the next mirror is tried."""
     put(published.folder / "first", contents(seed=1), name="{}.gz", compress=True)
     assert seed_of(data.load("mnist")) == 0
 
 
 def test_no_mirror_with_the_right_files(published, pooch, tmp_path):
-    """Nothing wrong is kept, and the message says what each mirror did."""
+    """Wrong files are deleted, and the message tells the result of each mirror."""
     put(published.folder / "first", contents(seed=1), name="{}.gz", compress=True)
     (published.folder / "good" / f"{FILES[0]}.gz").unlink()
     with pytest.raises(data.DataError, match=r"first/: the SHA-256 sum is wrong; .*good/: 404") as caught:
@@ -255,7 +255,7 @@ def test_no_mirror_with_the_right_files(published, pooch, tmp_path):
 
 
 def test_changed_cache(published, pooch, tmp_path):
-    """It is fetched again, or refused."""
+    """Changed files of the cache are fetched again, or refused."""
     data.load("mnist")
     (tmp_path / "cache" / "fastsm" / "mnist" / f"{FILES[0]}.gz").write_bytes(
         gzip.compress(contents(seed=1)[0])
@@ -266,7 +266,7 @@ def test_changed_cache(published, pooch, tmp_path):
 
 
 def test_no_download_unless_allowed(published, pooch):
-    """The server is not asked."""
+    """No request is sent."""
     with pytest.raises(data.DataError, match="allow the download"):
         data.load("mnist", download=False)
     assert published.asked == []
@@ -281,7 +281,7 @@ def test_without_pooch(monkeypatch):
 
 
 def test_sources():
-    """Every named set has more than one mirror and the sums of four files."""
+    """Every named set has more than one mirror and four checksums."""
     assert set(_download.SOURCES) == set(_sets._CLASSES)
     for source in _download.SOURCES.values():
         assert len(source.mirrors) > 1
@@ -298,7 +298,7 @@ def test_sources():
     ],
 )  # fmt: skip
 def test_fifth_of_each_class(counts, test):
-    """Of all the rows a fifth, rounded up; the only row of a class is trained on."""
+    """A fifth of the rows is split off, rounded up; the only row of a class is trained on."""
     y = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     whole = data.Dataset(np.arange(2.0 * len(y)).reshape(-1, 2), y, tuple(map(str, range(len(counts)))))
     first, second = _dataset.split(whole)
@@ -310,7 +310,7 @@ def test_fifth_of_each_class(counts, test):
 
 
 def test_data_sets_check_their_parts():
-    """TypeError for a dtype, ValueError for a shape or a label."""
+    """Wrong dtypes are a TypeError, wrong shapes and labels a ValueError."""
     X, y = np.zeros((2, 6)), np.array([0, 1])
     assert repr(data.Dataset(X, y, ("a", "b"))) == "Dataset(2 x 6 float64, 2 classes)"
     assert len(data.Dataset(X, y, ("a", "b"), (1, 2, 3))) == 2
@@ -331,7 +331,7 @@ def test_data_sets_check_their_parts():
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("classes", [10, 3])
 def test_parts(tmp_path, compress, classes):
-    """Parts together are the whole, with the same classes and the same rows to test on."""
+    """Parts sum to the whole, with the same classes and the same rows to test on."""
     folder = put(tmp_path / "set", contents(classes=classes), compress=compress)
     file = tmp_path / "set.npz"
     np.savez(file, x=np.arange(40.0).reshape(20, 2), y=np.arange(20) % 2)

@@ -65,7 +65,7 @@ EXPECTED = sorted(
     ],
 )
 def test_csv(load, content):
-    """However the lines end; four of six rows to train on."""
+    """All line endings are read; four of six rows are to train on."""
     splits = load(content)
     assert whole(splits) == EXPECTED
     assert splits.train.classes == ("cat", "dog")
@@ -77,14 +77,14 @@ def test_csv(load, content):
 
 
 def test_csv_compressed_by_name(load):
-    """The name loses both endings."""
+    """The name of the set has neither ending."""
     splits = load(gzip.compress(CSV.encode()), "table.csv.gz")
     assert splits.name == "table"
     assert whole(splits) == EXPECTED
 
 
 def test_the_label_column(load):
-    """The one that is asked for, else the one called label, else the last."""
+    """The requested column, else the one called label, else the last."""
     text = "label,a,kind\n" + "0,1,7\n1,2,8\n" * 5
     assert load(text).train.classes == ("0", "1")
     assert load(text, label="kind").train.classes == ("7", "8")
@@ -94,13 +94,13 @@ def test_the_label_column(load):
 
 
 def test_numeric_order_of_labels(load):
-    """2 comes before 10; 2.0 is 2."""
+    """Labels are sorted as numbers: 2 before 10; 2.0 is 2."""
     text = "a,label\n" + "1,10\n2,2.0\n3,-1\n" * 5
     assert load(text).train.classes == ("-1", "2", "10")
 
 
 def test_pixel_columns_as_bytes(load):
-    """Whole numbers from 0 to 255 in 100 columns or another square; otherwise the numbers stay."""
+    """Integers from 0 to 255 in a square number of columns, at least 100, become bytes."""
     pixels = np.random.default_rng(0).integers(0, 256, (20, 100))
     header = "label," + ",".join(f"pixel{i}" for i in range(100)) + "\n"
 
@@ -117,7 +117,7 @@ def test_pixel_columns_as_bytes(load):
 
 
 def test_many_rows(load):
-    """More than is parsed at a time, with a number that is no byte in the last row only."""
+    """More rows than one block, with a number beyond bytes in the last row only."""
     rows = [f"{i % 256},{i % 7},{'ab'[i % 2]}" for i in range(40_000)] + ["-1.5,0,a"]
     splits = load("x,y,label\n" + "\n".join(rows))
     assert len(splits.train) + len(splits.test) == 40_001
@@ -151,7 +151,7 @@ def test_many_rows(load):
     ],
 )
 def test_wrong_csv(load, content, message):
-    """One sentence."""
+    """Wrong files give one sentence."""
     with pytest.raises(data.DataError, match=message) as caught:
         load(content)
     assert "table.csv" in str(caught.value)
@@ -159,7 +159,7 @@ def test_wrong_csv(load, content, message):
 
 
 def test_bomb_without_lines_is_bounded(load):
-    """A line has an end, or the file is refused."""
+    """Endless lines are refused at bounded cost."""
     bomb = gzip.compress(b"a,label\n" + b"1" * 60_000_000)
     tracemalloc.start()
     try:
@@ -183,7 +183,7 @@ LABELS = np.arange(20) % 4
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_npz_in_keras_layout(load, compressed):
-    """Two parts; images of bytes stay bytes; classes are those of both parts."""
+    """Two parts; bytes stay bytes; classes are those of both parts."""
     content = npz(
         compressed,
         x_train=IMAGES,
@@ -210,7 +210,7 @@ def test_npz_in_keras_layout(load, compressed):
 )  # fmt: skip
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_npz_with_one_part(load, dtype, expected, order):
-    """A fifth is split off; dtypes are those that models take; the order in memory does not matter."""
+    """A fifth is split off, in dtypes of models, for either memory order."""
     X = np.array(np.random.default_rng(0).integers(0, 2, (20, 6)), dtype, order=order)
     splits = load(npz(X=X, y=LABELS.astype(">i4")), "some.npz")
     assert splits.train.X.dtype == np.dtype(expected)
@@ -222,7 +222,7 @@ def test_npz_with_one_part(load, dtype, expected, order):
 
 
 def test_npz_with_other_labels(load):
-    """Texts, floats that are whole, and integers that do not start at 0."""
+    """Labels may be texts, whole floats, and integers that do not start at 0."""
     for labels, classes in (
         (np.array(["b", "a"] * 10), ("a", "b")),
         (np.array([3.0, 7.0] * 10), ("3", "7")),
@@ -256,14 +256,14 @@ def test_npz_with_other_labels(load):
     ],
 )
 def test_wrong_npz(load, arrays, message):
-    """One sentence that names the file."""
+    """Wrong archives give one sentence that names the file."""
     with pytest.raises(data.DataError, match=message) as caught:
         load(npz(**arrays), "some.npz")
     assert "some.npz" in str(caught.value)
 
 
 def npy(shape, payload, descr="|u1"):
-    """Return a file in NumPy's format that may lie."""
+    """Return a file in NumPy's format with a given header."""
     header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode() + b"\n"
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + payload
 
@@ -294,7 +294,7 @@ def test_wrong_member_sizes(load, member):
 
 
 def changed(content, layout, offset, value):
-    """Return an archive with a number changed in its last 22 bytes, which say where its directory is."""
+    """Return an archive with a changed number in its last 22 bytes, the end record."""
     content = bytearray(content)
     struct.pack_into(layout, content, len(content) - 22 + offset, value)
     return bytes(content)
@@ -326,7 +326,7 @@ def test_tricks_with_zip(load, change, message):
 
 
 def test_numbers_of_64_bits_in_archives(load):
-    """As in archives of more than 4 GB: a second end, which says where the directory is."""
+    """Archives with the end record of 64 bits are checked too."""
     content = npz(X=IMAGES, y=LABELS)
     count, _, length, start = struct.unpack("<HHLL", content[-14:-2])
     end = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, length, start)
@@ -345,7 +345,7 @@ def test_numbers_of_64_bits_in_archives(load):
     compressed=st.booleans(),
 )
 def test_changed_archives(load, edits, cut, compressed):
-    """Whatever is changed: a data set or DataError."""
+    """Changed files give a data set or DataError."""
     content = bytearray(npz(compressed, X=IMAGES[:, 0], y=LABELS))
     for place, value in edits:
         content[place % len(content)] = value
@@ -358,7 +358,7 @@ def test_changed_archives(load, edits, cut, compressed):
     st.lists(st.tuples(st.integers(0, 80), st.sampled_from(list('0,."\n\r-aé\0 '))), min_size=1, max_size=4)
 )
 def test_changed_csv_files(load, edits):
-    """Whatever is changed: a data set or DataError."""
+    """Changed files give a data set or DataError."""
     text = list(CSV)
     for place, letter in edits:
         text[place % len(text)] = letter

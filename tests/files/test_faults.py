@@ -1,6 +1,6 @@
-"""What goes wrong around a training: kills, full disks, interrupts, forks, exits. Nothing is lost or hangs.
+"""Faults around a training: kills, full disks, interrupts, forks, exits. Nothing is lost, and nothing hangs.
 
-Moments are chosen at random, anew in each run; `FASTSM_FUZZ=300 pytest tests/test_faults.py` is a campaign.
+Moments are chosen at random, anew in each run; `FASTSM_FUZZ=300 pytest tests/files` is a campaign.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ def in_child(work):
 
 @needs_fork
 def test_killed_at_random_moments(tmp_path):
-    """A training that is killed again and again, and resumed each time, ends on the same bits."""
+    """A training that is killed and resumed several times ends with the same bits."""
     code = f"""
 started, kills, epochs = time.perf_counter(), {examples(12)}, set()
 train(path, 3)
@@ -87,7 +87,7 @@ assert (params == whole).all() and found == losses, (epochs, found)
 
 @needs_fork
 def test_killed_at_any_call_of_a_write(tmp_path):
-    """Whatever the file was about to be, it is complete: the old one or the new one."""
+    """After a kill at any system call the file is the old one or the new one, complete."""
     code = f"""
 train(path, 1)
 
@@ -136,12 +136,12 @@ assert left == {{"safetensors", "tmp"}}, left
     run_python(TRAINING + code, FOLDER=str(tmp_path))
 
 
-# ---- no room, no permission ----
+# ---- full disks and permissions ----
 
 
 @pytest.fixture
 def folder():
-    """Return a folder that other users may look into, which those of pytest are not."""
+    """Return a folder that other users may read, unlike those of pytest."""
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         yield Path(name)
@@ -149,7 +149,7 @@ def folder():
 
 @contextlib.contextmanager
 def largest_file(size):
-    """Let no file become larger; what would is told that there is no more room."""
+    """Limit the size of files; larger ones fail as on a full disk."""
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -162,7 +162,7 @@ def largest_file(size):
 
 @posix
 def test_full_disk_keeps_old_file(folder):
-    """However much there is room for; the error is the system's."""
+    """At any limit the error is the system's, and the old file stays."""
     path = folder / "m.safetensors"
     fastsm.save(path, nn.MLP([40, 120, 5], rng=0))
     before = path.read_bytes()
@@ -176,7 +176,7 @@ def test_full_disk_keeps_old_file(folder):
 
 @posix
 def test_resumed_after_full_disk(tmp_path):
-    """The error ends it, and its last checkpoint is that of the epoch before."""
+    """The error ends the training, and its last checkpoint is that of the epoch before."""
     code = """
 import resource
 train(path, 3)
@@ -207,7 +207,7 @@ exit $code
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs namespaces of Linux")
 def test_full_disk_ends_command(folder):
-    """There is room for a checkpoint, but not for the one that is to replace it."""
+    """There is room for one checkpoint, but not for its replacement."""
     try:
         result = subprocess.run(
             ["unshare", "-rm", "sh", "-c", ON_A_FULL_DISK, "sh", str(folder), sys.executable],
@@ -229,7 +229,7 @@ def test_full_disk_ends_command(folder):
 
 @contextlib.contextmanager
 def ordinary_user(*paths):
-    """If root, who may do anything, runs the tests: be nobody for a while, with these files as one's own."""
+    """Drop the rights of root, if root runs the tests, and own these files."""
     if os.geteuid():
         yield
         return
@@ -244,7 +244,7 @@ def ordinary_user(*paths):
 
 @posix
 def test_no_permission_keeps_old_file(folder):
-    """A folder that cannot be written to; a file that cannot be read."""
+    """An unwritable folder, and an unreadable file."""
     path, table = folder / "m.safetensors", folder / "t.npz"
     fastsm.save(path, nn.MLP([4, 3], rng=0))
     before = path.read_bytes()
@@ -277,7 +277,7 @@ def test_no_permission_ends_the_command(folder):
 @posix
 @pytest.mark.parametrize("name", ["x" * 250, "ü" * 125])
 def test_longest_file_names(tmp_path, name):
-    """The file that is written first has a longer name, which must fit too."""
+    """The temporary file has a longer name, which must fit too."""
     model = nn.MLP([2, 2], rng=0)
     fastsm.save(tmp_path / name, model)
     assert (fastsm.load(tmp_path / name).params == model.params).all()
@@ -326,7 +326,7 @@ def test_interrupted_at_any_line_of_write(tmp_path):
 
 @posix
 def test_interrupted_at_random_moments(tmp_path):
-    """Ctrl-C, with threads at work: `fit` returns or raises, its checkpoint is good, and all goes on."""
+    """After Ctrl-C with busy threads `fit` returns or raises, its checkpoint is good, and calls work."""
     code = f"""
 def interrupt(*arguments):
     raise KeyboardInterrupt
@@ -380,7 +380,7 @@ assert "interrupted" in ends, ends
 
 @needs_fork
 def test_trainings_in_forked_workers(tmp_path):
-    """While threads of the parent train and share their work: the same bits in all of them."""
+    """Forks during trainings and shared work of the parent's threads: the same bits in all of them."""
     code = """
 import multiprocessing, warnings
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
@@ -414,7 +414,7 @@ assert all(results) and not wrong
 
 @pytest.mark.parametrize("daemon", [True, False])
 def test_exit_during_a_training(tmp_path, daemon):
-    """The interpreter ends while a training's threads work: at once, or when it is done; without a word."""
+    """The interpreter exits without output while threads of a training work."""
     code = f"""
 fastsm.set_num_threads(3)
 big = np.ones((2000, 400), np.float32)
@@ -436,14 +436,14 @@ print("done")
 
 
 def test_memory_does_not_grow():
-    """Over 10,000 steps, calls, and refused calls."""
+    """Python's memory stays constant over 10,000 steps, calls, and refused calls."""
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((100, 8), dtype=np.float32), np.arange(100) % 3
     taken = []
 
     class Watch:
         def on_epoch_end(self, run):
-            run.history.clear()  # which is meant to grow
+            run.history.clear()  # which grows by design
             if run.epoch % 250 == 0:
                 for _ in range(1000):
                     fastsm.softmax(X)
@@ -474,7 +474,7 @@ def test_memory_does_not_grow():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_process_memory_does_not_grow(tmp_path):
-    """The same, as the system sees it, with threads and files."""
+    """The memory of the process stays constant, with threads and files."""
     code = """
 def resident():
     with open("/proc/self/statm") as file:

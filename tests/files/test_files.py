@@ -1,4 +1,4 @@
-"""Files: everything comes back bit for bit, nothing bad gets in, and a failing write leaves the old file."""
+"""Model files: bit for bit round trips, refused bad files, and writes that keep the old file on failure."""
 
 import copy
 import errno
@@ -21,7 +21,7 @@ from fastsm._files import _atomic, _trees
 
 
 class Scale:
-    """A layer of the user's: a factor for each feature, and a state with an array."""
+    """A user layer: a factor for each feature, and a state with an array."""
 
     undecayed = frozenset({"factor"})
 
@@ -50,7 +50,7 @@ class Scale:
 
 
 class Plain:
-    """A layer of the user's without anything."""
+    """A user layer without parameters or options."""
 
     def forward(self, x):
         return x * 2
@@ -60,7 +60,7 @@ class Plain:
 
 
 class Needy(Plain):
-    """A layer that needs an argument and does not tell it."""
+    """A user layer with an argument that its config lacks."""
 
     def __init__(self, n):
         self.n = n
@@ -133,7 +133,7 @@ def test_optimizer(tmp_path):
     optimizer.step(model.params, model.grads)
     other.step(again.params, again.grads)
     np.testing.assert_array_equal(model.params, again.params)
-    # Others do not fit.
+    # Other layers do not fit.
     fastsm.save(tmp_path / "plain.safetensors", model)
     for path, wrong, message in (
         ("m.safetensors", optim.SGD(0.1), "`optimizer` must be optim.Adam as in the file, got SGD"),
@@ -150,7 +150,7 @@ def test_optimizer(tmp_path):
 
 
 def test_layout_of_the_file(tmp_path):
-    """The layout, byte by byte: no time in it, and no name appended to the one given."""
+    """The layout, byte by byte: without a time; the name is the given one."""
     model = nn.MLP([4, 3, 2], rng=0)
     fastsm.save(tmp_path / "a.safetensors", model)
     fastsm.save(tmp_path / "b", model)
@@ -184,7 +184,7 @@ def test_safetensors_reads_our_files(tmp_path):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_we_read_safetensors_files(tmp_path, name):
-    """Arrays in an order of its own, with our settings; changed ones need no checksum."""
+    """Files of safetensors with our settings are read, without a checksum too."""
     numpy = pytest.importorskip("safetensors.numpy")
     from safetensors import safe_open
 
@@ -218,7 +218,7 @@ def test_safetensors_files_without_model(tmp_path):
 
 @pytest.mark.parametrize("big", [False, True])
 def test_all_dtypes_both_ways(tmp_path, big):
-    """Also of the other byte order."""
+    """All dtypes, in either byte order."""
     numpy = pytest.importorskip("safetensors.numpy")
     kinds = [*"fdebBhHiIqQ?", *(BFLOAT16 if not big else [])]
     tree = {np.dtype(k).name: np.array([[0, 1, 1]], np.dtype(k)) for k in kinds}
@@ -264,7 +264,7 @@ def test_unsaveable_models(tmp_path):
 
 
 def good(tmp_path):
-    """Return the bytes of a file with all that there can be, and its tree."""
+    """Return the bytes of a file with all optional parts, and its tree."""
     model = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5), nn.LayerNorm(3), nn.Softmax(), rng=0)
     optimizer = optim.SGD(0.1, momentum=0.5)
     optimizer.step(model.params, model.grads)
@@ -364,7 +364,7 @@ def test_tricks_with_the_layout(tmp_path):
     small = array_entry(np.zeros(2))
 
     def entry(**changed):
-        """Return the header with an array of this description at the end."""
+        """Return the header with this entry of an array at the end."""
         return {**header, "x": {**small, "data_offsets": [len(data)] * 2, **changed}}
 
     for changed, reason in (
@@ -422,7 +422,7 @@ def test_tricks_with_the_layout(tmp_path):
 
 
 def test_tricks_with_arrays(tmp_path):
-    """Another dtype or shape, missing, or more of them; each has the right checksum."""
+    """Arrays of another dtype or shape, missing ones and extra ones, with the right checksum."""
     content, _ = good(tmp_path)
     header, data = taken_apart(content)
     weight = header["layers.0.weight"]
@@ -479,7 +479,7 @@ def test_bfloat16_without_its_package(tmp_path, monkeypatch):
 
 
 def test_large_promises_take_no_memory(tmp_path):
-    """A header of 16 MB and more is not read."""
+    """Headers of more than 16 MB are not read."""
     path = tmp_path / "m"
     with open(path, "wb") as file:
         file.write((1 << 30).to_bytes(8, "little") + b"{")
@@ -622,7 +622,7 @@ def test_nothing_is_loaded_by_half(tmp_path):
 
 
 class Broken(OSError):
-    """What a full disk raises here."""
+    """The error of a full disk."""
 
 
 def fails(*arguments, **options):
@@ -630,7 +630,7 @@ def fails(*arguments, **options):
 
 
 class Full:
-    """A file that takes the header and one array."""
+    """A file with room for the header and one array."""
 
     def __init__(self, file, error):
         self.file, self.error, self.left = file, error, 2
@@ -728,7 +728,7 @@ def test_trees(tmp_path):
     assert all(
         e["data_offsets"][0] % sizes[e["dtype"]] == 0 for n, e in header.items() if n != "__metadata__"
     )
-    again["arrays"]["f4"][...] = 1  # its own memory
+    again["arrays"]["f4"][...] = 1  # not shared
 
 
 def test_numpy_scalars(tmp_path):

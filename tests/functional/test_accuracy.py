@@ -109,7 +109,7 @@ def test_exp_over_its_range(isa, dtype, width, axis):
 
 @pytest.mark.parametrize("dtype", BOTH)
 def test_exp_against_mpmath(isa, dtype):
-    """The same against mpmath, which is there on every platform."""
+    """The same against mpmath, which is available on every platform."""
     rng = np.random.default_rng(1)
     lowest = np.log(zero_below(dtype)) * (1 - 1e-6)
     worst = [float.fromhex(worst) for worst in EXP_WORST[dtype]]
@@ -286,7 +286,7 @@ TWO_LAYOUTS = pytest.mark.parametrize("layout", ["last-axis", "first-axis"])
 @TWO_LAYOUTS
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_logarithms_near_zero(isa, dtype, layout, classes):
-    """log1p(rest) keeps its relative accuracy however small the rest is."""
+    """log1p(rest) keeps its relative accuracy for the smallest rest."""
     x, places = rows_with_small_rest(dtype, classes)
     array, axis = LAYOUTS[layout](x)
     exact = oracle.logsumexp(x)
@@ -473,7 +473,7 @@ def test_cross_entropy(isa, dtype, kind, classes, layout, reduction):
 @pytest.mark.parametrize("classes", [3, 32, 33, 130, 1000, 32768])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gradient_of_nearly_equal_logits(isa, dtype, classes, layout):
-    """At the maximum too the gradient is as accurate as p and t are, however small the largest p is."""
+    """The gradient at the maximum is as accurate as p and t, for small p too."""
     rng = np.random.default_rng(classes)
     x = rng.uniform(-0.1, 0.1, (6, classes)).astype(dtype)
     x[:3] = 0
@@ -486,7 +486,7 @@ def test_gradient_of_nearly_equal_logits(isa, dtype, classes, layout):
     assert oracle.error(oracle.as_rows(grad, axis, x), exact, 8 * eps(dtype) * size).max() <= 1
 
 
-# ---- exact inputs, for which nothing but the right result will do: a wrong tail has nowhere to hide ----
+# ---- inputs with exact results: any wrong tail shows ----
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -588,7 +588,7 @@ def test_each_row_count(isa, axis, classes, dtype):
 @pytest.mark.parametrize("axis", [-1, 0])
 @pytest.mark.parametrize("dtype", BOTH)
 def test_surroundings_unchanged(isa, dtype, axis, in_place):
-    """Rows inside a larger array, for each class count: what lies around them is neither read nor written."""
+    """Rows inside a larger array, for each class count: the elements around them are not touched."""
     rng = np.random.default_rng(0)
     layout = LAYOUTS["inside-another" if axis == -1 else "inside-another-first-axis"]
     functions = [

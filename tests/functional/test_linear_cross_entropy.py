@@ -1,4 +1,4 @@
-"""Cross-entropy from features and weights in chunks of classes, against the same of all logits at once."""
+"""Cross-entropy from features and weights in chunks of classes, against that of all logits at once."""
 
 import itertools
 import re

@@ -16,7 +16,7 @@ ULPS = 4
 
 @functools.cache
 def million(dtype):
-    """Return two rows of a million logits, and the exact results, in their order below."""
+    """Return two rows of a million logits, and the exact softmax, log_softmax and logsumexp."""
     x = (3 * np.random.default_rng(0).standard_normal((2, 1_000_000))).astype(dtype)
     return x, [oracle.softmax(x), oracle.log_softmax(x), oracle.logsumexp(x)]
 

@@ -12,6 +12,7 @@ import pytest
 from extras import BFLOAT16
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from layouts import FILLER, LAYOUTS, READ_ONLY_LAYOUTS, at_offset, lay_out
 
 import fastsm
 from fastsm._kernels import _threads
@@ -38,44 +39,8 @@ CLASSES = [0, 1, 2, 3, 4, 5, 8, 10, 15, 16, 17, 31, 32, 33, 35, 63, 64, 65, 100]
 # A few roundings of the result, and with them those of x - max for |x| < 20.
 TOLERANCE = {"float16": 2e-3, "bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-13}
 
-LAYOUTS = ["C", "F", "permuted", "strided", "reversed", "misaligned", "misaligned F", "byte-swapped"]
-READ_ONLY_LAYOUTS = ["read-only", "repeated rows", "repeated elements"]
-FILLER = 77
 
-
-# ---- arrays in every layout ----
-
-
-def lay_out(values, layout):
-    """Return an array with these values (a repeated layout has some of them again and again)."""
-    if layout == "F":
-        return np.array(values, order="F")
-    if layout in ("permuted", "reversed") and not values.ndim:
-        return np.array(values)
-    if layout == "permuted":
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(values, 0, -1)), -1, 0)
-    if layout == "strided":  # every second element of a larger array
-        whole = np.full([2 * n + 1 for n in values.shape] or [1], FILLER, values.dtype)
-        view = whole[tuple(slice(1, None, 2) for _ in values.shape)].reshape(values.shape)
-        view[...] = values
-        return view
-    if layout == "reversed":
-        backwards = (slice(None, None, -1),) * values.ndim
-        return np.array(values[backwards], order="C")[backwards]
-    if layout.startswith("misaligned"):
-        memory = np.zeros(values.nbytes + 1, np.uint8)
-        order = "F" if layout.endswith("F") else "C"
-        view = np.ndarray(values.shape, values.dtype, memory, offset=1, order=order)
-        view[...] = values
-        return view
-    if layout == "byte-swapped":
-        return np.asarray(values).astype(values.dtype.newbyteorder())
-    if layout.startswith("repeated") and values.size:
-        axis = 0 if layout == "repeated rows" else -1
-        return np.broadcast_to(np.take(values, [0], axis) if values.ndim else values, values.shape)
-    result = np.array(values, order="C")
-    result.flags.writeable = layout == "C"
-    return result
+# ---- drawing arguments ----
 
 
 def random_values(rng, shape, dtype):
@@ -88,7 +53,7 @@ def random_values(rng, shape, dtype):
 
 
 def not_positive(values):
-    """Return log-probabilities of sorts."""
+    """Return values of at most 0, as log-probabilities are."""
     return np.zeros_like(values) if values.dtype.kind in "bu" else -np.abs(values)
 
 
@@ -202,7 +167,7 @@ def split_everything():
 @PROFILE
 @given(data=st.data())
 def test_formula(isa, name, data):
-    """Any shape, axis, dtype and layout gives what the formula gives, and leaves the inputs alone."""
+    """Any shape, axis, dtype and layout agrees with the formula, and inputs are unchanged."""
     arrays, axis = draw_inputs(data, name, DTYPES, LAYOUTS + READ_ONLY_LAYOUTS)
     options = {}
     if name != "logsumexp":
@@ -217,7 +182,7 @@ def test_formula(isa, name, data):
 @PROFILE
 @given(data=st.data())
 def test_where(isa, name, data):
-    """What `where` leaves out counts as -inf, for any shape that broadcasts; nothing left gives 0."""
+    """Masked elements count as -inf, for any mask that broadcasts; fully masked rows give 0."""
     [x], axis = draw_inputs(data, name, DTYPES, LAYOUTS)
     mask_shape = tuple(n if data.draw(st.booleans()) else 1 for n in x.shape)
     mask_shape = mask_shape[data.draw(st.integers(0, len(mask_shape))) :]
@@ -245,17 +210,19 @@ def test_keepdims(data):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_computed_in(isa, name, dtype):
     """16-bit floats are computed in float32 and rounded once, integers and bools are float64: bit for bit."""
-    arrays = matrices(name, (5, 33), dtype)
     width = np.dtype(np.float32 if dtype in FLOATS and dtype != np.float64 else np.float64)
-    wide = [a if a.shape == (5,) else a.astype(width) for a in arrays]
     narrow = dtype if dtype in FLOATS else width
-    assert_same_bits(call(name, arrays, -1), [r.astype(narrow) for r in call(name, wide, -1)])
+    for classes in (3, 33):
+        arrays = matrices(name, (5, classes), dtype)
+        wide = [a if a.shape == (5,) else a.astype(width) for a in arrays]
+        for compute in (lambda name, arrays: call(name, arrays, -1), by_columns):
+            assert_same_bits(compute(name, arrays), [r.astype(narrow) for r in compute(name, wide)])
 
 
 @PROFILE
 @given(data=st.data())
 def test_probability_targets(isa, data):
-    """Probabilities of any floating dtype and layout give what the formula gives."""
+    """Probabilities of any floating dtype and layout agree with the formula."""
     shape, axis = data.draw(shapes_and_axes(1), "shape, axis")
     rng = np.random.default_rng(sum(shape))
     dtype = data.draw(st.sampled_from(FLOATS), "dtype")
@@ -275,7 +242,7 @@ def test_probability_targets(isa, data):
 @PROFILE
 @given(data=st.data())
 def test_weights(isa, argument, data):
-    """Weights may have any dtype and layout, too."""
+    """Weights may have any dtype and layout."""
     shape, axis = data.draw(shapes_and_axes(1, CLASSES[1:]), "shape, axis")
     rng = np.random.default_rng(sum(shape))
     logits = random_values(rng, shape, np.dtype(np.float32))
@@ -297,7 +264,7 @@ def test_weights(isa, argument, data):
 
 
 def full_out(name, results):
-    """Return the array that `out` stands for among the results."""
+    """Return the one of the results that is written to `out`."""
     return results[-1] if name != "cross_entropy" else None
 
 
@@ -305,7 +272,7 @@ def full_out(name, results):
 @PROFILE
 @given(data=st.data())
 def test_out(isa, name, data):
-    """`out` in any layout is filled and returned; what lies around it stays."""
+    """`out` in any layout is filled and returned; the elements around it are unchanged."""
     arrays, axis = draw_inputs(data, name, FLOATS, LAYOUTS + READ_ONLY_LAYOUTS)
     plain = call(name, arrays, axis)
     layout = data.draw(st.sampled_from(LAYOUTS), "layout of out")
@@ -405,7 +372,7 @@ def test_overlapping_transpose(name, index):
 
 @pytest.mark.parametrize(("name", "index"), WITH_OUT)
 def test_neighbours(isa, name, index):
-    """Views that lie between each other without sharing an element are fine."""
+    """Interleaved views that share no element are accepted."""
     for left, right in [
         (np.s_[:, ::2], np.s_[:, 1::2]),
         (np.s_[:, :40], np.s_[:, 40:]),
@@ -438,7 +405,7 @@ def test_logsumexp_out_inside_input(options, where):
 @pytest.mark.parametrize("argument", ["targets", "class_weight", "sample_weight"])
 @pytest.mark.parametrize("offset", [0, 1, 7])
 def test_gradient_over_other_arguments(options, argument, offset):
-    """The gradient may not overwrite labels, targets or weights, wherever they begin in it."""
+    """The gradient may not overwrite labels, targets or weights at any offset."""
     memory = np.zeros(12)
     count = 4 if argument == "class_weight" else 3
     inside = memory[offset : offset + count]
@@ -456,7 +423,7 @@ def test_gradient_over_other_arguments(options, argument, offset):
 @pytest.mark.parametrize("options", [{}, {"num_threads": 1}], ids=["short path", "general path"])
 @pytest.mark.parametrize("shift", [0, 1, -1, 4, -7])
 def test_gradient_over_probabilities(options, shift):
-    """Nor target probabilities, not even all of them in place."""
+    """The gradient may not overwrite target probabilities, not even in place."""
     memory = np.zeros(23)
     first, second = (0, shift) if shift > 0 else (-shift, 0)
     targets, out = (memory[start : start + 12].reshape(3, 4) for start in (first, second))
@@ -542,7 +509,7 @@ def test_one_column(isa, name, classes):
 
 @pytest.mark.parametrize("name", ALL)
 def test_long_columns(isa, name):
-    """The same where a block of columns does not fit into the cache, or not even a few of them."""
+    """The same where a block of columns, or a few of them, exceed the cache."""
     for columns, classes in [(70, 1000), (35, 9000), (19, 20_000)]:
         arrays = matrices(name, (columns, classes), np.dtype(np.float32))
         together = by_columns(name, arrays)
@@ -569,7 +536,7 @@ def test_middle_axis(isa, name, data):
 @PROFILE
 @given(data=st.data())
 def test_threads(isa, name, data):
-    """However the rows are shared between threads, the bits are the same; those of a mean loss, too."""
+    """Any split of the rows between threads gives the same bits, also of a mean loss."""
     arrays, axis = draw_inputs(data, name, [np.dtype(np.float32), np.dtype(np.float64)], LAYOUTS)
     options = {}
     if name in LOSSES:
@@ -625,33 +592,26 @@ def test_short_and_general_path(isa, name, data):
         assert_same_bits(call(name, arrays, axis, **options), short)
 
 
-def at_offset(array, offset, order="C"):
-    """Return a copy of an array that begins `offset` bytes after a multiple of 64."""
-    memory = np.zeros(array.nbytes + 128, np.uint8)
-    offset += -memory.ctypes.data % 64
-    copy = np.ndarray(array.shape, array.dtype, memory, offset=offset, order=order)
-    copy[...] = array
-    return copy
-
-
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(7, 10), (5, 32), (4, 33), (3, 100)], ids=str)
 @pytest.mark.parametrize("axis", [0, 1])
 def test_alignment(isa, name, dtype, shape, axis):
-    """Where an array begins in memory does not matter, not even between its elements."""
+    """Address, alignment, odd strides and byte order of an array do not change the bits."""
     arrays = matrices(name, shape, np.dtype(dtype))
     if axis == 0:
         arrays = [np.ascontiguousarray(a.T) if a.ndim == 2 else a for a in arrays]
     plain = call(name, arrays, axis)
     for offset in (0, 8, 24, 56, 1, 2, 7):
         assert_same_bits(call(name, [at_offset(a, offset) for a in arrays], axis), plain)
+    for layout in ("structured", "byte-swapped"):
+        assert_same_bits(call(name, [lay_out(a, layout) for a in arrays], axis), plain)
 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("classes", [10, 32, 33, 100])
 def test_alignment_in_fortran_order(isa, name, classes):
-    """The same for rows that lie side by side, and for their byte order."""
+    """The same for Fortran order, and for swapped bytes."""
     for dtype in ("float32", "float64"):
         arrays = [np.asfortranarray(a) for a in matrices(name, (7, classes), np.dtype(dtype))]
         plain = call(name, arrays, -1)

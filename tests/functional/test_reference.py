@@ -1,4 +1,4 @@
-"""The NumPy twin of the functional API against truths that share no code with it.
+"""The NumPy reference of the functional API against results that share no code with it.
 
 Those are mpmath (100 digits, from the exact values of the floating-point inputs), SciPy, numbers worked by
 hand, finite differences, and a literal loop over the definition of cross-entropy.

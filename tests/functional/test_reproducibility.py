@@ -1,4 +1,4 @@
-"""The same seed gives the same bits, whatever else differs; and how far apart the rest may be.
+"""The same seed gives the same bits; instruction sets differ by bounded amounts.
 
 What is promised: run after run, in any number of threads, in any split of the rows, resumed or not. What is
 not: other instruction sets and other libraries for matrix products, which add in another order.
@@ -42,7 +42,7 @@ print(json.dumps(results))
 
 
 def trained(**variables):
-    """Return sums of what a training in a process of its own ends with."""
+    """Return checksums of the results of a training in a new process."""
     result = subprocess.run(
         [sys.executable, "-P", "-c", TRAINED],
         env=environment(**variables),
@@ -56,7 +56,7 @@ def trained(**variables):
 
 @pytest.mark.parametrize("isa", _kernels.available)
 def test_same_seed_same_bits(isa):
-    """In other processes, with other hashes of texts, other threads and other limits on BLAS."""
+    """Processes with other hash seeds, threads and BLAS limits give the same bits."""
     first = trained(FASTSM_ISA=isa, PYTHONHASHSEED="1", FASTSM_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     threads = "1" if isa == "baseline" else "3"  # products are NumPy's there
     again = trained(
@@ -66,7 +66,7 @@ def test_same_seed_same_bits(isa):
 
 
 def functions(x, dy, labels):
-    """Return what each function gives for rows, by name."""
+    """Return the results of each function for rows, by name."""
     y, log_y = fastsm.softmax(x), fastsm.log_softmax(x)
     return {
         "softmax": y,
@@ -103,7 +103,7 @@ def test_rows_independent_of_batch(isa, classes, dtype):
 @pytest.mark.skipif(_kernels.name == "baseline", reason="products are NumPy's there")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_predictions_independent_of_batch(dtype):
-    """A model gives a row the same bits whatever it comes with; a training step, its own products, too."""
+    """The prediction for a row has the same bits in any batch, in the training pass too."""
     model = nn.MLP([70, 45, 30, 10], activation="gelu", layer_norm=True, dtype=dtype, head="softmax", rng=0)
     x = np.random.default_rng(0).standard_normal((200, 70)).astype(dtype)
     whole = model(x)
@@ -114,7 +114,7 @@ def test_predictions_independent_of_batch(dtype):
 
 
 def test_sums_of_micro_batches():
-    """Of micro-batches, weighted by their rows: the gradient of the batch, to rounding."""
+    """Gradients of weighted micro-batches sum to that of the batch."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((90, 20)), rng.integers(0, 5, 90)
     weight = rng.uniform(0.1, 2, 90)

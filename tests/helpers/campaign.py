@@ -1,7 +1,7 @@
-"""How much the campaigns of attacks try: a few examples in the ordinary tests, many on demand.
+"""The number of hypothesis examples: a few in the ordinary tests, many on demand.
 
-``FASTSM_FUZZ=5000 pytest tests -k hostile`` tries 5000 examples in each test, new ones in each run; without
-the variable the examples are few and always the same.
+``FASTSM_FUZZ=5000 pytest tests/hostile`` tries 5000 new examples in each test; without the variable the
+examples are few and always the same.
 """
 
 import os
@@ -12,12 +12,12 @@ ASKED = int(os.environ.get("FASTSM_FUZZ") or 0)
 
 
 def examples(few):
-    """Return how many examples a test tries, `few` in the ordinary tests."""
+    """Return the number of examples of a test, `few` in the ordinary tests."""
     return ASKED or few
 
 
 def campaign(few):
-    """Return the hypothesis profile for that many examples."""
+    """Return the hypothesis profile with this number of examples."""
     return settings(
         max_examples=examples(few),
         derandomize=not ASKED,

@@ -1,4 +1,4 @@
-"""What tests and examples need beyond the extra `portable`: they are skipped where it has no wheels."""
+"""Packages beyond the extra `portable`: tests and examples that need a missing one are skipped."""
 
 import re
 from importlib.util import find_spec

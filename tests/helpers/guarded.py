@@ -1,7 +1,7 @@
-"""Arrays between pages that nobody may touch, and calls of every kernel on them.
+"""Arrays between inaccessible pages, and calls of every kernel on them.
 
 An array lies flush with the end of its pages, or with their start: the first byte that a kernel reads or
-writes beyond it ends the process. Run in a process of its own, by test_memory_safety.py.
+writes beyond it ends the process. test_memory_safety.py runs this module in a separate process.
 """
 
 import ctypes
@@ -167,7 +167,7 @@ def product_family(call, rng, dtype):
 
 
 def main(rounds, seed):
-    """Call everything so many times; print the number of calls."""
+    """Call every kernel `rounds` times; print the number of calls."""
     call, rng = Calls(), np.random.default_rng(seed)
     for _ in range(rounds):
         for dtype in (np.float32, np.float64):

@@ -1,4 +1,4 @@
-"""Model files taken apart and put together again, in plain Python and by the package."""
+"""Reading, changing and writing model files, in plain Python and by the package."""
 
 import json
 import zlib
@@ -15,19 +15,19 @@ def taken_apart(content):
 
 
 def put_together(header, data):
-    """Return a file; the header may be an object or what is to stand in its place."""
+    """Return the bytes of a file; the header is an object or raw bytes."""
     if not isinstance(header, bytes):
         header = json.dumps(header).encode()
     return len(header).to_bytes(8, "little") + header + data
 
 
 def tree_of(content):
-    """Return the tree of settings, without its arrays."""
+    """Return the tree of settings without the arrays."""
     return json.loads(taken_apart(content)[0]["__metadata__"]["fastsm"])
 
 
 def checksum(header, data):
-    """Return the checksum that belongs to a file."""
+    """Return the checksum of a file."""
     names = {"F64": "float64", "F32": "float32", "F16": "float16", "I64": "int64", "BOOL": "bool"}
     rows = sorted(
         [name, names[entry["dtype"]], entry["shape"], zlib.crc32(data[slice(*entry["data_offsets"])])]
@@ -38,7 +38,7 @@ def checksum(header, data):
 
 
 def with_settings(content, change):
-    """Return the file with the right checksum and other settings: `change` edits them or returns a text."""
+    """Return the file with changed settings and the right checksum: `change` edits them or returns a text."""
     header, data = taken_apart(content)
     tree = tree_of(content)
     text = change(tree)
@@ -48,7 +48,7 @@ def with_settings(content, change):
 
 
 def rewrite(source, target, change):
-    """Write a file with a changed tree, in which arrays are arrays."""
+    """Write a file with a changed tree that contains its arrays."""
     with _trees.reading(source) as (tree, tensors):
         others = {name: tensors.read(name) for name in sorted(tensors.unread)}
     change(tree)
@@ -56,6 +56,6 @@ def rewrite(source, target, change):
 
 
 def array_entry(array, start=0):
-    """Return what the header says of an array of float32."""
+    """Return the entry of a float32 array in the header."""
     array = np.asarray(array, "f4")
     return {"dtype": "F32", "shape": list(array.shape), "data_offsets": [start, start + array.nbytes]}

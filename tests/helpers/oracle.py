@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-# What the other order of bytes than this machine's is called in a dtype.
+# The prefix of a dtype in the other byte order.
 SWAPPED = ">" if sys.byteorder == "little" else "<"
 
 WIDE = {np.float32: np.float64, np.float64: np.longdouble}
@@ -22,7 +22,7 @@ DTYPES = [np.float32, pytest.param(np.float64, marks=needs_longdouble)]
 
 
 def native(message):
-    """Return a message, which is written for little-endian machines, as this one words it."""
+    """Return the message for this machine's byte order; it is given as on little-endian machines."""
     return re.sub(r"<(?=[Uif]\d)", "<" if sys.byteorder == "little" else ">", message)
 
 
@@ -35,19 +35,19 @@ def eps(dtype):
 
 
 def zero_below(dtype):
-    """Return below which value the exponential is exactly 0: 2^-125.5 (float64: 2^-1021.5)."""
+    """Return the value below which exponentials are exactly 0: 2^-125.5 (float64: 2^-1021.5)."""
     return 2.0 ** (np.finfo(dtype).minexp + 0.5)
 
 
 def unit(exact, dtype):
-    """Return one unit in the last place (ULP) that each of the numbers has in a dtype."""
+    """Return the unit in the last place (ULP) of each number in a dtype."""
     info = np.finfo(dtype)
     exponent = np.frexp(np.where(np.isfinite(exact), exact, 1))[1] - 1
     return np.ldexp(exact.dtype.type(1), np.maximum(exponent, info.minexp) - info.nmant)
 
 
 def error(result, exact, unit=1):
-    """Return |result - exact| / unit: 0 for the same infinity or two NaN, inf if only one of them is one."""
+    """Return |result - exact| / unit: 0 for equal infinities and two NaN, inf for one NaN."""
     result = np.asarray(result, exact.dtype)
     with np.errstate(invalid="ignore"):
         difference = np.abs(result - exact) / unit
@@ -59,13 +59,13 @@ def error(result, exact, unit=1):
 
 
 def shifted(x):
-    """Return x - max(x), rounded to the dtype of x as the kernels have it, then made wide."""
+    """Return x - max(x), rounded to the dtype of x as in the kernels, then widened."""
     with np.errstate(invalid="ignore"):
         return (x - x.max(axis=-1, keepdims=True)).astype(WIDE[x.dtype.type])
 
 
 def rest(d):
-    """Return the sum of exp(d) without the 1 of one maximum (d = 0); the axis stays, with length 1."""
+    """Return the sum of exp(d) without one maximum (d = 0); the axis is kept with length 1."""
     below = np.sum(np.where(d == 0, 0, np.exp(d)), axis=-1, keepdims=True)
     return below + (np.sum(d == 0, axis=-1, keepdims=True) - 1)
 
@@ -97,7 +97,7 @@ def times(a, b):
 
 
 def one_hot(labels, classes, dtype):
-    """Return a row with a single 1 for each label; without any for label -1."""
+    """Return one-hot rows for labels; the row of label -1 is all 0."""
     return (labels[..., None] == np.arange(classes)).astype(dtype)
 
 
@@ -109,7 +109,7 @@ def soft_targets(targets, classes, class_weight=1.0, smoothing=0.0):
 
 
 def row_weights(targets, class_weight=None, sample_weight=None):
-    """Return what each row counts in a mean, and the factor of its loss; label -1 is ignored."""
+    """Return the weight of each row in a mean, and the factor of its loss; label -1 is ignored."""
     rows = targets.shape if targets.dtype.kind == "i" else targets.shape[:-1]
     factor = np.ones(rows) if sample_weight is None else sample_weight
     if targets.dtype.kind != "i":
@@ -119,7 +119,7 @@ def row_weights(targets, class_weight=None, sample_weight=None):
 
 
 def others(values):
-    """Return for each element the sum of the others in its row; where it dominates, without cancellation."""
+    """Return the sum of the other elements of the row, for each element, without cancellation."""
     total = np.sum(values, axis=-1, keepdims=True)
     dominates = values > total / 2
     without = np.sum(np.where(dominates, 0, values), axis=-1, keepdims=True)
@@ -137,9 +137,9 @@ def cross_entropy(x, t, temperature=1.0):
     return loss, (p * others(t) - others(p) * t) / wide(temperature)
 
 
-# ---- the same rows, lying differently in memory ----
+# ---- the same rows in other memory layouts ----
 
-GUARD = 77.0  # what lies around them
+GUARD = 77.0  # the elements around them
 
 
 def _contiguous(rows):
@@ -193,12 +193,12 @@ LAYOUTS = {
 
 
 def as_rows(array, axis, rows):
-    """Return an array of one of the layouts, with its classes along `axis`, in the shape of `rows` again."""
+    """Return an array of one of the layouts, its classes along `axis`, in the shape of `rows`."""
     return np.moveaxis(array, axis, -1).reshape(rows.shape)
 
 
 def owner(view):
-    """Return the whole array that a view is a part of."""
+    """Return the array that owns the memory of a view."""
     while view.base is not None:
         view = view.base
     return view

@@ -11,11 +11,12 @@ import pytest
 import fastsm
 
 PACKAGE = Path(fastsm.__file__).parent
+PROGRAMS = Path(__file__).parent / "programs"
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
 def environment(**variables):
-    """Return an environment without settings of fastsm but these."""
+    """Return the environment with only these settings of fastsm."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("FASTSM_")}
     for name in ("NO_COLOR", "MPLBACKEND", "FORCE_COLOR"):
         ours.pop(name, None)
@@ -58,7 +59,7 @@ def fail(code, *arguments, cwd=None, **variables):
 
 
 def objects(text):
-    """Return the JSON objects of a text with one a line; NaN and infinities are no JSON."""
+    """Return the JSON objects of a text, one a line; refuse NaN and infinities."""
 
     def refuse(constant):
         raise AssertionError(constant)
@@ -67,12 +68,21 @@ def objects(text):
 
 
 def run_python(code, *options, **environment):
-    """Run code in a new interpreter that imports this fastsm, and return what it wrote to stdout.
+    """Run code in a new interpreter that imports this fastsm, and return its output.
 
-    It must exit with 0, without a word on stderr, and soon (what hangs, hangs for ever).
+    It must exit with 0 within two minutes and write nothing to stderr.
     """
+    return _run_python(*options, "-c", code, **environment)
+
+
+def run_program(name, *arguments, **environment):
+    """Run a file of `programs/` as `run_python` runs code."""
+    return _run_python(str(PROGRAMS / name), *map(str, arguments), **environment)
+
+
+def _run_python(*arguments, **environment):
     result = subprocess.run(
-        [sys.executable, "-P", "-W", "error", *options, "-c", code],
+        [sys.executable, "-P", "-W", "error", *arguments],
         env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), **environment},
         capture_output=True,
         text=True,

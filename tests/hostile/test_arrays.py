@@ -1,6 +1,6 @@
-"""Arrays as an enemy would make them, for every function of arrays: a right answer or a documented error.
+"""Hostile arrays in every function of arrays: a right result or a documented error.
 
-The oracle of what overlaps is a set of addresses, byte by byte; that of values the definitions in oracle.py.
+The oracle for overlap is a set of byte addresses; for values, the definitions in oracle.py.
 """
 
 import subprocess
@@ -14,6 +14,7 @@ import pytest
 from campaign import campaign, examples
 from hypothesis import given
 from hypothesis import strategies as st
+from layouts import lay_out
 from numpy.lib.stride_tricks import as_strided
 
 import fastsm
@@ -23,7 +24,7 @@ VJPS = ["softmax_vjp", "log_softmax_vjp"]
 LOSSES = ["cross_entropy", "cross_entropy_with_grad"]
 FUNCTIONS = [*LOGITS, *VJPS, *LOSSES]
 FULL_OUT = ["softmax", "log_softmax", *VJPS, "cross_entropy_with_grad"]
-#: What the functions call their arguments.
+#: The names of the arguments.
 NAMES = {
     **{name: ["x"] for name in LOGITS},
     "softmax_vjp": ["y", "dy"],
@@ -34,7 +35,7 @@ GUARD = 77.0
 
 
 def arguments(name, x):
-    """Return the arguments of a function for a matrix, the first of them itself."""
+    """Return the arguments of a function whose first one is the matrix."""
     if name in VJPS:
         return [x, np.linspace(-2, 3, x.size).reshape(x.shape).astype(x.dtype.newbyteorder("="))]
     return [x, np.arange(len(x)) % x.shape[1]] if name in LOSSES else [x]
@@ -49,7 +50,7 @@ def call(name, arrays, **options):
 
 
 def expected(name, arrays):
-    """Return the results by the definitions, wide."""
+    """Return the results by the definitions, in a wide dtype."""
     x = np.array(arrays[0], arrays[0].dtype.newbyteorder("="))
     if name in LOGITS:
         return (getattr(oracle, name)(x),)
@@ -77,11 +78,11 @@ def matrix(rows=4, columns=5, dtype=np.float32):
     return -3 * np.random.default_rng(rows).random((rows, columns)).astype(dtype)
 
 
-# ---- inputs that look strange and are right ----
+# ---- unusual but right inputs ----
 
 
 class Sub(np.ndarray):
-    """A subclass that says whatever comes to its mind."""
+    """A subclass with nonsense attributes."""
 
     def __array_finalize__(self, other):
         self.note = "made by NumPy"
@@ -97,7 +98,7 @@ class Sub(np.ndarray):
 
 
 class Interface:
-    """Something that is no array, and gives one."""
+    """An object with an array interface."""
 
     def __init__(self, array, protocol):
         self.array = array
@@ -111,22 +112,9 @@ class Converts(Interface):
 
 
 def mapped(array, folder):
-    """Return a file that is mapped into memory."""
+    """Return a memory-mapped copy of an array."""
     result = np.memmap(folder / "numbers", array.dtype, "w+", shape=array.shape)
     result[...] = array
-    return result
-
-
-def misaligned(array):
-    memory = np.zeros(array.nbytes + 1, np.uint8)
-    result = memory[1:].view(array.dtype).reshape(array.shape)
-    result[...] = array
-    return result
-
-
-def frozen(array):
-    result = array.copy()
-    result.flags.writeable = False
     return result
 
 
@@ -138,9 +126,9 @@ STRANGE = {
     "memoryview": lambda a, folder: memoryview(a),
     "__array__": lambda a, folder: Converts(a, "__array__"),
     "__array_interface__": lambda a, folder: Interface(a, "__array_interface__"),
-    "misaligned": lambda a, folder: misaligned(a),
+    "misaligned": lambda a, folder: lay_out(a, "misaligned"),
     "byte-swapped": lambda a, folder: a.astype(a.dtype.newbyteorder()),
-    "read-only": lambda a, folder: frozen(a),
+    "read-only": lambda a, folder: lay_out(a, "read-only"),
     "repeated row": lambda a, folder: np.broadcast_to(a[:1], a.shape),
     "repeated column": lambda a, folder: np.broadcast_to(a[:, :1], a.shape),
     "one number": lambda a, folder: np.broadcast_to(a[0, 0], a.shape),
@@ -159,7 +147,7 @@ STRANGE = {
 @pytest.mark.parametrize("strange", STRANGE)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_strange_input(name, strange, dtype, tmp_path):
-    """Whatever gives the numbers, they count, and are left alone."""
+    """Inputs of any kind give the right result, and are unchanged."""
     value = STRANGE[strange](matrix(dtype=dtype), tmp_path)
     plain = np.array(np.asarray(value))
     for options in ({}, {"num_threads": 2}):
@@ -172,7 +160,7 @@ def test_strange_input(name, strange, dtype, tmp_path):
 @pytest.mark.parametrize("name", FULL_OUT)
 @pytest.mark.parametrize("strange", ["subclass", "memory-mapped", "misaligned", "byte-swapped"])
 def test_strange_output(name, strange, tmp_path):
-    """And whatever takes them: it is what is returned."""
+    """Outputs of any kind are filled and returned."""
     plain = matrix()
     for in_place in (True, False):
         value = STRANGE[strange](plain.copy(), tmp_path)
@@ -191,7 +179,7 @@ def test_logsumexp_out_in_subclass(tmp_path):
         check("logsumexp", [matrix()], (np.asarray(out),))
 
 
-# ---- inputs that are wrong ----
+# ---- wrong inputs ----
 
 
 class Raises:
@@ -240,7 +228,7 @@ REFUSED = {
 
 
 def wrong_arguments(name):
-    """Return the arguments that arrays can be given for, by name; the last are options."""
+    """Return the array arguments of a function by name; the last are options."""
     options = {"out"} if name != "cross_entropy" else set()
     options |= {"class_weight", "sample_weight"} if name in LOSSES else set()
     return [*NAMES[name], *sorted(options | ({"where"} if name in LOGITS else set()))]
@@ -249,7 +237,7 @@ def wrong_arguments(name):
 @pytest.mark.parametrize(("name", "argument"), [(n, a) for n in FUNCTIONS for a in wrong_arguments(n)])
 @pytest.mark.parametrize("kind", REFUSED)
 def test_refused(name, argument, kind):
-    """What is no array of real numbers is refused in one sentence that begins with its name."""
+    """Arguments other than arrays of real numbers are refused in one sentence that begins with their name."""
     value = REFUSED[kind]
     if value is None and argument not in NAMES[name]:
         return
@@ -268,7 +256,7 @@ def test_refused(name, argument, kind):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_errors_of_user_code(name):
-    """An error in the user's own `__array__` comes through as it is."""
+    """Errors of a user's `__array__` are passed on."""
     with pytest.raises(LookupError, match="an error of the user's"):
         call(name, [Raises(), *arguments(name, matrix())[1:]])
 
@@ -402,13 +390,13 @@ def test_overlap_with_an_input(name, index, data):
 
 
 def same_elements(a, b):
-    """Whether two arrays have the same elements in the same order: strides of axes of length 1 may differ."""
+    """Return whether two arrays have the same elements in the same order, aside from axes of length 1."""
     return a.shape == b.shape and np.array_equal(addresses(a), addresses(b))
 
 
 @pytest.mark.parametrize("name", LOGITS)
 def test_overlap_with_where(name):
-    """Nor may `out` lie in the mask, which is read before and after."""
+    """`out` may not overlap the mask."""
     memory = np.zeros((4, 5))
     mask = memory.view(bool)[:, 3:8]
     out = memory if name != "logsumexp" else memory[:, 0]
@@ -420,7 +408,7 @@ def test_overlap_with_where(name):
 
 
 def test_overlap_with_converted_targets():
-    """Targets that are no array of NumPy's, but share its memory."""
+    """Targets of another type that share memory with `out` are refused."""
     memory = np.full((4, 5), 0.2)
     for targets in (memoryview(memory), Converts(memory, "__array__"), memory.view(Sub)):
         with pytest.raises(
@@ -485,7 +473,7 @@ print(done, errors, len(calls))
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
 @pytest.mark.parametrize("dtype", ["np.float32", "np.float64", "np.uint8"])
 def test_huge_shapes(dtype):
-    """Where there is no memory for a copy that is an error: no crash, no swapping, whatever the shape."""
+    """Huge shapes without memory for a copy are an error, not a crash."""
     run = subprocess.run(
         [sys.executable, "-c", HUGE.format(dtype=dtype)], capture_output=True, text=True, timeout=120
     )
@@ -511,7 +499,7 @@ CHANGES = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_by_another_thread(name, change):
-    """An array that another thread relabels meanwhile gives results or errors, and never a crash."""
+    """Arrays whose shape or dtype another thread changes give results or errors, never a crash."""
     array, stop = np.zeros((30, 30)), threading.Event()
     labels = np.zeros(30, np.int64)
 
@@ -546,7 +534,7 @@ def test_changed_by_another_thread(name, change):
 
 
 class array_that_may_be_read_only:
-    """The memory of an array, whatever another thread says of it."""
+    """Return the memory of an array, which another thread may have changed."""
 
     def __init__(self, array):
         self.array = array

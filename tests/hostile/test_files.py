@@ -1,8 +1,8 @@
-"""Files from strangers: whatever is in one, it is read or refused by a documented error, at bounded cost.
+"""Hostile files: each is read or refused by a documented error, at bounded cost.
 
 Mutations are made at every depth: of the file, and of what is compressed, archived or described in it, with
 what is around it intact, so that checksums do not catch them first. `FASTSM_FUZZ=20000 pytest
-tests/test_hostile_files.py` is the campaign.
+tests/hostile/test_files.py` is the campaign.
 """
 
 import datetime
@@ -106,7 +106,7 @@ def members(content):
 
 
 def inside(content, number, edits, compression=zipfile.ZIP_STORED):
-    """Return an archive with one of its members changed, and all sums right."""
+    """Return an archive with one changed member and right checksums."""
     parts = members(content)
     name, old = parts[number % len(parts)]
     parts[number % len(parts)] = name, mutated(old, edits)
@@ -114,7 +114,7 @@ def inside(content, number, edits, compression=zipfile.ZIP_STORED):
 
 
 def inside_model(content, depth, edits):
-    """Return a model file changed at some depth, with what is around it intact, and all sums right."""
+    """Return a model file changed at some depth, with right checksums."""
     if depth == 0:
         return mutated(content, edits)
     header, rest = taken_apart(content)
@@ -171,7 +171,7 @@ def written(content, name):
 
 
 def attempt(function, *allowed):
-    """Return what a function does with a file, None if it refuses it in one sentence, at bounded cost."""
+    """Return the result of reading a file at bounded cost; None if it is refused in one sentence."""
     tracemalloc.start()
     try:
         return function()
@@ -188,7 +188,7 @@ def attempt(function, *allowed):
 
 
 def bounded(few):
-    """Return the profile of a test with so many examples in the ordinary run; each ends in 20 seconds."""
+    """Return the profile with this number of examples, `few` in the ordinary run, of 20 seconds each."""
     return settings(campaign(few), deadline=datetime.timedelta(seconds=20))
 
 
@@ -207,7 +207,7 @@ def training(path, model=None, resume=None, epochs=2):
 
 @pytest.fixture(scope="module")
 def checkpoint():
-    """Return the bytes of a file with everything in it."""
+    """Return the bytes of a checkpoint with all optional parts."""
     path = Path(FOLDER.name) / "original.safetensors"
     training(path)
     return path.read_bytes()
@@ -247,7 +247,7 @@ LENGTHS = {"F64": 8, "F32": 4, "F16": 2, "I64": 8, "U8": 1, "BOOL": 1}
 @bounded(200)
 @given(st.lists(ENTRY, max_size=4), st.lists(st.tuples(st.integers(0, 7), st.integers(-9, 9)), max_size=1))
 def test_forged_headers(entries, shifts):
-    """What is read at all is read as the package safetensors reads it."""
+    """Files that are read are read as by the package safetensors."""
     offsets = [0]
     for entry in entries:
         usable = all(type(n) is int and 0 <= n < 9 for n in entry["shape"])
@@ -339,7 +339,7 @@ TRAINED = Trained(Path("m"), nn.MLP([16, 2], rng=0), fastsm.History(), 16, ["a",
 
 @pytest.fixture(scope="module")
 def inputs():
-    """Return files of every kind that `fastsm predict` takes, by ending."""
+    """Return files of every kind that `fastsm predict` reads, by ending."""
     rows = np.arange(48, dtype=np.uint8).reshape(3, 16)
     files = {".npy": npy(rows), ".npz": npz(X=rows), ".idx": IDX, ".f.npy": npy(np.asfortranarray(rows / 3))}
     files[".csv"] = b"".join(b",".join(b"%d" % n for n in row) + b"\n" for row in rows)
@@ -378,7 +378,7 @@ def test_mutated_options(edits):
 
 @pytest.fixture(scope="module")
 def run_folder(checkpoint):
-    """Return the folder of a run, and the text that describes it."""
+    """Return the folder of a run and its configuration."""
     folder = Path(FOLDER.name) / "run"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(checkpoint)
@@ -410,12 +410,12 @@ ZEROS = bytes(70 * MEGABYTE)
 
 
 def overlapping():
-    """Return an archive with four members that are one."""
+    """Return an archive with four overlapping members."""
     parts = [
         (f"{name}.npy", npy(np.zeros(1000, np.uint8))) for name in ("x_train", "y_train", "x_test", "y_test")
     ]
     content, size = bytearray(archive(parts)), len(parts[0][1])
-    # All directory entries say that they begin where the first one does, and are as large as everything.
+    # All directory entries begin at the first one, with the size of the whole.
     for name, _ in parts:
         entry = content.rindex(name.encode()) - 46
         struct.pack_into("<LL", content, entry + 20, 4 * size, 4 * size)
@@ -469,7 +469,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_and_lies_take_no_memory(tmp_path, monkeypatch, name):
-    """Whatever a data file promises, memory is taken for what is there, and nothing is written."""
+    """Declared sizes take no memory, and nothing is written."""
     content, limit = BOMBS[name](), 8 * MEGABYTE
     if name.endswith((".csv", ".csv.gz")):
         limit = (
@@ -489,7 +489,7 @@ def test_bombs_and_lies_take_no_memory(tmp_path, monkeypatch, name):
 
 
 def test_gzip_bomb_of_idx(tmp_path):
-    """It would become what it promises, but that is out of proportion."""
+    """A bomb of the declared size is refused for its compression ratio."""
     path = tmp_path / "images"
     path.write_bytes(gzip.compress(bytes([0, 0, 8, 1]) + struct.pack(">I", len(ZEROS)) + ZEROS, 1))
     tracemalloc.start()
@@ -503,7 +503,7 @@ def test_gzip_bomb_of_idx(tmp_path):
 
 
 def test_proportions_of_honest_files(tmp_path, monkeypatch):
-    """Up to a size zeros may be compressed as well as they are; files decompressed by hand have no limit."""
+    """Well compressed zeros are read up to a size; uncompressed files have no limit."""
     monkeypatch.setattr("fastsm.data._limits._ALWAYS", MEGABYTE)
     zeros, larger = np.zeros((20, 50_000), np.uint8), np.zeros((20, 60_000), np.uint8)
     np.savez_compressed(tmp_path / "zeros.npz", X=zeros, y=Y)
@@ -551,7 +551,7 @@ def test_models_that_promise_much(checkpoint, change, message):
 
 
 def test_many_layers_take_linear_time(checkpoint):
-    """Each was once compared with all before."""
+    """The time to load grows linearly with the number of layers."""
     path = changed_tree(checkpoint, lambda tree: tree["model"]["layers"].extend([{"class": "ReLU"}] * 9000))
     assert len(fastsm.load(path).layers) == 9004
     with pytest.raises(ValueError, match="at most 10000 layers, got 10001"):
@@ -574,7 +574,7 @@ def test_many_layers_take_linear_time(checkpoint):
     ],
 )
 def test_checkpoints_that_lie(checkpoint, tmp_path, change, message):
-    """Refused, and the training is as it was: the callbacks before the one that refuses, too."""
+    """Wrong checkpoints are refused, and model, optimizer and all callbacks are unchanged."""
     path = changed_tree(checkpoint, lambda tree: change(tree["training"]))
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.LayerNorm(4), nn.Linear(4, 2), rng=0)
     before, stopping, log = model.params.copy(), callbacks.EarlyStopping(monitor="loss"), tmp_path / "log"
@@ -588,7 +588,7 @@ def test_checkpoints_that_lie(checkpoint, tmp_path, change, message):
 
 
 def test_user_callback_state_named_params(tmp_path):
-    """Also under the name that EarlyStopping uses."""
+    """A user callback may use the name that EarlyStopping uses."""
 
     class Own:
         seen = None
@@ -612,7 +612,7 @@ def test_user_callback_state_named_params(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_pipes_and_devices_are_refused(tmp_path):
-    """Reading a pipe may never end, and a device must not be replaced by a file."""
+    """Pipes and devices are neither read nor replaced."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero"):
         with pytest.raises(ValueError, match="`path` must be a regular file"):
@@ -628,11 +628,11 @@ def test_pipes_and_devices_are_refused(tmp_path):
     assert main(["train", "--config", "/dev/zero"]) == 2
 
 
-# ---- pictures, and what a terminal shows ----
+# ---- pictures and terminals ----
 
 
 def test_other_picture_formats_refused(tmp_path):
-    """By content, not by name: for PostScript another program would be started."""
+    """The format is found from the content; PostScript would start another program."""
     image = pytest.importorskip("PIL.Image").new("L", (4, 4))
     for kind in ("EPS", "ICO", "TGA", "SGI"):
         image.save(tmp_path / "p.png", kind)
@@ -649,7 +649,7 @@ def test_pictures_that_promise_much(tmp_path):
 
 
 def test_control_characters_are_shown(run_folder, tmp_path, capsys):
-    """Control characters are shown, not sent, and a name is in one line."""
+    """Control characters in names are escaped."""
     folder, text = run_folder
     description = json.loads(text)
     description["data"]["classes"] = ["\x1b[2Ja\nb", "\x9b31m\u202e"]
@@ -673,7 +673,7 @@ def test_control_characters_are_shown(run_folder, tmp_path, capsys):
 
 
 def test_many_classes_are_refused(tmp_path, capsys):
-    """A matrix of them would fill the memory: 3 GB for these."""
+    """Their confusion matrix would take 3 GB."""
     path = tmp_path / "many.csv"
     path.write_text("a,label\n" + "".join(f"1,{i % 20_000}\n" for i in range(40_000)))
     assert main(["train", "--data", str(path), "--out", str(tmp_path / "run")]) == 3
@@ -682,7 +682,7 @@ def test_many_classes_are_refused(tmp_path, capsys):
     assert main(["evaluate", str(tmp_path / "wide.safetensors"), "--data", "digits"]) == 3
 
 
-# ---- all of it at once, with a limit by the system ----
+# ---- all files with a memory limit ----
 
 LIMITED = """
 import resource, sys, pathlib
@@ -700,7 +700,7 @@ for path in sys.argv[1:]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc are those of Linux")
 def test_bombs_under_memory_limit(tmp_path, checkpoint):
-    """What tracemalloc does not see counts here too: no MemoryError with 256 MB."""
+    """No MemoryError with 256 MB, memory that tracemalloc does not see included."""
     names = [name for name in BOMBS if name.endswith(".npz")]
     for name in names:
         (tmp_path / name).write_bytes(BOMBS[name]())
@@ -723,7 +723,7 @@ def test_bombs_under_memory_limit(tmp_path, checkpoint):
 
 @pytest.mark.parametrize("command", ["train", "info", "bench"])
 def test_wrong_variables(command):
-    """Of the environment: exit code 2, as for other errors of usage."""
+    """Wrong environment variables end with exit code 2."""
     line = fail(2, command, FASTSM_ISA="many\x1b[2J\nlines")
     assert "`FASTSM_ISA` must be one of" in line
     assert "\x1b" not in line

@@ -1,6 +1,6 @@
-"""Labels as an enemy would write them: the first wrong one is named, and nothing is written.
+"""Hostile labels: the first wrong one is named, and nothing is written.
 
-The oracle looks at Python's own integers, one by one.
+The oracle checks Python integers, one by one.
 """
 
 import sys
@@ -40,7 +40,7 @@ INTEGERS = [np.dtype(code) for code in "bhilqBHILQ"] + [np.dtype(c).newbyteorder
 
 @st.composite
 def labels(draw):
-    """Draw labels, in a dtype that has them all."""
+    """Draw labels, in a dtype that holds them all."""
     values = draw(st.lists(LABELS, min_size=1, max_size=9))
     fitting = [d for d in INTEGERS if all(np.iinfo(d).min <= v <= np.iinfo(d).max for v in values)]
     values = values if fitting else [v % CLASSES for v in values]
@@ -49,7 +49,7 @@ def labels(draw):
 
 
 def first_wrong(array, ignored=None):
-    """Return the message about the first label that is none, or None."""
+    """Return the message about the first wrong label, or None."""
     for position, value in enumerate(array.tolist()):
         if not 0 <= value < CLASSES and value != ignored:
             return f"`targets` must lie in [0, {CLASSES}), got {value} at position {position}"
@@ -57,7 +57,7 @@ def first_wrong(array, ignored=None):
 
 
 def by_definition(x, array, ignored):
-    """Return the mean cross-entropy and its gradient, in Python's numbers."""
+    """Return the mean cross-entropy and its gradient, in Python numbers."""
     kept = [(i, v) for i, v in enumerate(array.tolist()) if v != ignored]
     wide = x.astype(np.longdouble)
     p = np.exp(wide) / np.exp(wide).sum(axis=1, keepdims=True)
@@ -82,7 +82,7 @@ OPTIONS = st.fixed_dictionaries(
 @campaign(60)
 @given(array=labels(), options=OPTIONS, in_place=st.booleans())
 def test_cross_entropy(dtype, array, options, in_place):
-    """A wrong label is an error that names the first one; right ones give the right numbers."""
+    """The first wrong label is named; right labels give the right results."""
     rows = np.random.default_rng(len(array)).standard_normal((len(array), CLASSES)).astype(dtype)
     x = rows.T.copy() if options["axis"] == 0 else rows.copy()
     before, message = x.tobytes(), first_wrong(array, options["ignore_index"])
@@ -121,7 +121,7 @@ LOSSES = {
 @campaign(25)
 @given(array=labels(), ignored=st.sampled_from([None, -100, -1, 2**63, 2**64, 1]))
 def test_losses(name, array, ignored):
-    """The losses say the same of them; rows that are ignored do not change the others."""
+    """Losses name the first wrong label; ignored rows do not change the others."""
     ignored = None if name == "Brier" else ignored
     loss = LOSSES[name](ignore_index=ignored)
     x = np.random.default_rng(len(array)).random((len(array), CLASSES)) + 0.1
@@ -159,7 +159,7 @@ METRICS = [
 @campaign(25)
 @given(array=labels())
 def test_metrics(array):
-    """Metrics name the first wrong label, too."""
+    """Metrics name the first wrong label."""
     probs = np.full((len(array), CLASSES), 1 / CLASSES)
     message = first_wrong(array)
     for metric in METRICS:
@@ -175,7 +175,7 @@ def test_metrics(array):
 @campaign(25)
 @given(array=labels(), where=st.sampled_from(["training", "validation"]))
 def test_fit(array, where):
-    """A training with a wrong label anywhere does not begin: the model is as it was."""
+    """A training with a wrong label does not begin, and the model is unchanged."""
     model = nn.MLP([3, CLASSES], rng=0)
     before, x = model.params.copy(), np.ones((len(array), 3))
     right = np.zeros(len(array), int)
@@ -218,7 +218,7 @@ NO_LABELS = {
 
 @pytest.mark.parametrize("kind", NO_LABELS)
 def test_no_labels(kind):
-    """What is no array of labels is a TypeError or a ValueError everywhere, and nothing is written."""
+    """Targets that are no labels are a TypeError or a ValueError, and nothing is written."""
     y, x = NO_LABELS[kind], np.full((3, 3), 1 / 3)
     model = nn.MLP([3, 3], rng=0)
     calls = [
@@ -239,7 +239,7 @@ def test_no_labels(kind):
 
 
 def test_labels_changing_in_layers():
-    """Another thread writes wrong labels all the time: an error or a result, never what lies elsewhere."""
+    """Labels that another thread changes give an error or a result, no access out of bounds."""
     x = np.zeros((3000, 7), np.float32)
     y, stop = np.zeros(3000, np.int64), threading.Event()
 
@@ -288,7 +288,7 @@ def test_labels_changing_in_layers():
     ids=str,
 )
 def test_classes_of_estimators(values):
-    """In scikit-learn's estimators anything may be a class: whatever it is comes back from `predict`."""
+    """Estimators take classes of any type, and predict them."""
     pytest.importorskip("sklearn")
     from fastsm.sklearn import MLPClassifier
 
@@ -308,7 +308,7 @@ def test_classes_of_estimators(values):
 @pytest.mark.parametrize("dtype", ["<u8", ">u8"])
 @pytest.mark.parametrize("value", [2**63, 2**64 - 1, 2**64 - 100])
 def test_labels_that_would_wrap(dtype, value):
-    """In either byte order a label beyond int64 is none, also if it would wrap to the one to ignore."""
+    """Labels beyond int64 are refused in either byte order, also if they would wrap to `ignore_index`."""
     y = np.array([0, value], dtype)
     for ask in (
         lambda: fastsm.cross_entropy(np.zeros((2, CLASSES)), y, ignore_index=value - 2**64),

@@ -1,4 +1,4 @@
-"""Layers, models, losses, optimizers and training, given arrays that overlap with their own or lie strangely.
+"""Layers, models, losses, optimizers and training with overlapping and unusual arrays.
 
 The oracle is the same call with plain copies of everything, in a fresh object.
 """
@@ -11,13 +11,14 @@ import pytest
 from campaign import campaign
 from hypothesis import given
 from hypothesis import strategies as st
+from layouts import lay_out
 from numpy.lib.stride_tricks import as_strided
 
 import fastsm
 from fastsm import nn, optim
 from fastsm.training import metrics
 
-N = 4  # features in and out, so that whatever comes out can go in again
+N = 4  # features in and out, so that outputs can be inputs
 
 LAYERS = {
     "Linear": lambda: nn.Linear(N, N, rng=0),
@@ -58,7 +59,7 @@ def gradients(layer):
 @campaign(15)
 @given(choices=st.lists(st.tuples(st.sampled_from("fbi"), st.integers(0, 9)), min_size=2, max_size=8))
 def test_outputs_as_inputs(make, choices):
-    """Any array that a layer returned may be its next input or gradient: as if that were a copy."""
+    """Arrays that a layer returned may be its next input or gradient, as if copied."""
     layer, other = make(), make()
     owned = [numbers(0)]  # what the layer returned, or the first input; and copies
     layer.forward(owned[0])
@@ -86,7 +87,7 @@ STRANGE = {
     "windows": lambda: as_strided(numbers(1), (5, N), (8, 8)),
     "backwards": lambda: numbers(1)[::-1, ::-1],
     "byte-swapped": lambda: numbers(1).astype(">f8"),
-    "misaligned": lambda: np.frombuffer(b"?" + numbers(1).tobytes(), np.uint8)[1:].view(float).reshape(-1, N),
+    "misaligned": lambda: lay_out(numbers(1), "misaligned"),
     "Fortran": lambda: np.asfortranarray(numbers(1)),
     "float16": lambda: numbers(1).astype(np.float16),
     "bool": lambda: numbers(1) > 0,
@@ -104,7 +105,7 @@ class Sub(np.ndarray):
 @pytest.mark.parametrize("make", [*LAYERS.values(), *MODELS.values()], ids=[*LAYERS, *MODELS])
 @pytest.mark.parametrize("strange", STRANGE)
 def test_strange_arrays(make, strange):
-    """Whatever gives the numbers, they count; results are plain arrays, and inputs stay as they are."""
+    """Inputs of any kind give the right results as plain arrays, and are unchanged."""
     value = STRANGE[strange]()
     plain = np.array(np.asarray(value), order="C", dtype=np.asarray(value).dtype.newbyteorder("="))
     layer, other = make(), make()
@@ -122,7 +123,7 @@ def test_strange_arrays(make, strange):
     "shape", [(), (0,), (N,), (N + 1,), (3, N + 1), (3, 0), (2, 3, N), (1,) * 30, (0, 2**40)], ids=str
 )
 def test_wrong_shapes(make, shape):
-    """A wrong shape is a ValueError, and one that a layer takes gives that shape."""
+    """Wrong shapes are a ValueError; others give a gradient of their shape."""
     for value in (np.ones(shape), as_strided(np.ones(1), shape, (0,) * len(shape))):
         layer = make()
         try:
@@ -137,7 +138,7 @@ def test_wrong_shapes(make, shape):
 
 
 def test_labels_changed_before_backward():
-    """An input with another shape or type before `backward` gives an error or a result, never a crash."""
+    """An input whose shape or dtype changes before `backward` gives an error or a result, never a crash."""
     for make in (*LAYERS.values(), *MODELS.values()):
         for change in ({"shape": (N, 3)}, {"shape": (1, 3 * N)}, {"dtype": np.float32}, {"dtype": np.int64}):
             layer, x = make(), numbers(0)
@@ -151,7 +152,7 @@ def test_labels_changed_before_backward():
 
 
 def x_is_changed(x, name, value):
-    """Set an attribute that NumPy would rather not have set."""
+    """Set the shape or dtype of an array, without NumPy's warning."""
     with warnings.catch_warnings(action="ignore"):
         setattr(x, name, value)
 
@@ -174,7 +175,7 @@ LOSSES = {
 @campaign(15)
 @given(offset=st.integers(-8, 8), backwards=st.booleans(), targets_too=st.booleans())
 def test_overlapping_gradient(name, offset, backwards, targets_too):
-    """`out` is the outputs themselves, or elsewhere, or an error; targets are never overwritten."""
+    """`out` is the outputs, or separate, or refused; targets are never overwritten."""
     loss, memory = LOSSES[name](), np.random.default_rng(0).random(40) + 0.1
     x = memory[10:22].reshape(3, 4)
     out = memory[10 + offset : 22 + offset].reshape(3, 4)[:: -1 if backwards else 1]
@@ -195,7 +196,7 @@ def test_overlapping_gradient(name, offset, backwards, targets_too):
 
 
 class Fickle:
-    """Gives other numbers each time it is asked."""
+    """An object whose numbers change with each conversion."""
 
     def __init__(self, *arrays):
         self.arrays = list(arrays)
@@ -209,7 +210,7 @@ class Fickle:
     "later", [np.array([0, 1, 2, 3]), np.array([9, 9, 9]), np.ones((3, 5)), np.ones(3), np.array(0)], ids=str
 )
 def test_changing_targets(name, later):
-    """Targets that are others when they are converted again give an error or a number, never a crash."""
+    """Targets that change between conversions give an error or a result, never a crash."""
     right = np.array([0, 1, 2]) if name not in ("MSE", "MAE") else np.ones((3, 4))
     for ask in (LOSSES[name]().value_and_grad, LOSSES[name]()):
         try:
@@ -218,7 +219,7 @@ def test_changing_targets(name, later):
             assert str(error).startswith("`")  # noqa: PT017 - of some values only
 
 
-# ---- metrics: targets that NumPy would stretch ----
+# ---- metrics: targets that NumPy would broadcast ----
 
 
 @pytest.mark.parametrize(
@@ -269,7 +270,7 @@ WRONG = {
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.parametrize("wrong", WRONG)
 def test_wrong_arrays_of_optimizers(make, wrong):
-    """Arrays that a step cannot work on are refused, and neither they nor the optimizer change."""
+    """Unusable arrays are refused, and neither they nor the optimizer change."""
     params, grads, error, message = WRONG[wrong]
     optimizer, before = make(), copy.deepcopy(params)
     with pytest.raises(error, match=f"^{message}"):
@@ -280,7 +281,7 @@ def test_wrong_arrays_of_optimizers(make, wrong):
 
 @pytest.mark.parametrize("value", [-1, 5, 1.5, "2", True, None, 2**70, np.array([1, 2])])
 def test_wrong_number_of_decayed(value):
-    """A number of parameters that decay is one from 0 to their number, or nothing is done."""
+    """A wrong number of decayed parameters is refused, and nothing changes."""
     optimizer, params = OPTIMIZERS["AdamW"](), np.ones(4)
     with pytest.raises((TypeError, ValueError), match=r"^`decayed` must be "):
         optimizer.step(params, np.ones(4), decayed=value)
@@ -290,7 +291,7 @@ def test_wrong_number_of_decayed(value):
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.parametrize("steps", [-1, 2**62, 10**400, 1.5, None, "1", True])
 def test_wrong_steps_to_restore(make, steps):
-    """A number of steps that cannot have been done is refused, and the optimizer goes on as before."""
+    """An impossible number of steps is refused, and the optimizer is unchanged."""
     optimizer, params = make(), np.ones(4)
     optimizer.step(params, np.ones(4), decayed=2)
     with pytest.raises((TypeError, ValueError), match=r"^`steps` must be an integer"):
@@ -299,7 +300,7 @@ def test_wrong_steps_to_restore(make, steps):
 
 
 def test_schedules_after_many_steps():
-    """Schedules at any step give a number that is at least 0, or infinity, which an optimizer refuses."""
+    """Schedules give at least 0 at any step, or infinity, which optimizers refuse."""
     schedules = optim.schedules
     for rate in (
         schedules.constant(0.1), schedules.step(0.1, 1, 10.0), schedules.step(0.1, 2),
@@ -322,7 +323,7 @@ def test_schedules_after_many_steps():
     "strange", [name for name in STRANGE if name not in ("bool", "no rows, huge stride")]
 )
 def test_fit_with_strange_arrays(strange):
-    """A training on arrays that lie strangely is that on plain copies, bit for bit."""
+    """Training on unusual arrays gives the bits of plain copies."""
     value = STRANGE[strange]()
     plain = np.array(np.asarray(value), order="C", dtype=np.asarray(value).dtype.newbyteorder("="))
     labels = np.arange(len(plain)) % N

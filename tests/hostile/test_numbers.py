@@ -1,7 +1,7 @@
-"""Every public function with one wrong argument after the other: only documented errors, nothing changed.
+"""Every public function with one wrong argument: documented errors only, and nothing is changed.
 
-A table of calls that are right, a list of values that an enemy would try, and the product of the two: all
-of it on demand (FASTSM_FUZZ), a part in the ordinary tests.
+The product of a table of right calls and a list of hostile values: all of it on demand (FASTSM_FUZZ), a
+part in the ordinary tests.
 """
 
 import decimal
@@ -31,7 +31,7 @@ class WrongIndex:
 
 
 class Float(float):
-    """A number that is no other type's business."""
+    """An object that converts to a float."""
 
 
 class NoRepr:
@@ -54,7 +54,7 @@ VALUES = [
     np.array([2**63, 1]),
     np.array([-1, 5]), memoryview(b"ab"), [[1, 2], [3]],
 ]  # fmt: skip
-# Sizes that would be honoured: what they need is a question of the machine.
+# Sizes that would be honoured: their need of memory depends on the machine.
 LARGE = [v for v in VALUES if isinstance(v, (int, np.uint64)) and v > 1000]
 
 
@@ -77,7 +77,7 @@ def ran(layer):
 
 
 def step_of(make):
-    """Return a function that makes an optimizer, and does a step with it."""
+    """Return a function that makes an optimizer and does a step."""
 
     def use(*positional, **options):
         optimizer, params = make(*positional, **options), np.ones(4)
@@ -88,7 +88,7 @@ def step_of(make):
 
 
 def rate_of(make):
-    """Return a function that makes a schedule, and asks it for a rate."""
+    """Return a function that makes a schedule and returns a rate."""
 
     def use(at=3, **options):
         rate = make(**options)(at)
@@ -195,7 +195,7 @@ CALLS = {
         {"gamma": 2.0, "on": "logits", "class_weight": None, "ignore_index": None},
     ),
     "KLDivLoss": (nn.KLDivLoss, [], {"on": "probs"}),
-    "loss of one's own": (lambda f, on: nn.loss(f, on=on), [len, "probs"], {}),
+    "user loss": (lambda f, on: nn.loss(f, on=on), [len, "probs"], {}),
     "what it returns": (
         lambda v, g: nn.loss(lambda a, y: (v, g), on="output").value_and_grad(x(), LABELS),
         [np.ones(2), x()],
@@ -300,14 +300,14 @@ PLACES = [
     for name, (_, positional, options) in CALLS.items()
     for place in [*range(len(positional)), *options]
 ]
-#: Calls of functions that the user gave, whose errors are the user's own.
+#: Calls of user functions, whose errors are passed on.
 OWN = {("Linear", "init"), ("MLP", "init"), ("MLP", "activation"), ("MLP", "head"), ("Metric", "finish")}
-#: Arguments that are numbers of something that takes memory, or time.
+#: Arguments that are counts, which take memory or time.
 SIZES = {("Linear", 0), ("Linear", 1), ("LayerNorm", 0), ("MLP", 0), ("bins", 0)}
 
 
 def with_one_wrong(name, place, value):
-    """Call a function with one argument replaced; return its arrays as they were, and as they are."""
+    """Call a function with one argument replaced; return its arrays before and after."""
     function, positional, options = CALLS[name]
     positional = [np.copy(a) if isinstance(a, np.ndarray) else a for a in positional]
     before = [np.copy(a) if isinstance(a, np.ndarray) else None for a in positional]
@@ -332,7 +332,7 @@ def with_one_wrong(name, place, value):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_right(name):
-    """The calls of the table are right as they stand."""
+    """The calls of the table succeed."""
     function, positional, options = CALLS[name]
     function(*[np.copy(a) if isinstance(a, np.ndarray) else a for a in positional], **options)
 
@@ -340,7 +340,7 @@ def test_right(name):
 @pytest.mark.filterwarnings("ignore:Setting an item:DeprecationWarning")
 @pytest.mark.parametrize(("name", "place"), PLACES, ids=lambda value: str(value))
 def test_wrong(name, place):
-    """Any value in any place: a result, or one of the documented errors, and then no array has changed."""
+    """Any value in any argument gives a result, or a documented error with unchanged arrays."""
     values = VALUES if ASKED else random.Random(f"{name} {place}").sample(VALUES, 16)
     for value in values:
         if (name, place) in SIZES and any(value is large for large in LARGE):
@@ -353,7 +353,7 @@ def test_wrong(name, place):
 
 
 def test_huge_numbers_of_threads():
-    """Any number of threads may be asked for; the work is shared by a few."""
+    """Any number of threads is accepted."""
     before = fastsm.get_num_threads()
     large = np.ones((2000, 200), np.float32)
     try:
@@ -378,7 +378,7 @@ EXPONENTS = st.integers(-1000, 1000)
     exponent=EXPONENTS, spread=st.integers(0, 4), zero=st.booleans(), smoothing=st.sampled_from([0.0, 0.25])
 )
 def test_mean_with_extreme_weights(dtype, argument, exponent, spread, zero, smoothing):
-    """The mean does not depend on the unit of the weights, be it 1e-300 or 1e300."""
+    """The mean does not depend on the scale of the weights, from 1e-300 to 1e300."""
     rng = np.random.default_rng(spread)
     logits, labels = rng.standard_normal((6, 3)).astype(dtype), np.arange(6) % 3
     weights = rng.random(3 if argument == "class_weight" else 6) * 2.0 ** -(

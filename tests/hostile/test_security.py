@@ -1,4 +1,4 @@
-"""What SECURITY.md promises: each promise names its tests, and those that belong nowhere else are here."""
+"""The promises of SECURITY.md: each names its tests, and those without another place are here."""
 
 import ast
 import os
@@ -26,7 +26,7 @@ def promises():
 
 
 def test_each_promise_has_a_test():
-    """By name: a function that pytest collects, and that is not skipped everywhere."""
+    """Every test that SECURITY.md names exists."""
     found = {
         node.name
         for path in TESTS.rglob("test_*.py")
@@ -58,7 +58,7 @@ FORBIDDEN = {
 
 
 def test_no_file_runs_code():
-    """Nothing in the package could: no such module is imported, no such function called."""
+    """The package imports no module and calls no function that could run code from files."""
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
@@ -106,7 +106,7 @@ print(code, *seen, sep="\\n")
 
 
 def watched(folder, *arguments):
-    """Run the command; return its exit code, what it wrote to, and what else it did that a user may mind."""
+    """Run the command; return its exit code, the paths it wrote to, and its sockets and processes."""
     result = subprocess.run(
         [sys.executable, "-P", "-B", "-c", WATCHED, *map(str, arguments)],
         cwd=folder,
@@ -125,13 +125,13 @@ def watched(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Return a folder, the exit code of a training in it, and what that did."""
+    """Return a folder, and the exit code and events of a training in it."""
     folder = tmp_path_factory.mktemp("home")
     return folder, *watched(folder, "train", "--epochs", 1, "--no-plots", "--out", "run")
 
 
 def test_no_network_unless_asked(run):
-    """Training on what is there opens no socket, nor does asking for a set without leave to download it."""
+    """Training on local data opens no socket, nor does a missing set with --no-download."""
     folder, code, seen = run
     assert (code, [event for event in seen if "socket" in event.name]) == (0, [])
     code, seen = watched(folder, "train", "--data", "kmnist", "--no-download", "--out", "other")

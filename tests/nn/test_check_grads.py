@@ -1,4 +1,4 @@
-"""check_grads: what is right passes, and each of the usual mistakes is found and named."""
+"""check_grads: right gradients pass, and each of the usual mistakes is found and named."""
 
 import numpy as np
 import pytest
@@ -24,13 +24,13 @@ def squared_error(z, factor=1.0):
 
 
 def shortcut(z):
-    """The Jacobian left out: p - y for the squared error."""
+    """Omit the Jacobian: p - y for the squared error."""
     p = fastsm.softmax(z)
     return np.mean(np.sum((p - Y) ** 2, axis=1)), (p - Y) / len(z)
 
 
 def straight_through(z):
-    """The Jacobian left out: the gradient over p taken for that over z."""
+    """Omit the Jacobian: return the gradient over p as the gradient over z."""
     p = fastsm.softmax(z)
     return np.mean(np.sum((p - Y) ** 2, axis=1)), 2 * (p - Y) / len(z)
 
@@ -41,7 +41,7 @@ def cross_entropy(z, factor=1.0, temperature=1.0, weight=None):
 
 
 def weights_on_columns(z):
-    """Class weights times the columns of p - y, where each row has the weight of its class."""
+    """Multiply the columns of p - y, not its rows, by class weights."""
     loss = fastsm.cross_entropy(z, LABELS, class_weight=WEIGHT)
     return loss, (fastsm.softmax(z) - np.eye(4)[LABELS]) * WEIGHT / WEIGHT[LABELS].sum()
 
@@ -156,7 +156,7 @@ def test_kinks():
     x = np.array([0.0, 1e-7, -3e-9, 2.0, -1.0])
     for mode in ("directional", "full"):
         assert check_grads(absolute, x, mode=mode, directions=2).ok
-    # At 0 any slope between those of the two sides; elsewhere only its own.
+    # At 0 any slope between those of the two sides is right.
     assert check_grads(lambda x: (np.abs(x).sum(), np.where(x < 0, -1, 1)), x, mode="full").ok
     with pytest.raises(GradientError, match=r"the worst is \[0\]"):
         check_grads(lambda x: (np.abs(x).sum(), np.where(x == 0, 2, np.sign(x))), x, mode="full")
@@ -178,7 +178,7 @@ def test_nan_gradient():
 
 
 class Broken(nn.CrossEntropyLoss):
-    """Cross-entropy with something wrong in its gradient."""
+    """Cross-entropy with a wrong gradient."""
 
     def __init__(self, factor=1.0, shift=0.0, **options):
         super().__init__(**options)
@@ -220,7 +220,7 @@ def test_user_loss(mode):
 
 
 class Affine:
-    """A layer of the user's, with a slip to choose."""
+    """A user layer with a selectable mistake."""
 
     def __init__(self, n_in, n_out, slip=None, dtype=np.float32):
         self.slip = slip
@@ -289,7 +289,7 @@ def test_package_layers(mode, layer):
 
 
 class Scale:
-    """A layer whose gradients appear with the first backward pass."""
+    """A user layer whose gradients exist from the first backward pass."""
 
     def initialize(self, rng, dtype):
         self.params = {"gain": np.full(4, 2, dtype)}
@@ -341,7 +341,7 @@ def test_model_with_wrong_loss():
 
 
 class Noise:
-    """A layer that cannot hold its random numbers fixed."""
+    """A user layer whose random numbers cannot be fixed."""
 
     def forward(self, x):
         return x + np.random.default_rng().standard_normal(x.shape)
@@ -383,7 +383,7 @@ def test_errors(call, error, message):
 
 @pytest.mark.parametrize("seed", [2, 8])
 def test_trained_model(seed):
-    """-log p near p = 1 is rounded at the size of 1, not at its own: that is no wrong gradient."""
+    """Where p is near 1, rounding errors of -log p are not reported as wrong gradients."""
     rng = np.random.default_rng(1)
     rng.standard_normal((6, 4))
     x, labels = rng.standard_normal((6, 4)), np.array([0, 3, 1, 1, 2, 3])

@@ -1,4 +1,4 @@
-"""Initial weights: their distributions, seeds, and what is refused."""
+"""Initial weights: distributions, seeds and errors."""
 
 import functools
 

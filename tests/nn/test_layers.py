@@ -1,4 +1,4 @@
-"""Each layer by itself: against plain NumPy, against finite differences, and its manners."""
+"""Single layers: against plain NumPy, against finite differences, and their use of buffers and state."""
 
 import copy
 import importlib
@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from layouts import lay_out
 
 from fastsm import nn
 
@@ -56,7 +57,7 @@ LAYERS = {
     "Dropout(0)": (lambda: nn.Dropout(0.0), lambda x: x),
     "Dropout": (lambda: nn.Dropout(0.4, rng=3), lambda x: x),
 }
-# For what holds of all layers.
+# For tests of all layers.
 MAKERS = {
     **{name: make for name, (make, _) in LAYERS.items()},
     "Linear": lambda: nn.Linear(6, 4, rng=1),
@@ -71,20 +72,20 @@ def layer(request):
 
 @pytest.fixture
 def layer_kernels(isa, monkeypatch):
-    """Let the layers, too, use the variant of the kernels of `isa`."""
+    """Run the layers with the kernels of `isa`."""
     kernels = importlib.import_module(f"fastsm._kernels.{isa}.kernels")
     for name in ("_activations", "_dropout", "_layer_norm", "_linear"):
         monkeypatch.setattr(sys.modules[f"fastsm.nn.{name}"], "kernels", kernels)
 
 
 def data(shape=(5, 6), dtype=np.float64, seed=0):
-    """Return numbers none of which is near 0, where rectifiers have no derivative."""
+    """Return numbers away from 0, where rectifiers have no derivative."""
     x = np.random.default_rng(seed).standard_normal(shape)
     return (x + np.copysign(0.1, x)).astype(dtype)
 
 
 def numeric_gradient(function, array, step=1e-6):
-    """Return the derivative of a number that a function returns, by central differences over one array.
+    """Return the gradient of a scalar function over one array, by central differences.
 
     The array is changed and changed back. With step h the error is about h^2 + eps / h: 1e-10 for 1e-6.
     """
@@ -131,7 +132,7 @@ def test_output(name):
 
 
 def test_gradients(layer):
-    """Of a weighted sum of the outputs, over the input and over every parameter."""
+    """Gradients of a weighted sum of the outputs, over the input and every parameter."""
     x = data()
     layer.forward(x)
     rng = np.random.default_rng(2)
@@ -200,7 +201,7 @@ def test_softmax_against_jacobian(make, temperature):
 
 
 def test_softmax_vjp_is_not_elementwise():
-    """What others get wrong: for dy = 1 the gradient is 0, as probabilities sum to 1 whatever the logits."""
+    """For dy = 1 the gradient is 0, as probabilities always sum to 1."""
     layer = nn.Softmax()
     layer.forward(data())
     np.testing.assert_allclose(layer.backward(np.ones((5, 6))), 0, atol=1e-16)
@@ -216,7 +217,7 @@ def test_layer_norm_of_equal_numbers():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_extreme_inputs(name, dtype):
-    """Nothing overflows, on the way there and back; NaN stays NaN."""
+    """Neither pass overflows; NaN stays NaN."""
     make, expected = ACTIVATIONS[name]
     x = np.array([[-1e30, -1e4, -800, 800, 1e4, 1e30]], dtype)
     layer = make()
@@ -287,7 +288,7 @@ def test_wrong_dropout_states(state):
     assert layer.state() == before
 
 
-# ---- manners ----
+# ---- buffers, state and configuration ----
 
 
 def run(layer, x, dy=None):
@@ -355,11 +356,9 @@ def test_other_layouts_and_dtypes(layer):
     x = data()
     dy = data(layer.forward(x).shape, seed=9)
     expected = run(layer, x)
-    backwards, swapped = np.asfortranarray(x), x.astype(">f8")
-    strided = np.repeat(x, 2, axis=1)[:, ::2]
-    misaligned = np.frombuffer(b"?" + x.tobytes(), np.uint8)[1:].view(np.float64).reshape(x.shape)
-    for other in (backwards, swapped, strided, misaligned, x.tolist()):
-        assert_same(run(layer, other), expected)
+    for layout in ("F", "byte-swapped", "strided", "misaligned"):
+        assert_same(run(layer, lay_out(x, layout)), expected)
+    assert_same(run(layer, x.tolist()), expected)
     assert_same(run(layer, x, np.asfortranarray(dy)), expected)
     integers = np.arange(30).reshape(5, 6)
     assert_same(run(layer, integers), run(layer, integers.astype(float)))
@@ -372,7 +371,7 @@ def test_dtypes(layer):
     assert single.backward(np.ones(single.forward(data(dtype=np.float32)).shape)).dtype == np.float32
     assert copy.deepcopy(layer).forward(data(dtype=np.float16)).dtype == np.float32
     if getattr(single, "params", None):
-        # Parameters decide, once they are there.
+        # Existing parameters decide.
         assert single.forward(data()).dtype == np.float32
 
 

@@ -17,12 +17,12 @@ N, C = 7, 5
 
 
 def one_hot(labels, classes):
-    """Return a row with a single 1 for each label; without any for label -1."""
+    """Return one-hot rows for labels; the row of label -1 is all 0."""
     return (np.asarray(labels)[:, None] == np.arange(classes)).astype(WIDE)
 
 
 def log(x):
-    """Return the logarithm of positive numbers, 0 for 0: there the factor before it is 0."""
+    """Return the logarithm, with 0 for 0, where its factor is 0."""
     return np.log(np.where(x > 0, x, 1))
 
 
@@ -52,14 +52,14 @@ def data():
 
 
 def on_domain(logits, on):
-    """Return what a model would give a loss on that domain."""
+    """Return the outputs of a model on this domain."""
     if on == "probs":
         return reference.softmax(logits)
     return reference.log_softmax(logits) if on == "log_probs" else logits
 
 
 def mean(values, weight, divisor=None):
-    """Return the weighted mean, where the divisor may be another than the weights."""
+    """Return the weighted mean with an optional divisor."""
     return float(np.sum(values * weight) / np.sum(weight if divisor is None else divisor))
 
 
@@ -164,11 +164,11 @@ def test_temperature_in_gradient(data):
     np.testing.assert_allclose(grad, (p - one_hot(labels, C)) / 2 / N, atol=1e-15)
 
 
-# ---- what all losses have in common ----
+# ---- all losses ----
 
 
 def test_pickled_losses():
-    """As functions are; joblib's processes take an estimator's loss like that."""
+    """Losses in modules are pickled by name, as joblib needs."""
     assert pickle.loads(pickle.dumps(half_square)) is half_square
     assert copy.deepcopy(half_square) is half_square
     local = nn.loss(len, on="output")
@@ -177,7 +177,7 @@ def test_pickled_losses():
 
 @nn.loss(on="output")
 def half_square(a, y):
-    """Half the squared error, as a loss of the user's."""
+    """Return half the squared error and its gradient: a user loss."""
     return 0.5 * np.sum((a - y) ** 2, axis=1), a - y
 
 
@@ -297,7 +297,7 @@ def test_options_in_config():
 
 
 def test_gradient_of_probability_0():
-    """Unclipped: clipping would give exactly 0 where the model is most wrong."""
+    """Probabilities are not clipped: the gradient would be 0 where the model is most wrong."""
     p = np.array([[1, 0, 0]], np.float32)
     for loss in (nn.CrossEntropyLoss(on="probs"), nn.FocalLoss(on="probs"), nn.FocalLoss(0.0, on="probs")):
         value, grad = loss.value_and_grad(p, [1])
@@ -350,7 +350,7 @@ def test_accuracy_over_many_rows():
     assert nn.MSELoss()(a, np.zeros_like(a)) == pytest.approx(expected, rel=1e-7)
 
 
-# ---- the user's own ----
+# ---- user losses ----
 
 
 def test_user_loss(data):
@@ -503,7 +503,7 @@ OUTPUTS = np.full((3, 2), 0.5)
     ],
 )
 def test_bad_arguments(loss, outputs, targets, options, error, message):
-    """Nothing is written before an argument is found wrong."""
+    """Arguments are checked before anything is written."""
     outputs = outputs.copy()
     before = outputs.copy()
     with pytest.raises(error, match=message):
@@ -575,7 +575,7 @@ def test_against_pytorch(data, weighted):
 
 
 def test_cross_entropy_against_function(data):
-    """On logits nothing is added to `fastsm.cross_entropy_with_grad`, other shapes than (N, C) among it."""
+    """On logits the loss equals `fastsm.cross_entropy_with_grad`, for any shape."""
     z = np.random.default_rng(1).standard_normal((2, 3, C)).astype(np.float32)
     labels = np.zeros((2, 3), int)
     value, grad = nn.CrossEntropyLoss().value_and_grad(z, labels)

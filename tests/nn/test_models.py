@@ -1,4 +1,4 @@
-"""Sequential and MLP: against a network written by hand, and what holds for whole models."""
+"""Sequential and MLP: against a handwritten network, and properties of whole models."""
 
 import copy
 import functools
@@ -19,7 +19,7 @@ def data(rows=6, columns=5, dtype=np.float64, seed=0):
 
 
 def step(model, x, dy, training=True):
-    """Return copies of what a forward and a backward pass make: output, dx, gradients."""
+    """Return copies of output, input gradient and gradients after both passes."""
     y = model.forward(x, training=training).copy()
     dx = model.backward(dy).copy()
     return y, dx, model.grads.copy()
@@ -30,11 +30,11 @@ def assert_same(results, others):
         np.testing.assert_array_equal(result, other)
 
 
-# ---- layers as users write them ----
+# ---- user layers ----
 
 
 class Scale:
-    """With a parameter, and no more than must be."""
+    """The least that a layer with a parameter needs."""
 
     def __init__(self, n):
         self.params = {"scale": np.linspace(1, 2, n)}
@@ -49,7 +49,7 @@ class Scale:
 
 
 class Square:
-    """Without parameters."""
+    """A layer without parameters."""
 
     def forward(self, x):
         self.x = x
@@ -60,7 +60,7 @@ class Square:
 
 
 class Exponential:
-    """Without parameters, and with a derivative that is written in the output."""
+    """A layer whose derivative is its output."""
 
     def forward(self, x):
         self.y = np.exp(x)
@@ -71,7 +71,7 @@ class Exponential:
 
 
 class Full:
-    """With all that a layer may have."""
+    """A layer with all optional parts."""
 
     emits = "probs"
     undecayed = ("shift",)
@@ -101,7 +101,7 @@ class Full:
 
 
 class DoubleReLU(nn.ReLU):
-    """A layer of the package with methods of its own."""
+    """A subclass of a package layer that overrides methods."""
 
     def forward(self, x):
         return 2 * super().forward(x)
@@ -120,7 +120,7 @@ MODELS = {
     "tanh": lambda **k: nn.MLP([5, 8, 3], activation="tanh", head="log_softmax", **k),
     "gelu": lambda **k: nn.MLP([5, 8, 3], activation="gelu", dropout=0.2, **k),
     "silu": lambda **k: nn.MLP([5, 8, 3], activation="silu", layer_norm=True, **k),
-    # Orders in which working in place would be seen if it were done where it must not be.
+    # Orders in which wrong work in place shows.
     "activations": lambda **k: nn.Sequential(nn.Tanh(), nn.ReLU(), nn.Sigmoid(), nn.GELU(), nn.SiLU(), **k),
     "dropout first": lambda **k: nn.Sequential(nn.Dropout(0.5), nn.Tanh(), nn.Linear(5, 3), **k),
     "dropout between": lambda **k: nn.Sequential(
@@ -158,7 +158,7 @@ def make(request):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_against_handwritten_network(dtype):
-    """784-128-10 with ReLU and softmax; squared error, so that the whole Jacobian takes part."""
+    """784-128-10 with ReLU and softmax; the squared error uses the whole Jacobian."""
     model = nn.MLP([784, 128, 10], head="softmax", dtype=dtype, rng=0)
     w1, b1, w2, b2 = (value.astype(np.float64) for _, value in model.named_parameters())
     rng = np.random.default_rng(1)
@@ -216,7 +216,7 @@ def test_gradients(make):
 
 @pytest.mark.parametrize("training", [False, True])
 def test_against_single_layers(make, training):
-    """A model works in place where nobody can tell: bit for bit, its layers by themselves give the same."""
+    """Working in place changes nothing: single layers give the same bits."""
     model = make()
     layers = copy.deepcopy(model.layers)
     for layer in layers:
@@ -320,7 +320,7 @@ def test_copies(make, copier):
     before = model.params.copy()
     expected = step(model, x, dy)
     assert_same(step(other, x, dy), expected)
-    # The copy's arrays are its own, and views.
+    # The arrays of the copy are views of its flat arrays.
     other.params[...] = 0.5
     assert all((value == 0.5).all() for _, value in other.named_parameters())
     np.testing.assert_array_equal(model.params, before)
@@ -377,7 +377,7 @@ def test_assigning_parameters_and_gradients():
 
 
 def test_no_allocation_in_a_steady_step():
-    """Neither of batch size nor of the size of a layer: what Python objects take is about a kilobyte."""
+    """A step allocates nothing of the size of a batch or layer; Python objects take about a kilobyte."""
     model = nn.MLP([300, 200, 200, 10], dropout=0.1, layer_norm=True, head="softmax", rng=0)
     x, dy = data(500, 300, np.float32), data(500, 10, np.float32)
 
@@ -471,7 +471,7 @@ def test_without_the_head():
     np.testing.assert_array_equal(alone._backward_through(x, True, -1), x)
 
 
-# ---- layers of one's own ----
+# ---- user layers in models ----
 
 
 def test_user_layer_with_everything():
@@ -508,7 +508,7 @@ def test_minimal_user_layer():
 
 
 class Broken(Square):
-    """A layer that goes wrong in some way."""
+    """A layer with a selectable fault."""
 
     def __init__(self, forward=None, backward=None):
         self.on_forward, self.on_backward = forward, backward

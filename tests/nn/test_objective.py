@@ -1,4 +1,4 @@
-"""A model and a loss together: which pairs fit, and that each route gives the true gradient."""
+"""Models with losses: which pairs fit, and gradients of each route."""
 
 import gc
 import tracemalloc
@@ -135,7 +135,7 @@ def test_overwritten_gradients():
 
 
 def test_micro_batches():
-    """Weighted by total weight: neither an uneven last batch nor ignored labels bias the gradients."""
+    """Weighting by total weight, uneven batches and ignored labels do not bias the gradients."""
     x, labels, _, weight = batch()
     labels[2] = -1
     model = network(nn.Softmax())
@@ -177,7 +177,7 @@ def test_models_are_freed():
 
 
 class Scale:
-    """A layer of the user's, which does not say what it emits."""
+    """A user layer without `emits`."""
 
     def forward(self, x):
         """Return twice the input."""

@@ -1,4 +1,4 @@
-"""What a type checker makes of the public functions: mypy checks this file, nothing runs it."""
+"""Types of the public functions: mypy checks this file, which is never run."""
 
 from typing import Any, assert_type
 
@@ -27,7 +27,7 @@ fastsm.cross_entropy(singles, labels, reduction="average")  # type: ignore[call-
 
 
 class Identity:
-    """A layer with no more than must be."""
+    """The least that a layer needs."""
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return the input."""

@@ -1,4 +1,4 @@
-"""The pages of prose, run: every block of Python, and every block of shell that calls the command.
+"""Run the pages of prose: every block of Python, and every block of shell that calls the command.
 
 A block of Python (```python) is plain code, or `>>>` with results; all of a page share a namespace. In a
 block of shell (```console) each line that begins with `$ ` is run; the output must be the lines below it, and
@@ -52,7 +52,7 @@ def commands(block):
 
 
 def run_shell(example):
-    """Run a block of shell; return what is wrong, if anything is."""
+    """Run a block of shell; return its faults."""
     lines = list(commands(example.parsed))
     if not any(CALL.match(line) for line, _ in lines) or any(INSTALLS.match(line) for line, _ in lines):
         return None
@@ -85,7 +85,7 @@ if shutil.which("sh") and platform.machine() in ("x86_64", "AMD64"):
 
 @pytest.fixture
 def as_it_was(tmp_path, monkeypatch):
-    """Work in an empty folder, and put back what a page may set."""
+    """Work in an empty folder, and restore what a page may set."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FASTSM_DATA", raising=False)
     threads = fastsm.get_num_threads()
@@ -97,7 +97,7 @@ def as_it_was(tmp_path, monkeypatch):
 @pytest.mark.skipif(not PAGES, reason="no source tree")
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_page(path, as_it_was):
-    """A page says what happens."""
+    """The code of a page runs and gives the results shown."""
     for name in missing(path.read_text("utf-8")):
         pytest.skip(f"needs {name}")
     document = Sybil(parsers=PARSERS, encoding="utf-8").parse(path)

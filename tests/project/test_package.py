@@ -68,7 +68,7 @@ def run_python(code, **environment):
 
 
 def test_public_names():
-    """The names are the promised ones, no more and no fewer."""
+    """The public names are exactly the promised ones."""
     assert sorted(fastsm.__all__) == sorted([*SIGNATURES, *TRAINING, "__version__"])
     assert all(hasattr(fastsm, name) for name in fastsm.__all__)
     assert set(fastsm.__all__) <= set(dir(fastsm))
@@ -76,7 +76,7 @@ def test_public_names():
 
 
 def test_lazy_import_of_training():
-    """Importing fastsm alone loads none of it; each name is there all the same."""
+    """Importing fastsm does not import training; its names are available."""
     code, output, errors = run_python(
         "import sys, fastsm\n"
         "names = ('nn', 'optim', 'training', 'testing', 'data', '_saving')\n"
@@ -88,7 +88,7 @@ def test_lazy_import_of_training():
 
 
 def test_missing_name():
-    """It is the AttributeError that modules give."""
+    """Missing names give the usual AttributeError."""
     with pytest.raises(AttributeError, match="module 'fastsm' has no attribute 'softmin'"):
         fastsm.softmin  # noqa: B018
 
@@ -145,7 +145,7 @@ def test_instruction_set(name):
 
 
 def test_best_instruction_set():
-    """Without FASTSM_ISA, or if it is empty, it is the best that this CPU can run; baseline always can."""
+    """Without FASTSM_ISA the best variant for this CPU is used; baseline is always available."""
     assert _kernels.available[-1] == "baseline"
     output = run_python(CHOSEN, FASTSM_ISA="")[1]
     assert output.startswith(f"{_kernels.available[0]} ")
@@ -153,7 +153,7 @@ def test_best_instruction_set():
 
 @pytest.mark.parametrize("name", ["avx1024", "AVX2", "baseline ", "../baseline"])
 def test_unknown_instruction_set(name):
-    """Anything else is an ImportError that names what there is."""
+    """An unknown FASTSM_ISA is an ImportError that names the available ones."""
     code, output, errors = run_python("import fastsm; fastsm.softmax", FASTSM_ISA=name)
     assert (code, output) == (1, "")
     known = ", ".join(_kernels.available)
@@ -162,7 +162,7 @@ def test_unknown_instruction_set(name):
 
 
 def test_variants_are_distinct(isa):
-    """Each variant is a module of its own, and computes (one variant loaded twice would pass for another)."""
+    """Each variant is a distinct module that computes."""
     modules = [__import__(f"fastsm._kernels.{name}.kernels", fromlist=["x"]) for name in _kernels.available]
     assert len({module.__file__ for module in modules}) == len({id(m.quick) for m in modules}) == len(modules)
     x = np.linspace(-3, 3, 50, dtype=np.float32)
@@ -170,7 +170,7 @@ def test_variants_are_distinct(isa):
 
 
 def test_show_versions(capsys):
-    """It shows all that a bug report needs, one thing a line."""
+    """It shows all that a bug report needs, one item a line."""
     fastsm.show_versions()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["fastsm", fastsm.__version__]
@@ -180,11 +180,11 @@ def test_show_versions(capsys):
         assert any(version in line for line in lines)
 
 
-# ---- what is inside ----
+# ---- contents of the package ----
 
 
 def test_typed():
-    """The marker for type checkers and the stub of the compiled modules are inside."""
+    """The package has py.typed and the stub of the compiled modules."""
     files = resources.files(fastsm)
     assert files.joinpath("py.typed").is_file()
     assert files.joinpath("_kernels", "baseline", "kernels.pyi").is_file()
@@ -256,11 +256,11 @@ print(*sorted(set(sys.modules) - before))
 
 
 def test_calls_import_nothing():
-    """No call makes the first user wait for an import (or a fork meet its lock): not even of numpy.ma."""
+    """Calls import nothing, not even numpy.ma: no delay, and no import lock in a fork."""
     assert run_python(CALLS) == (0, "\n", "")
 
 
-# ---- the sources, where they are ----
+# ---- sources, where available ----
 
 
 @pytest.mark.skipif(not SOURCES.is_dir(), reason="no source tree")

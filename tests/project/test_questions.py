@@ -1,4 +1,4 @@
-"""The questions that people ask about softmax and backpropagation, in their own notation and shapes."""
+"""Common questions about softmax and backpropagation, in the notation and shapes of those who ask."""
 
 import numpy as np
 import pytest
@@ -98,7 +98,7 @@ def test_question_1_rows_are_samples(name, layout):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_question_1_as_a_model(name):
-    """Any loss after nn.Softmax; one of one's own in three lines."""
+    """Any loss works after nn.Softmax; a user loss takes three lines."""
     objects = {"MSE": nn.MSELoss(), "MAE": nn.MAELoss(), "cross-entropy": nn.CrossEntropyLoss(on="probs")}
 
     @nn.loss(on="probs")
@@ -128,7 +128,7 @@ def test_question_1_diagonal_jacobian():
 
 
 def softmax_derivative(v):
-    """Return the Jacobian from the output, whatever the argument is taken for."""
+    """Return the Jacobian of softmax from its output."""
     return np.diag(v) - np.outer(v, v)
 
 
@@ -164,7 +164,7 @@ def test_question_2_sigmoid_and_tanh(layer, from_output, from_input):
 
 
 def test_question_2_mse_through_softmax():
-    """The factor 2/N, and a product with the Jacobian: (a - y) f'(z) x, elementwise, is something else."""
+    """The gradient has the factor 2/N and a product with the Jacobian, not elementwise (a - y) f'(z) x."""
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((1, 3)), np.array([[0.0, 1.0, 0.0, 0.0]])
     w, b = rng.standard_normal((3, 4)), rng.standard_normal((1, 4))

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("sklearn", reason="the estimators are public, too")
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-# What users import from, by the names that they use.
+# The public modules.
 MODULES = (
     "fastsm",
     "fastsm.callbacks",
@@ -30,7 +30,7 @@ MODULES = (
 
 
 def resolve(name):
-    """Return what users get by this name: a module, or an attribute of one."""
+    """Return the module or attribute of this name."""
     parent, _, last = name.rpartition(".")
     try:
         return importlib.import_module(name)
@@ -50,7 +50,7 @@ def public():
 
 NAMES = tuple(public())
 THINGS = tuple(name for name in NAMES if name != "fastsm.__version__")
-# What users are given, and never make.
+# Classes that users get, but never make.
 GIVEN = tuple(f"{module}.{name}" for module, name in (
     ("fastsm", "History"), ("fastsm", "TrainingDiverged"), ("fastsm.data", "DataError"),
     ("fastsm.testing", "GradientError"), ("fastsm.training", "History"), ("fastsm.training", "Run"),
@@ -79,7 +79,7 @@ def listed():
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="no source tree")
 def test_every_public_name_has_a_page():
-    """Each thing is listed once, by one of its names, and nothing else is."""
+    """Each public object is listed once, by one of its names, and nothing else is."""
     pages = listed()
     assert sorted(set(pages)) == sorted(pages)
     documented = [resolve(name) for name in pages]
@@ -92,7 +92,7 @@ def test_every_public_name_has_a_page():
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="no source tree")
 def test_every_page_is_reachable():
-    """Each list makes pages, and the table of contents has each list."""
+    """Each list makes pages, and is in the table of contents."""
     contents = (REFERENCE / "index.rst").read_text("utf-8")
     for path in REFERENCE.glob("*.rst"):
         text = path.read_text("utf-8")
@@ -101,7 +101,7 @@ def test_every_page_is_reachable():
 
 
 def test_public_modules():
-    """A module that a public one offers is looked at here, too."""
+    """Submodules of public modules are public too."""
     for module in MODULES:
         offered = {f"{module}.{name}" for name in resolve(module).__all__}
         modules = {name for name in offered if isinstance(resolve(name), ModuleType)}
@@ -130,7 +130,7 @@ def own_members(cls):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_members(name):
-    """Every public method and property says what it does."""
+    """Every public method and property has a docstring."""
     undocumented = [member for member, value in own_members(resolve(name)) if not inspect.getdoc(value)]
     assert undocumented == []
 

@@ -1,4 +1,4 @@
-"""Callbacks, what they are told, and the history."""
+"""Callbacks, their calls, and the history."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ def fit(epochs=3, rows=20, batch_size=8, validate=True, **options):
 
 
 class Script:
-    """Gives the training the validation losses that a test wants, by changing what was logged."""
+    """A callback that replaces the logged validation losses by those of a test."""
 
     def __init__(self, *values, name="val_loss"):
         self.values, self.name, self.params = values, name, []
@@ -34,7 +34,7 @@ class Script:
         self.params.append(run.model.params.copy())
 
 
-# ---- what callbacks are told ----
+# ---- calls of callbacks ----
 
 
 def test_order_of_calls():
@@ -267,7 +267,7 @@ def test_best_value_after_resuming(tmp_path):
     path, last = tmp_path / "best.safetensors", tmp_path / "last.safetensors"
 
     def both():
-        # In this order the second remembers the best in the file of the first, all the same.
+        # In this order too the file of the first has the best value of the second.
         return [callbacks.Checkpoint(last), callbacks.Checkpoint(path, monitor="val_loss")]
 
     fit(2, callbacks=[Script(0.5, 0.2), *both()])
@@ -377,7 +377,7 @@ def test_logs_of_resumed_trainings(tmp_path, kind):
     # Killed after the second epoch, with the third in the log: resumed from the first.
     fit(3, callbacks=[*fixed, kind(log)], resume_from=tmp_path / "1")
     assert log.read_text() == whole.read_text()
-    # A training that starts anew replaces it.
+    # A new training replaces it.
     fit(1, callbacks=[*fixed, kind(log)])
     assert len(log.read_text().splitlines()) == (2 if kind is callbacks.CSVLogger else 1)
 

@@ -1,4 +1,4 @@
-"""fit: against training written by hand, bit for bit where it resumes, and when things go wrong."""
+"""fit: against handwritten training, resumed bit for bit, and errors."""
 
 import gzip
 import re
@@ -30,7 +30,7 @@ def network(dropout=0.0, dtype="float64", seed=1, **options):
 
 
 class ByHand:
-    """Tanh network of one hidden layer with cross-entropy and momentum, as one writes it in NumPy."""
+    """Tanh network of one hidden layer with cross-entropy and momentum, in plain NumPy."""
 
     def __init__(self, model):
         self.p = [array.copy() for _, array in model.named_parameters()]
@@ -157,7 +157,7 @@ LOSSES = {
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_of_an_epoch(name, weighted):
-    """With a learning rate of 0 the batches, however uneven, must give the loss over all rows."""
+    """With a learning rate of 0, uneven batches give the loss over all rows."""
     X, y = problem()
     weight = np.random.default_rng(2).random(60) if weighted else None
     model, loss = network(), LOSSES[name]
@@ -181,7 +181,7 @@ def test_decay_without_biases():
     np.testing.assert_allclose(model.params[model.decayed :], 1.0)
 
 
-# ---- what it takes ----
+# ---- forms of data, losses and layers ----
 
 
 def test_forms_of_data():
@@ -267,7 +267,7 @@ def test_default_losses():
 
 
 def test_softmax_underflow():
-    """The loss on probabilities is computed from the logits where the model has them: never infinite."""
+    """The loss on probabilities is finite, as it is computed from the logits of the model."""
     model = nn.Sequential(nn.Linear(1, 3, init="zeros"), nn.Softmax(), rng=0)
     model.layers[0].params["weight"][...] = [[1000.0, 0.0, 0.0]]
     loss = nn.CrossEntropyLoss(on="probs")
@@ -339,7 +339,7 @@ def test_resumed_bit_for_bit(tmp_path, optimizer):
         np.testing.assert_array_equal(resumed.params, whole.params)
         assert without_times(again) == without_times(history)
         assert again.epochs == 6
-    # The second time it was the checkpoint of the last epoch: nothing was left to do.
+    # The second checkpoint is that of the last epoch: no epoch is left.
     np.testing.assert_array_equal(fastsm.load(path).params, whole.params)
 
 
@@ -348,7 +348,7 @@ def test_resumed_after_interruption(tmp_path):
     whole = network(dropout=0.3)
     history = run(whole, 5, rng=None, callbacks=[Interrupt(99), callbacks.Checkpoint(tmp_path / "seed")])
     run_again = network(dropout=0.3)
-    # As the seed of the whole training is not known, it begins with its own.
+    # The seed of the whole training is unknown, so another one is used.
     first = run(run_again, 5, rng=None, callbacks=[Interrupt(3, 2), callbacks.Checkpoint(path)])
     assert first.stopped == "interrupted"
     assert first.epochs == 2
@@ -384,7 +384,7 @@ def test_resumed_early_stopping(tmp_path):
     np.testing.assert_array_equal(resumed.params, whole.params)
     assert without_times(again) == without_times(history)
     assert (its.best, its.best_epoch) == (stopping.best, stopping.best_epoch)
-    # What was stopped stays stopped.
+    # A stopped training stays stopped.
     last, _ = train(network(dtype="float32"), 100, resume_from=path)
     assert last.epochs == history.epochs
     assert last.stopped == "early stop"
@@ -412,7 +412,7 @@ def test_same_bits_when_watched():
 
 
 def test_continued_training():
-    """Two fits of one epoch with one optimizer are as good as one fit of two."""
+    """Two fits of one epoch with one optimizer equal one fit of two."""
     X, y = problem()
     one, two = network(), network()
     fastsm.fit(one, X, y, epochs=2, shuffle=False)
@@ -446,7 +446,7 @@ def test_mismatched_checkpoints(tmp_path):
     truncated.write_bytes(path.read_bytes()[:-40])
     refuse("`path` must be a usable file", path=truncated)
 
-    # What only trainings have in a file.
+    # Parts of a file that only trainings write.
     for key, value in (
         ("epoch", -1), ("epoch", "1"), ("epoch", True), ("seed", -1), ("seed", 1 << 80), ("seed", None),
         ("callbacks", None), ("callbacks", [1]), ("callbacks", [{"class": "EarlyStopping", "state": 3}]),
@@ -489,7 +489,7 @@ def test_user_callback_is_resumed(tmp_path):
 
 
 class Width:
-    """A callback that remembers how many parameters there are, and refuses any other number."""
+    """A callback that stores the number of parameters and refuses any other."""
 
     def __init__(self, size=0):
         self.size = size
@@ -532,7 +532,7 @@ def test_resumed_with_function_as_init(tmp_path):
     assert run(model(), 2, resume_from=tmp_path / "c").epochs == 2
 
 
-# ---- when things go wrong ----
+# ---- interrupts and errors ----
 
 
 class Interrupt:
@@ -596,7 +596,7 @@ def test_divergence(tmp_path, dtype):
 
 
 def test_overflow_in_last_step(tmp_path):
-    """The loss was finite, but the checkpoint of that epoch would be worthless."""
+    """Parameters are checked too: the loss of the last step is still finite."""
     X, y = problem()
     with pytest.raises(fastsm.TrainingDiverged, match="the parameters became NaN or infinite at epoch 1"):
         fastsm.fit(
@@ -896,7 +896,7 @@ FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
 def idx(name):
-    """Read a file in the format of MNIST: two zeros, a type, the number of axes, their lengths, the data."""
+    """Read an IDX file: two zeros, a type, the number of axes, their lengths, the data."""
     path = FOLDER / f"{name}-ubyte.gz"
     if not path.exists():
         pytest.skip("needs Fashion-MNIST: apt-get install dataset-fashion-mnist")
@@ -922,7 +922,7 @@ def test_fashion_mnist_subset():
     assert history["val_accuracy"][-1] > 0.80
     assert history["val_top_2"][-1] > 0.92
     assert history["val_ece"][-1] < 0.1
-    # What the user gets by hand, with the division by 255.
+    # The same by hand, with the division by 255.
     outputs = model(X_test / np.float32(255))
     assert (outputs.argmax(axis=1) == y_test).mean() == pytest.approx(history["val_accuracy"][-1], abs=1e-3)
 
@@ -943,7 +943,7 @@ def test_fashion_mnist(name):
 
 @pytest.mark.parametrize("name", ["y", "validation_data[1]"])
 def test_wrong_label_found_before_training(name):
-    """The message has its position in the data, not in a shuffled batch; the model is as it was."""
+    """The message names the position in the data, not in a shuffled batch; the model is unchanged."""
     model = nn.MLP([4, 3], rng=0)
     before = model.params.copy()
     X, y = np.zeros((50, 4), np.float32), np.arange(50) % 3

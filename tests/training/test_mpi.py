@@ -1,4 +1,4 @@
-"""Several processes: real ones, started by mpiexec, for what tests/mpi has to say about their results.
+"""Training in several processes, started by mpiexec with the scripts of `mpi/`.
 
 Two cores are shared by all of them; this is about correctness, not about speed.
 """
@@ -32,7 +32,7 @@ pytestmark = [
 
 
 def mpirun(ranks, *arguments, expected=0, **environment):
-    """Run Python in so many processes, and return what it printed."""
+    """Run Python in `ranks` processes, and return its output."""
     command = [MPIEXEC, "-n", str(ranks), sys.executable, "-W", "error", *map(str, arguments)]
     # One thread each: there are more processes than cores already.
     variables = os.environ | {"FASTSM_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | environment
@@ -46,7 +46,7 @@ def mpirun(ranks, *arguments, expected=0, **environment):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Return what the same trainings came to on 1, 2 and 4 ranks."""
+    """Return the results of the same trainings on 1, 2 and 4 ranks."""
     results = {}
     for ranks in (1, 2, 4):
         file = tmp_path_factory.mktemp("trained") / "results.npz"
@@ -68,7 +68,7 @@ def test_same_model_on_any_ranks(trained, name, tolerance, ranks):
 
 
 def test_one_rank(trained):
-    """A communicator of one process changes no bit."""
+    """A communicator of one process gives the same bits."""
     np.testing.assert_array_equal(trained[1]["dropout"], trained[1]["dropout without comm"])
 
 
@@ -84,13 +84,13 @@ def test_resumed_on_other_ranks(tmp_path, trained, ranks):
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_shards(ranks):
-    """Rows of their own: uneven numbers of them, and each epoch takes each row once."""
+    """Each rank has different rows, in uneven numbers; each epoch takes each row once."""
     mpirun(ranks, SCRIPTS / "shards.py")
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_classes_over_ranks(ranks):
-    """The loss, its gradient and training, as with all classes in one place."""
+    """Loss, gradient and training agree with those of unsharded classes."""
     mpirun(ranks, SCRIPTS / "classes.py")
 
 
@@ -140,7 +140,7 @@ def params(folder):
 
 
 def test_command(tmp_path):
-    """The same model from any number of processes; one folder, and one that tells."""
+    """Any number of processes gives the same model, one folder and one output."""
     folders = {}
     for ranks in (1, 2, 4):
         folders[ranks] = tmp_path / f"run-{ranks}"
@@ -156,7 +156,7 @@ def test_command(tmp_path):
 
 
 def test_command_with_shards(tmp_path):
-    """Each process reads its own rows of files in the format of MNIST, whose labels need not begin at 0."""
+    """Each process reads its rows of IDX files, whose labels need not begin at 0."""
     X, y = data.load_digits()
     folder = tmp_path / "digits"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Classes that are spread over ranks: every option of cross-entropy, infinities, a layer, a training."""
+"""Classes sharded over ranks: every option of cross-entropy, infinities, a layer, a training."""
 
 import copy
 import itertools
@@ -17,7 +17,7 @@ N, C = 7, 11
 start, stop = distributed.class_range(C, comm)
 spread = {"comm": comm, "class_start": start, "n_classes": C}
 
-# ---- Every combination of options ----
+# ---- every combination of options ----
 # A few roundings of numbers up to 20: 2e-7 and 4e-16 each.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 options = itertools.product(
@@ -61,7 +61,7 @@ for dtype, kind, by_class, by_row, ignored, smoothing, temperature, reduction in
     np.testing.assert_array_equal(in_place, grad)
     np.testing.assert_array_equal(again, loss)
 
-# ---- Near zero, infinities, NaN: as in one place ----
+# ---- near zero, infinities, NaN: as unsharded ----
 inf = np.inf
 for row, label in [
     ([0.0, -40.0, -60.0, -80.0], 0),
@@ -80,7 +80,7 @@ for row, label in [
     np.testing.assert_allclose(loss, expected, rtol=1e-14)
     np.testing.assert_allclose(grad, gradient[:, first:last], rtol=1e-13)
 
-# ---- Other arrays for `out`, and arguments that are wrong ----
+# ---- other arrays for `out`, and wrong arguments ----
 logits, y = rng.standard_normal((N, C)), rng.integers(0, C, N)
 for out in (np.empty((stop - start, N)).T, np.empty((N, stop - start))[::-1]):
     _, grad = distributed.sharded_cross_entropy_with_grad(logits[:, start:stop], y, out=out, **spread)
@@ -99,7 +99,7 @@ assert (
 ties = np.zeros((3, stop - start))
 assert (distributed.sharded_argmax(ties, comm=comm, class_start=start) == 0).all()
 
-# ---- A network whose last layer is spread, trained: the same as in one place ----
+# ---- training with a sharded last layer: as unsharded ----
 X, y = data.load_digits()
 X, y = X[:300], y[:300]
 start, stop = distributed.class_range(10, comm)

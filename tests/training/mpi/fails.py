@@ -1,4 +1,4 @@
-"""Fail in one of several ways, on one rank or on all; nobody may go on or hang."""
+"""Fail in one of several ways, on one rank or on all: all ranks must end."""
 
 import sys
 

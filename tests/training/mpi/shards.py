@@ -1,4 +1,4 @@
-"""Rows of each rank's own: the steps are those of one process that is given the same batches."""
+"""Each rank has different rows: the steps are those of one process with the same batches."""
 
 import numpy as np
 from mpi4py import MPI
@@ -18,7 +18,7 @@ def model():
     return nn.MLP([64, 16, 10], dtype="float64", rng=0)
 
 
-# One step with all rows: the same whatever their order.
+# One step with all rows: their order does not count.
 shared, alone = model(), model()
 options = {"epochs": 2, "batch_size": rows, "metrics": ("accuracy",)}
 history = fastsm.fit(
@@ -39,7 +39,7 @@ for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
     np.testing.assert_allclose(history[name], expected[name], rtol=1e-13)
 
 
-# Many steps: every row once an epoch. A loss that is the row's number tells.
+# Many steps: every row once an epoch, seen by a loss that records row numbers.
 @nn.loss(on="output")
 def number(outputs, targets):
     seen.extend(targets[:, 0])

@@ -1,7 +1,7 @@
-"""Train the same models on whatever number of ranks there is, and write what came of it.
+"""Train the same models on any number of ranks, and write the results.
 
-mpiexec -n 1 python tests/mpi/trains.py one.npz
-mpiexec -n 4 python tests/mpi/trains.py four.npz one.npz    also prints the largest differences
+mpiexec -n 1 python tests/training/mpi/trains.py one.npz
+mpiexec -n 4 python tests/training/mpi/trains.py four.npz one.npz    also prints the largest differences
 """
 
 import sys

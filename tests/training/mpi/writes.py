@@ -1,4 +1,4 @@
-"""Callbacks that write do so on one rank; those of one's own run on all, and know where they are."""
+"""Callbacks that write run on one rank; user callbacks run on all, and know their rank."""
 
 import json
 import sys
