@@ -15,45 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from campaign import examples
-from processes import environment, fail, needs_fork, run_python
+from processes import environment, fail, needs_fork, run_program
 
 import fastsm
 from fastsm import nn, optim
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and users of POSIX")
-
-# What scripts begin with: a training whose checkpoints take about as long as its steps, and how it ends.
-TRAINING = """
-import os, random, signal, sys, threading, time
-import numpy as np
-import fastsm
-from fastsm import callbacks, nn, optim
-
-rng = np.random.default_rng(0)
-X, y = rng.standard_normal((200, 40), dtype=np.float32), rng.integers(0, 5, 200)
-folder = os.environ["FOLDER"]
-path = os.path.join(folder, "run.safetensors")
-EPOCHS = 20
-
-def train(path, epochs=EPOCHS, resume=None, **options):
-    model = nn.MLP([40, 120, 5], dropout=0.3, rng=0)
-    both = [callbacks.EarlyStopping("loss", patience=100, restore_best=False), callbacks.Checkpoint(path)]
-    history = fastsm.fit(model, X, y, optimizer=optim.Adam(), epochs=epochs, batch_size=20, callbacks=both,
-                         rng=0, resume_from=resume, **options)
-    return model.params.copy(), history.get("loss"), history
-
-whole, losses, _ = train(path)
-os.unlink(path)
-
-def in_child(work):
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return child
-"""
 
 
 # ---- killed ----
@@ -62,78 +29,13 @@ def in_child(work):
 @needs_fork
 def test_killed_at_random_moments(tmp_path):
     """A training that is killed and resumed several times ends with the same bits."""
-    code = f"""
-started, kills, epochs = time.perf_counter(), {examples(12)}, set()
-train(path, 3)
-pace = (time.perf_counter() - started) / 3
-while kills > 0 or len(epochs) < 2:
-    kills -= 1
-    pace *= 1 if len(epochs) > 1 else 1.2  # on a busy machine the first ones may come too early
-    child = in_child(lambda: train(path, resume=path))
-    time.sleep(random.uniform(0, 6 * pace))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    history = fastsm.History()
-    fastsm.load(path, history=history)
-    epochs.add(history.epochs)
-    if history.epochs == EPOCHS:
-        os.unlink(path)
-        train(path, 1)
-params, found, _ = train(path, resume=path)
-assert (params == whole).all() and found == losses, (epochs, found)
-"""
-    run_python(TRAINING + code, FOLDER=str(tmp_path))
+    run_program("killed_at_random_moments.py", tmp_path, examples(12))
 
 
 @needs_fork
 def test_killed_at_any_call_of_a_write(tmp_path):
     """After a kill at any system call the file is the old one or the new one, complete."""
-    code = f"""
-train(path, 1)
-
-
-def content(path):
-    with open(path, "rb") as file:
-        return file.read()
-
-old = content(path)
-other = os.path.join(folder, "other.safetensors")
-train(other, 2)
-new = fastsm.load(other)
-fastsm.save(other, new)
-
-def killed(count):
-    left = count
-
-    def watch(frame, event, argument):
-        nonlocal left
-        if event == "c_call":
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.setprofile(watch)
-    fastsm.save(path, new)
-    sys.setprofile(None)
-    os.write(pipe[1], (count - left).to_bytes(4, "little"))
-
-pipe = os.pipe()
-os.waitpid(in_child(lambda: killed(1 << 30)), 0)
-calls = int.from_bytes(os.read(pipe[0], 4), "little")
-assert calls > 50
-complete = {{old: 0, content(other): 0}}
-for count in sorted(random.sample(range(1, calls + 1), min(calls, {examples(60)}))):
-    with open(path, "wb") as file:
-        file.write(old)
-    child = in_child(lambda: killed(count))
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
-    complete[content(path)] += 1
-    assert fastsm.load(path).params.size == whole.size
-assert complete[old]
-left = {{name.rpartition(".")[2] for name in os.listdir(folder)}}
-assert left == {{"safetensors", "tmp"}}, left
-"""
-    run_python(TRAINING + code, FOLDER=str(tmp_path))
+    run_program("killed_at_any_call.py", tmp_path, examples(60))
 
 
 # ---- full disks and permissions ----
@@ -177,23 +79,7 @@ def test_full_disk_keeps_old_file(folder):
 @posix
 def test_resumed_after_full_disk(tmp_path):
     """The error ends the training, and its last checkpoint is that of the epoch before."""
-    code = """
-import resource
-train(path, 3)
-size = os.path.getsize(path)
-resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, resource.RLIM_INFINITY))
-try:
-    train(path, resume=path)
-except OSError as error:
-    assert "File too large" in str(error)
-else:
-    raise SystemExit("no error")
-assert os.listdir(folder) == ["run.safetensors"]
-resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-params, found, _ = train(path, resume=path)
-assert (params == whole).all() and found == losses
-"""
-    run_python(TRAINING + code, FOLDER=str(tmp_path))
+    run_program("resumed_after_full_disk.py", tmp_path)
 
 
 ON_A_FULL_DISK = """
@@ -327,52 +213,7 @@ def test_interrupted_at_any_line_of_write(tmp_path):
 @posix
 def test_interrupted_at_random_moments(tmp_path):
     """After Ctrl-C with busy threads `fit` returns or raises, its checkpoint is good, and calls work."""
-    code = f"""
-def interrupt(*arguments):
-    raise KeyboardInterrupt
-
-signal.signal(signal.SIGALRM, interrupt)
-# Python swallows interrupts that come within a destructor, and warns of a file that was opened just then.
-sys.unraisablehook = lambda unraisable: None
-fastsm.set_num_threads(3)
-big = rng.standard_normal((600, 1000), dtype=np.float32)
-expected = fastsm.softmax(big, num_threads=1)
-stop = False
-
-def loop():
-    while not stop:
-        assert (fastsm.softmax(big) == expected).all()
-
-other = threading.Thread(target=loop, daemon=True)
-other.start()
-started = time.perf_counter()
-train(path, num_threads=2)
-seconds = time.perf_counter() - started
-os.unlink(path)
-ends = set()
-for _ in range({examples(25)}):
-    resume = path if os.path.exists(path) else None
-    try:
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, seconds / 3))
-        end = train(path, resume=resume, num_threads=2)[2].stopped
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    except KeyboardInterrupt:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        end = "raised"
-    ends.add(end)
-    if end == "epochs":
-        os.unlink(path)
-    assert fastsm.get_num_threads() == 3
-    assert (fastsm.softmax(big) == expected).all()
-    left = set(os.listdir(folder))
-    assert left <= {{"run.safetensors"}}, left
-stop = True
-other.join()
-params, found, _ = train(path, resume=path if os.path.exists(path) else None)
-assert (params == whole).all() and found == losses
-assert "interrupted" in ends, ends
-"""
-    run_python(TRAINING + code, FOLDER=str(tmp_path))
+    run_program("interrupted_at_random_moments.py", tmp_path, examples(25))
 
 
 # ---- forks and exits ----
@@ -381,55 +222,14 @@ assert "interrupted" in ends, ends
 @needs_fork
 def test_trainings_in_forked_workers(tmp_path):
     """Forks during trainings and shared work of the parent's threads: the same bits in all of them."""
-    code = """
-import multiprocessing, warnings
-warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-fastsm.set_num_threads(3)
-big = np.ones((600, 1000), np.float32)
-fastsm.softmax(big)
-stop, wrong = False, []
-
-def loop(name):
-    while not stop:
-        if (train(os.path.join(folder, name))[0] != whole).any():
-            wrong.append(name)
-        fastsm.softmax(big)
-
-threads = [threading.Thread(target=loop, args=(f"{i}.safetensors",), daemon=True) for i in range(2)]
-for thread in threads:
-    thread.start()
-
-def work(i):
-    return (train(os.path.join(folder, f"worker{i}.safetensors"), num_threads=1 + i % 3)[0] == whole).all()
-
-with multiprocessing.get_context("fork").Pool(2) as pool:
-    results = pool.map_async(work, range(4)).get(100)
-stop = True
-for thread in threads:
-    thread.join()
-assert all(results) and not wrong
-"""
-    run_python(TRAINING + code, FOLDER=str(tmp_path))
+    run_program("forked_workers.py", tmp_path)
 
 
-@pytest.mark.parametrize("daemon", [True, False])
-def test_exit_during_a_training(tmp_path, daemon):
+@pytest.mark.parametrize("kind", ["daemon", "ordinary"])
+def test_exit_during_a_training(kind):
     """The interpreter exits without output while threads of a training work."""
-    code = f"""
-fastsm.set_num_threads(3)
-big = np.ones((2000, 400), np.float32)
-
-def loop():
-    for _ in range({10**6 if daemon else 3}):
-        fastsm.fit(nn.MLP([400, 300, 10], rng=0), big, np.zeros(2000, int), epochs=1, num_threads=3)
-        fastsm.softmax(big)
-
-threading.Thread(target=loop, daemon={daemon}).start()
-time.sleep(random.uniform(0, 0.2))
-print("done")
-"""
     for _ in range(examples(1)):
-        assert run_python(TRAINING + code, FOLDER=str(tmp_path)) == "done\n"
+        assert run_program("exit_during_training.py", kind) == "done\n"
 
 
 # ---- memory ----
@@ -475,19 +275,4 @@ def test_memory_does_not_grow():
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_process_memory_does_not_grow(tmp_path):
     """The memory of the process stays constant, with threads and files."""
-    code = """
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-taken = []
-for i in range(8):
-    fastsm.fit(nn.MLP([40, 120, 5], dropout=0.3, rng=0), X, y, optimizer=optim.Adam(), epochs=125,
-               batch_size=20, metrics=[], rng=0, num_threads=2)  # 1250 steps: 10,000 in all
-    for j in range(5):
-        fastsm.save(path, nn.MLP([40, 120, 5]))
-        fastsm.load(path)
-    taken.append(resident())
-assert max(taken[3:]) - taken[2] < 1 << 20, taken
-"""
-    run_python(TRAINING + code, FOLDER=str(tmp_path))
+    run_program("memory_of_process.py", tmp_path)

@@ -15,43 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import environment
+from processes import environment, run_program
 
 import fastsm
 from fastsm import _kernels, nn
 from fastsm.functional import _general, _softmax
 
-TRAINED = """
-import hashlib, json, sys
-import numpy as np
-import fastsm
-from fastsm import nn, optim
-X, y = fastsm.data.load_digits()
-results = {}
-for name, optimizer, loss in (
-    ("sgd", optim.SGD(0.1, momentum=0.9), None),
-    ("adam", optim.Adam(), nn.CrossEntropyLoss(label_smoothing=0.1)),
-):
-    model = nn.MLP([64, 48, 10], activation="gelu", dropout=0.2, layer_norm=True, rng=3)
-    history = fastsm.fit(model, X[:700], y[:700], optimizer=optimizer, loss=loss, epochs=2, batch_size=64,
-                         rng=4, clip_norm=1.0, validation_data=(X[700:900], y[700:900]))
-    results[name] = [hashlib.sha256(model.params.tobytes()).hexdigest(), history["val_loss"]]
-    results[name].append(hashlib.sha256(model(X).tobytes()).hexdigest())
-print(json.dumps(results))
-"""
-
 
 def trained(**variables):
     """Return checksums of the results of a training in a new process."""
-    result = subprocess.run(
-        [sys.executable, "-P", "-c", TRAINED],
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return json.loads(result.stdout)
+    return json.loads(run_program("seeded_trainings.py", **variables))
 
 
 @pytest.mark.parametrize("isa", _kernels.available)

@@ -67,27 +67,31 @@ def objects(text):
     return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
 
 
-def run_python(code, *options, **environment):
-    """Run code in a new interpreter that imports this fastsm, and return its output.
-
-    It must exit with 0 within two minutes and write nothing to stderr.
-    """
-    return _run_python(*options, "-c", code, **environment)
-
-
-def run_program(name, *arguments, **environment):
-    """Run a file of `programs/` as `run_python` runs code."""
-    return _run_python(str(PROGRAMS / name), *map(str, arguments), **environment)
-
-
-def _run_python(*arguments, **environment):
+def python(*arguments, **environment):
+    """Run Python with this fastsm and the modules of `programs/`; return (exit code, stdout, stderr)."""
     result = subprocess.run(
-        [sys.executable, "-P", "-W", "error", *arguments],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), **environment},
+        [sys.executable, "-P", "-W", "error", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": f"{PACKAGE.parent}{os.pathsep}{PROGRAMS}", **environment},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert (result.returncode, result.stderr) == (0, "")
-    return result.stdout
+    return result.returncode, result.stdout, result.stderr
+
+
+def run_python(code, *options, **environment):
+    """Run code in a new interpreter that imports this fastsm, and return its output.
+
+    It must exit with 0 within two minutes and write nothing to stderr.
+    """
+    exit_code, output, errors = python(*options, "-c", code, **environment)
+    assert (exit_code, errors) == (0, "")
+    return output
+
+
+def run_program(name, *arguments, **environment):
+    """Run a file of `programs/` as `run_python` runs code."""
+    exit_code, output, errors = python(PROGRAMS / name, *arguments, **environment)
+    assert (exit_code, errors) == (0, "")
+    return output

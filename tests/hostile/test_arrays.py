@@ -3,7 +3,6 @@
 The oracle for overlap is a set of byte addresses; for values, the definitions in oracle.py.
 """
 
-import subprocess
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import lay_out
 from numpy.lib.stride_tricks import as_strided
+from processes import run_program
 
 import fastsm
 
@@ -420,65 +420,12 @@ def test_overlap_with_converted_targets():
 
 # ---- shapes beyond 2^31, without the memory for them ----
 
-HUGE = """
-import resource
-import numpy as np
-from numpy.lib.stride_tricks import as_strided
-import fastsm
-from fastsm import nn
-from fastsm.training import metrics
-
-def like(value, *shape):
-    return as_strided(np.array(value), shape, (0,) * len(shape))
-
-number = np.negative({dtype}(1))
-calls = []
-large = 2**31 + 5
-shapes = [((large, 3), 1), ((3, large), 0), ((2**16, 2**16, 2), 1), ((2**40, 2), 1), ((2**59, 1), 1)]
-shapes.append(((2**59, 0), 0))
-for shape, axis in shapes:
-    x = like(number, *shape)
-    labels = like(np.int64(0), *shape[:axis], *shape[axis + 1 :])
-    for function in (fastsm.softmax, fastsm.log_softmax, fastsm.logsumexp):
-        calls.append((function, (x,), {{"axis": axis}}))
-    for function in (fastsm.softmax_vjp, fastsm.log_softmax_vjp):
-        calls.append((function, (x, x), {{"axis": axis}}))
-    for function in (fastsm.cross_entropy, fastsm.cross_entropy_with_grad):
-        calls.append((function, (x, labels), {{"axis": axis}}))
-calls.append((fastsm.softmax_jacobian, (like(number, 2, 2**33),), {{}}))
-tall, labels = like(number, 2**33, 3), like(np.int64(1), 2**33)
-layers = [nn.Linear(3, 2, rng=0), nn.ReLU(), nn.GELU(), nn.Softmax(), nn.LayerNorm(3), nn.Dropout(0.5, rng=0)]
-for layer in layers:
-    calls += [(layer.forward, (tall,), {{}}), (layer, (tall,), {{}})]
-calls.append((nn.MLP([3, 4, 2], rng=0), (tall,), {{}}))
-for loss in (nn.CrossEntropyLoss(), nn.NLLLoss(), nn.BrierLoss(), nn.FocalLoss()):
-    calls += [(loss, (tall, labels), {{}}), (loss.value_and_grad, (tall, labels), {{}})]
-calls += [(nn.MSELoss(), (tall, tall), {{}}), (nn.MAELoss().value_and_grad, (tall, tall), {{}})]
-for metric in (metrics.accuracy, metrics.nll, metrics.brier, metrics.top_k(2)):
-    calls.append((metric, (tall, labels), {{}}))
-calls.append((fastsm.fit, (nn.MLP([3, 4], rng=0), tall, labels), {{}}))
-
-resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-done = errors = 0
-for function, arguments, options in calls:
-    try:
-        function(*arguments, **options)
-        done += 1
-    except (MemoryError, ValueError):
-        errors += 1
-print(done, errors, len(calls))
-"""
-
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
-@pytest.mark.parametrize("dtype", ["np.float32", "np.float64", "np.uint8"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
 def test_huge_shapes(dtype):
     """Huge shapes without memory for a copy are an error, not a crash."""
-    run = subprocess.run(
-        [sys.executable, "-c", HUGE.format(dtype=dtype)], capture_output=True, text=True, timeout=120
-    )
-    assert run.returncode == 0, run.stderr
-    done, errors, count = map(int, run.stdout.split())
+    done, errors, count = map(int, run_program("huge_shapes.py", dtype).split())
     assert done + errors == count
     assert errors > 30
 

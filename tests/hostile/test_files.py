@@ -12,7 +12,6 @@ import json
 import math
 import os
 import struct
-import subprocess
 import sys
 import tempfile
 import tracemalloc
@@ -27,7 +26,7 @@ from campaign import campaign
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_files import put_together, rewrite, taken_apart, with_settings
-from processes import environment, fail
+from processes import fail, run_program
 
 import fastsm
 from fastsm import callbacks, data, nn, optim
@@ -684,19 +683,6 @@ def test_many_classes_are_refused(tmp_path, capsys):
 
 # ---- all files with a memory limit ----
 
-LIMITED = """
-import resource, sys, pathlib
-import numpy as np
-from fastsm import data, load, nn, training  # before the limit: libraries take address space
-size = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (size + (256 << 20),) * 2)
-for path in sys.argv[1:]:
-    try:
-        load(path) if path.endswith(".safetensors") else data.load(path)
-    except ValueError as error:
-        print(path, type(error).__name__)
-"""
-
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc are those of Linux")
 def test_bombs_under_memory_limit(tmp_path, checkpoint):
@@ -707,16 +693,8 @@ def test_bombs_under_memory_limit(tmp_path, checkpoint):
     huge = changed_tree(checkpoint, lambda tree: tree["model"]["layers"].extend([{"class": "Tanh"}] * 30_000))
     (tmp_path / "huge.safetensors").write_bytes(huge.read_bytes())
     paths = [str(tmp_path / name) for name in (*names, "huge.safetensors")]
-    result = subprocess.run(
-        [sys.executable, "-P", "-c", LIMITED, *paths],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    assert [line.split() for line in result.stdout.splitlines()] == [
+    output = run_program("limited_memory.py", *paths)
+    assert [line.split() for line in output.splitlines()] == [
         [path, "ValueError" if path.endswith("safetensors") else "DataError"] for path in paths
     ]
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import environment
+from processes import PROGRAMS, environment
 
 import fastsm
 
@@ -85,30 +85,10 @@ def test_no_file_runs_code():
                     assert "allow_pickle=False" in ast.unparse(node), path
 
 
-WATCHED = """
-import os, sys
-from fastsm._command import main
-seen = []
-
-def watch(event, arguments):
-    if event.startswith("socket.") or event in ("subprocess.Popen", "os.system", "os.posix_spawn"):
-        seen.append(f"{event} {arguments}")
-    writes = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-    if event == "open" and isinstance(arguments[0], str) and arguments[2] & writes:
-        seen.append(os.path.abspath(arguments[0]))
-    if event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link"):
-        seen.append(os.path.abspath(arguments[0]))
-
-sys.addaudithook(watch)
-code = main(sys.argv[1:])
-print(code, *seen, sep="\\n")
-"""
-
-
 def watched(folder, *arguments):
     """Run the command; return its exit code, the paths it wrote to, and its sockets and processes."""
     result = subprocess.run(
-        [sys.executable, "-P", "-B", "-c", WATCHED, *map(str, arguments)],
+        [sys.executable, "-P", "-B", str(PROGRAMS / "watched.py"), *map(str, arguments)],
         cwd=folder,
         env=environment(HOME=str(folder), XDG_CACHE_HOME=str(folder / "cache")),
         capture_output=True,

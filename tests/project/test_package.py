@@ -1,7 +1,6 @@
 """The installed package: names, signatures, documentation, variants, and what it consists of."""
 
 import inspect
-import os
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import python
 
 import fastsm
 from fastsm import _kernels
@@ -51,19 +51,6 @@ TRAINING = (
 )
 
 
-def run_python(code, **environment):
-    """Run code in a new interpreter that imports this fastsm; return (exit code, stdout, stderr)."""
-    result = subprocess.run(
-        [sys.executable, "-P", "-W", "error", "-c", code],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return result.returncode, result.stdout, result.stderr
-
-
 # ---- names, signatures, documentation ----
 
 
@@ -77,12 +64,13 @@ def test_public_names():
 
 def test_lazy_import_of_training():
     """Importing fastsm does not import training; its names are available."""
-    code, output, errors = run_python(
+    code, output, errors = python(
+        "-c",
         "import sys, fastsm\n"
         "names = ('nn', 'optim', 'training', 'testing', 'data', '_saving')\n"
         "print({f'fastsm.{name}' for name in names} & set(sys.modules))\n"
         f"from fastsm import {', '.join(TRAINING)}\n"
-        "print(fit is fastsm.fit, fastsm.nn is nn)"
+        "print(fit is fastsm.fit, fastsm.nn is nn)",
     )
     assert (code, output, errors) == (0, "set()\nTrue True\n", "")
 
@@ -137,7 +125,7 @@ fastsm.show_versions()
 @pytest.mark.parametrize("name", _kernels.available)
 def test_instruction_set(name):
     """FASTSM_ISA chooses the variant, and show_versions names it."""
-    code, output, errors = run_python(CHOSEN, FASTSM_ISA=name)
+    code, output, errors = python("-c", CHOSEN, FASTSM_ISA=name)
     assert (code, errors) == (0, "")
     first, *versions = output.splitlines()
     assert first == f"{name} fastsm._kernels.{name}.kernels"
@@ -147,14 +135,14 @@ def test_instruction_set(name):
 def test_best_instruction_set():
     """Without FASTSM_ISA the best variant for this CPU is used; baseline is always available."""
     assert _kernels.available[-1] == "baseline"
-    output = run_python(CHOSEN, FASTSM_ISA="")[1]
+    output = python("-c", CHOSEN, FASTSM_ISA="")[1]
     assert output.startswith(f"{_kernels.available[0]} ")
 
 
 @pytest.mark.parametrize("name", ["avx1024", "AVX2", "baseline ", "../baseline"])
 def test_unknown_instruction_set(name):
     """An unknown FASTSM_ISA is an ImportError that names the available ones."""
-    code, output, errors = run_python("import fastsm; fastsm.softmax", FASTSM_ISA=name)
+    code, output, errors = python("-c", "import fastsm; fastsm.softmax", FASTSM_ISA=name)
     assert (code, output) == (1, "")
     known = ", ".join(_kernels.available)
     message = f"ImportError: `FASTSM_ISA` must be one of {known} on this machine, got {name!r}"
@@ -231,7 +219,7 @@ print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
 
 def test_import():
     """Importing fastsm imports NumPy, itself and the standard library; no thread is started."""
-    code, output, errors = run_python(IMPORTS)
+    code, output, errors = python("-c", IMPORTS)
     assert (code, errors) == (0, "")
     # The second is a part of Python 3.15's `traceback` that it does not list.
     new = {name for name in output.split() if not re.match("_?cython_|_missing_stdlib_info", name)}
@@ -257,7 +245,7 @@ print(*sorted(set(sys.modules) - before))
 
 def test_calls_import_nothing():
     """Calls import nothing, not even numpy.ma: no delay, and no import lock in a fork."""
-    assert run_python(CALLS) == (0, "\n", "")
+    assert python("-c", CALLS) == (0, "\n", "")
 
 
 # ---- sources, where available ----
