@@ -86,7 +86,7 @@ def fit(
         processors without AVX2) only with the same number.
     num_threads : int, optional
         The most threads that work is shared by; by default `fastsm.get_num_threads`. A kernel takes as many
-        as its work is worth. Products of NumPy's get so many, too; by default one, unless they are large
+        as its work is worth. Products of NumPy's get as many, too; by default one, unless they are large
         enough to gain from more (this needs the package threadpoolctl). The limits hold for the process: of
         trainings that run at the same time in several threads, those of the first.
     resume_from : path, optional

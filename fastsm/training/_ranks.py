@@ -235,7 +235,7 @@ class Ranks(Alone):
             buffer[-2:] = value * weight, weight
         else:
             buffer[...] = 0
-        from mpi4py import MPI  # whoever has a communicator has it
+        from mpi4py import MPI  # the communicator comes from it
 
         self.comm.Allreduce(MPI.IN_PLACE, buffer, op=MPI.SUM)
         total = float(buffer[-1])

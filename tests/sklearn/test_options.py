@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, r2_score
 
 from fastsm import callbacks, get_num_threads, nn, optim
 from fastsm.sklearn import MLPClassifier, MLPRegressor
+from fastsm.training import Run
 
 X, Y = make_blobs(90, n_features=4, centers=3, cluster_std=3.0, random_state=0)
 X = X / 5
@@ -392,6 +393,20 @@ def test_callbacks_of_fastsm(tmp_path):
     assert len(lines) == model.n_iter_ + 1
     p = model.predict_proba(X[45:])[np.arange(45), Y[45:]]
     assert -np.log(p).mean() == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_partial_fit_is_a_run_of_one_epoch():
+    """It is not meant to converge, and gives no warning that it has not."""
+    recorder = Recorder()
+    model = classifier(callbacks=[recorder], max_iter=20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.partial_fit(X, Y, classes=[0, 1, 2]).partial_fit(X, Y)
+    assert recorder.hooks == ["begin", 1, "end"] * 2
+    assert isinstance(recorder.run, Run)
+    assert (recorder.run.epochs, recorder.run.history.stopped) == (1, "epochs")
+    assert recorder.run.names == ("loss", "learning_rate", "seconds")
+    assert len(model.loss_curve_) == 2
 
 
 def test_early_stopping_with_lbfgs():

@@ -36,7 +36,7 @@ class Metric:
     finish : callable, default float
         Makes the number out of the mean over the rows, which has shape () or (K,).
     larger_is_better : bool, optional
-        Which way is better; None if nobody said so.
+        Whether larger values are better; None if that is not known.
 
     Examples
     --------
