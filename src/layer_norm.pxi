@@ -28,13 +28,12 @@ cdef enum Moment:
     PROJECTION      # dy gain (x - mean) / deviation
 
 
-cdef inline LayerNorm norm_row(vec *like, LayerNorm *norm, Py_ssize_t r) noexcept nogil:
-    """Return the pass over row r."""
-    cdef LayerNorm row = norm[0]
+cdef inline void move_to_row(vec *like, LayerNorm *row, LayerNorm *norm, Py_ssize_t r) noexcept nogil:
+    """Make `row`, a copy of the pass, the pass over row r."""
     row.x = <char *>at(<vec *>norm.x, r * norm.n)
-    row.dy = NULL if norm.dy == NULL else <char *>at(<vec *>norm.dy, r * norm.n)
     row.out = <char *>at(<vec *>norm.out, r * norm.n)
-    return row
+    if norm.dy != NULL:
+        row.dy = <char *>at(<vec *>norm.dy, r * norm.n)
 
 
 cdef inline vec add_moment(
@@ -86,9 +85,9 @@ cdef void normalise_rows(vec *like, LayerNorm *norm) noexcept nogil:
     cdef Py_ssize_t n = norm.n, width = lanes(like), count = min(n, width), r, i
     cdef vec m, f, last
     cdef vec *out
-    cdef LayerNorm row
+    cdef LayerNorm row = norm[0]
     for r in range(norm.rows):
-        row = norm_row(like, norm, r)
+        move_to_row(like, &row, norm, r)
         out = <vec *>row.out
         m = splat(like[0], 0.0)
         m = row_moment(VALUE, &row, m, m)
@@ -121,9 +120,9 @@ cdef void normalise_vjp_rows(vec *like, LayerNorm *norm) noexcept nogil:
     cdef Py_ssize_t n = norm.n, width = lanes(like), count = min(n, width), r, i
     cdef vec m, f, slope, projection, last
     cdef vec *out
-    cdef LayerNorm row
+    cdef LayerNorm row = norm[0]
     for r in range(norm.rows):
-        row = norm_row(like, norm, r)
+        move_to_row(like, &row, norm, r)
         out = <vec *>row.out
         m = splat(like[0], element(<vec *>norm.mean, r))
         f = splat(like[0], element(<vec *>norm.inverse, r))
@@ -135,13 +134,13 @@ cdef void normalise_vjp_rows(vec *like, LayerNorm *norm) noexcept nogil:
         store(at(out, n - count), count, last)
 
 
-cdef inline void sum_parameter_gradients(vec *like, LayerNorm *norm, void *d_gain, void *d_bias) noexcept nogil:
+cdef void sum_parameter_gradients(vec *like, LayerNorm *norm, void *d_gain, void *d_bias) noexcept nogil:
     """d_gain, d_bias: (n,) out. x, dy: (rows, n) in; mean, inverse: (rows,) in."""
     cdef ColumnSums sums
     sums.x, sums.y, sums.mean, sums.factor = norm.dy, norm.x, norm.mean, norm.inverse
     sums.rows, sums.columns, sums.stride = norm.rows, norm.n, norm.n
     sums.out = <char *>d_gain
-    sum_scaled_columns(like, &sums)
+    sum_panels(like, &sums)
     sum_columns(<vec *>norm.dy, <vec *>d_bias, norm.rows, norm.n)
 
 

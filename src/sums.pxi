@@ -187,11 +187,6 @@ cdef void sum_columns(vec *x, vec *out, Py_ssize_t rows, Py_ssize_t columns) noe
         sum_panels(x, &sums)
 
 
-cdef void sum_scaled_columns(vec *like, ColumnSums *sums) noexcept nogil:
-    """Do all columns of x times (y - mean) factor."""
-    sum_panels(like, sums)
-
-
 # ---- the functions that Python calls ----
 
 def sum_of(values):
