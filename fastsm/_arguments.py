@@ -1,6 +1,6 @@
-"""Check arguments: the one place that says what is wrong with them.
+"""Check arguments: the one place that raises for a wrong one.
 
-Every function returns the argument in the form that the rest works with, or raises TypeError (wrong type or
+Each function returns the argument in the form that the library works with, or raises TypeError (wrong type or
 dtype) or ValueError (wrong shape or value) with one sentence: the argument, what was expected, what came.
 """
 
@@ -8,16 +8,16 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastsm._kernels import kernels
+from fastsm.typing import Array, Communicator, DType
 
-__all__: list[str] = []
+__all__ = ["Array"]
 
-Array: TypeAlias = NDArray[Any]
 Word = TypeVar("Word")
 
 REAL_DTYPES = "float16, bfloat16, float32, float64, an integer or bool"
@@ -25,13 +25,13 @@ LONGEST_SHOWN = 500  # characters
 HARDEST_OVERLAP = 100_000  # steps of a search that may take exponentially many
 
 
-def is_floating(dtype: np.dtype[Any]) -> bool:
+def is_floating(dtype: DType) -> bool:
     """Whether fastsm computes with this dtype as it is, or in float32 and back."""
     return dtype.name in ("float16", "float32", "float64", "bfloat16")
 
 
 def shown(value: object) -> str:
-    """Return how a value looks in a message: never too long, and never an error of its own."""
+    """Return a value as text for a message: of bounded length, and without raising."""
     try:
         text = repr(value)
     except Exception:  # as for an integer of 10,000 digits
@@ -40,21 +40,21 @@ def shown(value: object) -> str:
 
 
 def is_masked(value: object) -> bool:
-    """Whether this is a masked array; does not import numpy.ma to find out."""
+    """Whether `value` is a masked array, found out without importing numpy.ma."""
     masked = sys.modules.get("numpy.ma")
     return masked is not None and isinstance(value, masked.MaskedArray)
 
 
 def plain(name: str, value: ArrayLike, advice: str = "") -> Array:
-    """Return an array that is not masked; the mask would be forgotten.
+    """Return a new view of `value` as an array; raise if it is masked, as the mask would be lost.
 
-    It is a view of its own even of an array: another thread may give that another shape during the call.
+    A new view, because another thread may reshape the caller's array during the call.
     """
     try:
         result = np.asanyarray(value)
     except ValueError as error:
         kind = type(value).__name__
-        raise ValueError(f"`{name}` must be what NumPy makes an array of, got {kind}: {error}") from None
+        raise ValueError(f"`{name}` must be convertible to an array, got {kind}: {error}") from None
     rows = value if isinstance(value, (list, tuple)) and result.ndim > 1 else ()
     if is_masked(result) or any(map(is_masked, rows)):
         raise TypeError(f"`{name}` must be an ordinary array, got a masked array{advice}")
@@ -70,31 +70,31 @@ def array(name: str, value: ArrayLike, advice: str = "") -> Array:
 
 
 def maskable(name: str, value: ArrayLike) -> Array:
-    """Return an array of real numbers for a function that has `where`."""
+    """Return an array of real numbers, for a function that takes `where`."""
     return array(name, value, f": pass its data, and `where=~{name}.mask`")
 
 
-def result_dtype(*arrays: Array) -> np.dtype[Any]:
-    """Return the dtype of the result: that of the first array, float64 for integers and bools."""
-    dtype = arrays[0].dtype.newbyteorder("=")
+def result_dtype(array: Array) -> DType:
+    """Return the dtype of a result computed from an array: its own, float64 for integers and bools."""
+    dtype = array.dtype.newbyteorder("=")
     return dtype if is_floating(dtype) else np.dtype(np.float64)
 
 
-def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def compute_dtype(dtype: DType) -> DType:
     """Return the dtype that the kernels compute in for results of `dtype`."""
     return np.dtype(np.float64) if dtype == np.float64 else np.dtype(np.float32)
 
 
 def same_shape(name: str, value: Array, shape: tuple[int, ...]) -> Array:
-    """Return an array of this shape."""
+    """Return an array after checking that it has this shape."""
     if value.shape != shape:
         raise ValueError(f"`{name}` must have shape {shape}, got {value.shape}")
     return value
 
 
 def integer(value: object) -> int | None:
-    """Return the integer that this is, or None if it is not one; NumPy's True and False are not."""
-    if isinstance(value, np.bool_):  # before 2.3 NumPy took them, with a warning
+    """Return `value` as an integer, or None if it is none; NumPy's bools are none."""
+    if isinstance(value, np.bool_):  # NumPy before 2.3 converts them, with a warning
         return None
     try:
         return operator.index(value)  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ def integer(value: object) -> int | None:
 
 
 def is_bool(value: object) -> bool:
-    """Whether this is True or False."""
+    """Whether `value` is True or False."""
     return isinstance(value, (bool, np.bool_))
 
 
@@ -123,7 +123,7 @@ def any_integer(name: str, value: object) -> int:
 
 
 def integer_from(name: str, value: object, least: int, most: int | None = None) -> int:
-    """Return an integer of at least `least`, and at most `most` if that is given."""
+    """Return an integer from `least` to `most`, or without an upper bound."""
     wanted = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
     result = None if is_bool(value) else integer(value)
     if result is None:
@@ -139,7 +139,7 @@ def positive_integer(name: str, value: object) -> int:
 
 
 def generator(rng: object) -> np.random.Generator:
-    """Return a generator of random numbers: the given one, one with this seed, or a fresh one for None."""
+    """Return the given random generator, one with this seed, or a fresh one for None."""
     if rng is None or isinstance(rng, np.random.Generator):
         return np.random.default_rng(rng)
     return np.random.default_rng(seed(rng))
@@ -156,7 +156,7 @@ def seed(rng: object) -> int:
 
 
 def one_of(name: str, value: Word, choices: Iterable[str], advice: str = "") -> Word:
-    """Return a word that is one of these."""
+    """Return `value` after checking that it is one of the choices."""
     allowed = tuple(choices)
     if not isinstance(value, str) or value not in allowed:
         kind = ValueError if isinstance(value, str) else TypeError
@@ -165,7 +165,7 @@ def one_of(name: str, value: Word, choices: Iterable[str], advice: str = "") -> 
 
 
 def axis(value: object, ndim: int) -> int:
-    """Return the axis, counted from the front; an array without axes counts as one with one."""
+    """Return the axis, counted from the front; an array with no axis is treated as having one."""
     ndim = max(ndim, 1)
     result = any_integer("axis", value)
     if not -ndim <= result < ndim:
@@ -242,8 +242,8 @@ def mask(value: ArrayLike, shape: tuple[int, ...]) -> Array:
         raise ValueError(message) from None
 
 
-def out(value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return a view of an array that results of this shape and dtype can be written to."""
+def out(value: object, shape: tuple[int, ...], dtype: DType) -> Array:
+    """Return a view of `out`, to which a result of this shape and dtype can be written."""
     if not isinstance(value, np.ndarray) or is_masked(value):
         raise TypeError(f"`out` must be a NumPy array, got {type(value).__name__}")
     if not is_floating(value.dtype) or value.dtype.newbyteorder("=") != dtype:
@@ -257,7 +257,7 @@ def out(value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 def share_memory(a: Array, b: Array) -> bool:
-    """Whether two arrays have a byte in common, or may have one where it is too hard to tell."""
+    """Whether two arrays share a byte; also True where that is too hard to decide."""
     try:
         return np.shares_memory(a, b, max_work=HARDEST_OVERLAP)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
@@ -265,10 +265,10 @@ def share_memory(a: Array, b: Array) -> bool:
 
 
 def overlaps_itself(array: Array) -> bool:
-    """Whether two elements of an array have a byte in common.
+    """Whether two elements of an array share a byte.
 
-    Then so have two of which one is the first along an axis and the other is not: the difference of their
-    addresses is the same wherever both are moved.
+    If any two do, so do two of which exactly one is first along some axis: moving both along the array keeps
+    the difference of their addresses.
     """
     flags = array.flags
     if flags.c_contiguous or flags.f_contiguous:
@@ -277,15 +277,15 @@ def overlaps_itself(array: Array) -> bool:
     return any(share_memory(front[:1], front[1:]) for front in fronts)
 
 
-def out_or_new(value: object, like: Array, dtype: np.dtype[Any]) -> Array:
-    """Return a view of `out`, or a new array if it is None, of the shape of `like` and this dtype."""
+def out_or_new(value: object, like: Array, dtype: DType) -> Array:
+    """Return a view of `out`, or a new array if that is None, with the shape of `like` and this dtype."""
     if value is None:
         return np.empty_like(like, dtype=dtype, subok=False)
     return out(value, like.shape, dtype)
 
 
 def no_overlap(out: Array, name: str, other: Array, *, may_be_same: bool) -> None:
-    """Check that `out` is `other` (where it may be) or shares no memory with it."""
+    """Check that `out` shares no memory with `other`, or, if `may_be_same`, is exactly `other`."""
     if not np.may_share_memory(out, other):
         return
     same = (
@@ -306,7 +306,7 @@ def weights(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
 
 
 def ignore_index(value: object, *, labels: bool = True) -> int | None:
-    """Return the label to ignore, or None; there is none without labels."""
+    """Return the label to ignore, or None; raise if there is one but the targets are no labels."""
     if value is None:
         return None
     result = any_integer("ignore_index", value)
@@ -321,7 +321,7 @@ def num_threads(value: object) -> int | None:
 
 
 def targets(value: ArrayLike, shape: tuple[int, ...], rows: tuple[int, ...]) -> Array:
-    """Return integer labels, one a row, or floating probabilities at the shape of the logits."""
+    """Return integer labels, one for each row, or floating probabilities in the shape of the logits."""
     result = plain("targets", value)
     if result.shape == rows and result.size == 0 and not isinstance(value, np.ndarray):
         result = result.astype(np.int64)  # an empty list has no dtype of its own
@@ -343,15 +343,15 @@ def usable_labels(
     class_weight: Array | None = None,
     sample_weight: Array | None = None,
 ) -> tuple[Array, int | None, float]:
-    """Return labels as the kernels take them, the one to ignore, and the sum of the weights of all rows.
+    """Return labels as the kernels take them, the label to ignore, and the total weight of the rows.
 
-    Labels come back in int64 and contiguous, each of them in [0, `classes`) or the one to ignore.
+    The returned labels are int64 and contiguous; each is in [0, `classes`) or is the one to ignore.
     """
     labels = targets
     if targets.dtype.newbyteorder("=") == np.uint64 or (
         ignore_index is not None and not -(2**63) <= ignore_index < 2**63
     ):
-        # Some number may not fit int64, where it must not become another one.
+        # A number that does not fit int64 must not wrap around to a valid label.
         labels = np.where((targets >= 0) & (targets < classes), targets, classes).astype(np.int64)
         if ignore_index is not None:
             labels[targets == ignore_index] = -1
@@ -365,9 +365,9 @@ def usable_labels(
     return labels, ignore_index, weight
 
 
-def communicator(value: object) -> Any:
-    """Return a communicator of mpi4py, which need not be installed for whoever has none."""
+def communicator(value: object) -> Communicator:
+    """Return a communicator of mpi4py, without importing mpi4py."""
     if not all(hasattr(value, name) for name in ("Allreduce", "Get_rank", "Get_size")):
         kind = type(value).__name__
         raise TypeError(f"`comm` must be a communicator of mpi4py, as MPI.COMM_WORLD, got {kind}")
-    return value
+    return cast(Communicator, value)

@@ -42,7 +42,9 @@ architecture for computer vision", CVPR 2016, section 7 (label smoothing).
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from fastsm.typing import Array, DType
 
 __all__ = [
     "cross_entropy",
@@ -55,7 +57,6 @@ __all__ = [
     "softmax_vjp",
 ]
 
-Array: TypeAlias = NDArray[Any]
 Mask: TypeAlias = ArrayLike | None
 
 
@@ -340,7 +341,7 @@ def _targets(
     return _rows(targets, axis).astype(x.dtype), np.full(shape, True), False
 
 
-def _weights(name: str, weights: ArrayLike | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def _weights(name: str, weights: ArrayLike | None, shape: tuple[int, ...], dtype: DType) -> Array:
     """Return the weights in the given dtype; ones for None."""
     weights = np.ones(shape) if weights is None else np.asarray(weights)
     _check_shape(name, weights, shape)
@@ -358,7 +359,7 @@ def _positive(temperature: float) -> float:
     return float(temperature)
 
 
-def _dtype(x: Array) -> np.dtype[Any]:
+def _dtype(x: Array) -> DType:
     """Return the dtype of a result: that of x, but float64 for integers and bools."""
     if x.dtype.kind not in "biuf" and x.dtype.name != "bfloat16":
         raise TypeError(f"arrays must hold real numbers, got {x.dtype}")

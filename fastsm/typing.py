@@ -1,6 +1,6 @@
-"""What layers, losses and communicators of your own have: protocols, to read and for type checkers.
+"""Protocols for layers, losses, models and communicators of your own, and names for common types.
 
-Callbacks have no protocol, as each of their methods may be missing: see `fastsm.callbacks`.
+Callbacks have no protocol, as every method of theirs is optional: see `fastsm.callbacks`.
 """
 
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -23,6 +23,10 @@ __all__ = [
 
 Array: TypeAlias = NDArray[Any]
 DType: TypeAlias = np.dtype[Any]
+# Unchecked, as in NumPy's own stubs: every caller would have to narrow a union.
+ScalarOrArray: TypeAlias = Any
+# The arguments that make a layer or a loss, in the types of JSON.
+Config: TypeAlias = dict[str, object]
 Domain: TypeAlias = Literal["logits", "log_probs", "probs", "output"]
 Float = TypeVar("Float", bound=np.floating[Any])
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
@@ -34,11 +38,11 @@ class LayerLike(Protocol):
     `forward` keeps what `backward` needs and does not write to `x`; `backward` returns the gradient over `x`.
     They may be ``forward(x, training=False)`` and ``backward(dy, input_grad=True)``. A layer may also have
 
-    * dictionaries ``params`` and ``grads``, made in ``initialize(rng, dtype)`` if you like; `backward` then
+    * dictionaries ``params`` and ``grads``, optionally made in ``initialize(rng, dtype)``; `backward` then
       assigns the gradients: ``self.grads["weight"] = ...``;
     * ``undecayed``, the names of parameters that weight decay may leave out;
-    * ``emits``, what comes out: "output", "probs" or "log_probs";
-    * ``__call__(x)`` for inference, without which `forward` of a shallow copy is called;
+    * ``emits``, what the output is: "output", "probs" or "log_probs";
+    * ``__call__(x)`` for inference; without it `forward` of a shallow copy is called;
     * ``config()``, the arguments that make such a layer, in the types of JSON, for files;
     * ``state()`` and ``set_state(state)``, what else a checkpoint must hold.
     """
@@ -47,7 +51,7 @@ class LayerLike(Protocol):
         """Return the output for `x`, shape (N, features)."""
 
     def backward(self, dy: Array, /) -> Array | None:
-        """Return the gradient over the last `x`, given that over its output."""
+        """Return the gradient over the last `x`, given the gradient `dy` over its output."""
 
 
 class ModelLike(Protocol):
@@ -57,29 +61,29 @@ class ModelLike(Protocol):
         """Return the output for `x`, shape (N, features)."""
 
     def backward(self, dy: ArrayLike, /, input_grad: bool = True) -> Array | None:
-        """Return the gradient over the last `x`, and leave those over the parameters in the model."""
+        """Return the gradient over the last `x`; store the gradients over the parameters in the model."""
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """What a layer or callback has that keeps more than its arguments and parameters, for checkpoints."""
+    """A layer or callback with state, beside its arguments and parameters, that checkpoints must hold."""
 
     def state(self) -> dict[str, Any]:
-        """Return it, as plain values and arrays."""
+        """Return the state, as plain values and arrays."""
 
     def set_state(self, state: dict[str, Any], /) -> None:
-        """Continue from it; if it cannot be, raise TypeError or ValueError and change nothing."""
+        """Continue from `state`; if it does not fit, raise TypeError or ValueError and change nothing."""
 
 
 class Loss(Protocol):
-    """A loss that `fastsm.fit` takes: those of `fastsm.nn`, and what `fastsm.nn.loss` makes of a function.
+    """A loss that `fastsm.fit` takes: one of `fastsm.nn`, or a function made into one by `fastsm.nn.loss`.
 
-    Its ``on`` says what it is given: "logits", "log_probs", "probs" or "output", whatever a model returns.
+    ``on`` says which outputs the loss takes: "logits", "log_probs", "probs", or "output" for any.
     """
 
     @property
     def on(self) -> str:
-        """What the loss is given."""
+        """Which outputs the loss takes."""
 
     def __call__(self, outputs: ArrayLike, targets: Any, *, sample_weight: ArrayLike | None = None) -> float:
         """Return the weighted mean over the rows."""
@@ -99,19 +103,19 @@ class Loss(Protocol):
 
 
 class Communicator(Protocol):
-    """What is used of a communicator of mpi4py, such as ``MPI.COMM_WORLD``."""
+    """What fastsm uses of a communicator of mpi4py, such as ``MPI.COMM_WORLD``."""
 
     def Get_rank(self) -> int:
-        """Return the number of this process."""
+        """Return the rank of this process."""
 
     def Get_size(self) -> int:
         """Return the number of processes."""
 
     def Allreduce(self, sendbuf: Any, recvbuf: Any, op: Any = ..., /) -> None:
-        """Combine the arrays of all processes."""
+        """Combine the arrays of all processes into one, on each of them."""
 
     def allgather(self, sendobj: Any, /) -> list[Any]:
         """Return the objects of all processes."""
 
     def bcast(self, obj: Any, root: int = ..., /) -> Any:
-        """Return the object of one process."""
+        """Return the object of the process `root`."""

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastsm._kernels import _threads, kernels
 from fastsm.functional import _general
-from fastsm.typing import Float, Reduction
+from fastsm.typing import Array, Float, Reduction
 
 __all__ = ["cross_entropy", "cross_entropy_with_grad"]
 
@@ -139,7 +139,7 @@ def cross_entropy_with_grad(
     logits: NDArray[Float], targets: ArrayLike, /, *, axis: int = -1,
     class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
     ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
-    reduction: Literal["mean", "sum"] = "mean", out: NDArray[Any] | None = None,
+    reduction: Literal["mean", "sum"] = "mean", out: Array | None = None,
     num_threads: int | None = None,
 ) -> tuple[Float, NDArray[Float]]: ...  # fmt: skip
 @overload
@@ -147,15 +147,15 @@ def cross_entropy_with_grad(
     logits: NDArray[Float], targets: ArrayLike, /, *, axis: int = -1,
     class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
     ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
-    reduction: Literal["none"], out: NDArray[Any] | None = None, num_threads: int | None = None,
+    reduction: Literal["none"], out: Array | None = None, num_threads: int | None = None,
 ) -> tuple[NDArray[Float], NDArray[Float]]: ...  # fmt: skip
 @overload
 def cross_entropy_with_grad(
     logits: ArrayLike, targets: ArrayLike, /, *, axis: int = -1, class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
     label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Reduction = "mean",
-    out: NDArray[Any] | None = None, num_threads: int | None = None,
-) -> tuple[Any, NDArray[Any]]: ...  # fmt: skip
+    out: Array | None = None, num_threads: int | None = None,
+) -> tuple[Any, Array]: ...  # fmt: skip
 def cross_entropy_with_grad(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -169,8 +169,8 @@ def cross_entropy_with_grad(
     temperature: float = 1.0,
     reduction: Reduction = "mean",
     num_threads: int | None = None,
-    out: NDArray[Any] | None = None,
-) -> tuple[Any, NDArray[Any]]:
+    out: Array | None = None,
+) -> tuple[Any, Array]:
     r"""Cross-entropy and its gradient over the logits, in the same passes over memory.
 
     Parameters

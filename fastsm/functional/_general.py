@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm._kernels import _threads, kernels
+from fastsm.typing import Array, DType
 
 __all__: list[str] = []
 
@@ -107,7 +107,7 @@ def vjp(
     return _finish(out, _run(operation, output, gradient, result, axis, scale, threads, work, None))
 
 
-def _masked(logits: Array, mask: Array, work: np.dtype[Any]) -> Array:
+def _masked(logits: Array, mask: Array, work: DType) -> Array:
     """Return a copy with -inf where the mask is False."""
     copy = np.array(logits, dtype=work, order="C")
     kernels.fill_where_not(copy, np.ascontiguousarray(mask), -np.inf)
@@ -134,7 +134,7 @@ def _apply(
     return True
 
 
-def _fitting(x: Array, y: Array | None, axis: int, work: np.dtype[Any]) -> tuple[Array, Array | None]:
+def _fitting(x: Array, y: Array | None, axis: int, work: DType) -> tuple[Array, Array | None]:
     """Return copies that the kernels can work on, in the order of memory of `x` if possible.
 
     The order decides between the families of kernels, so that it must not depend on why a copy was needed.
@@ -190,7 +190,7 @@ def _run(
     axis: int,
     scale: float,
     threads: int | None,
-    work: np.dtype[Any],
+    work: DType,
     mask: Array | None,
 ) -> Array:
     """Write the result of an operation into `out`, through copies where the kernels need them."""

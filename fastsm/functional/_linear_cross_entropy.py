@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm.functional._partial_classes import Sums, Targets
-from fastsm.typing import Reduction
+from fastsm.typing import Array, Reduction
 
 __all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 

@@ -25,9 +25,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments, functional
-from fastsm._arguments import Array
 from fastsm._kernels import kernels
-from fastsm.typing import Reduction
+from fastsm.typing import Array, Reduction
 
 __all__ = ["Sums", "Targets"]
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastsm._kernels import _threads, kernels
 from fastsm.functional import _general
 from fastsm.functional._general import LOG_SOFTMAX, LOGSUMEXP, SOFTMAX
-from fastsm.typing import Float
+from fastsm.typing import Array, Float
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 
@@ -19,13 +19,13 @@ __all__ = ["log_softmax", "logsumexp", "softmax"]
 @overload
 def softmax(
     x: NDArray[Float], /, *, axis: int = -1, temperature: float = 1.0, where: ArrayLike | None = None,
-    out: NDArray[Any] | None = None, num_threads: int | None = None,
+    out: Array | None = None, num_threads: int | None = None,
 ) -> NDArray[Float]: ...  # fmt: skip
 @overload
 def softmax(
     x: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0, where: ArrayLike | None = None,
-    out: NDArray[Any] | None = None, num_threads: int | None = None,
-) -> NDArray[Any]: ...  # fmt: skip
+    out: Array | None = None, num_threads: int | None = None,
+) -> Array: ...  # fmt: skip
 def softmax(
     x: ArrayLike,
     /,
@@ -33,7 +33,7 @@ def softmax(
     axis: int = -1,
     temperature: float = 1.0,
     where: ArrayLike | None = None,
-    out: NDArray[Any] | None = None,
+    out: Array | None = None,
     num_threads: int | None = None,
 ) -> Any:
     r"""Softmax along an axis: ``exp(x / T) / sum(exp(x / T))``.
@@ -106,13 +106,13 @@ def softmax(
 @overload
 def log_softmax(
     x: NDArray[Float], /, *, axis: int = -1, temperature: float = 1.0, where: ArrayLike | None = None,
-    out: NDArray[Any] | None = None, num_threads: int | None = None,
+    out: Array | None = None, num_threads: int | None = None,
 ) -> NDArray[Float]: ...  # fmt: skip
 @overload
 def log_softmax(
     x: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0, where: ArrayLike | None = None,
-    out: NDArray[Any] | None = None, num_threads: int | None = None,
-) -> NDArray[Any]: ...  # fmt: skip
+    out: Array | None = None, num_threads: int | None = None,
+) -> Array: ...  # fmt: skip
 def log_softmax(
     x: ArrayLike,
     /,
@@ -120,7 +120,7 @@ def log_softmax(
     axis: int = -1,
     temperature: float = 1.0,
     where: ArrayLike | None = None,
-    out: NDArray[Any] | None = None,
+    out: Array | None = None,
     num_threads: int | None = None,
 ) -> Any:
     r"""Logarithm of the softmax along an axis: ``x / T - logsumexp(x / T)``.
@@ -184,12 +184,12 @@ def log_softmax(
 @overload
 def logsumexp(
     x: NDArray[Float], /, *, axis: int = -1, where: ArrayLike | None = None, keepdims: Literal[True],
-    out: NDArray[Any] | None = None, num_threads: int | None = None,
+    out: Array | None = None, num_threads: int | None = None,
 ) -> NDArray[Float]: ...  # fmt: skip
 @overload
 def logsumexp(
     x: ArrayLike, /, *, axis: int = -1, where: ArrayLike | None = None, keepdims: bool = False,
-    out: NDArray[Any] | None = None, num_threads: int | None = None,
+    out: Array | None = None, num_threads: int | None = None,
 ) -> Any: ...  # fmt: skip
 def logsumexp(
     x: ArrayLike,
@@ -198,7 +198,7 @@ def logsumexp(
     axis: int = -1,
     where: ArrayLike | None = None,
     keepdims: bool = False,
-    out: NDArray[Any] | None = None,
+    out: Array | None = None,
     num_threads: int | None = None,
 ) -> Any:
     r"""Logarithm of the sum of exponentials along an axis: ``log(sum(exp(x)))``.

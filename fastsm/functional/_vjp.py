@@ -17,7 +17,7 @@ from fastsm import _arguments
 from fastsm._kernels import _threads, kernels
 from fastsm.functional import _general
 from fastsm.functional._general import LOG_SOFTMAX_VJP, SOFTMAX_VJP
-from fastsm.typing import Float
+from fastsm.typing import Array, Float
 
 __all__ = ["log_softmax_vjp", "softmax_jacobian", "softmax_vjp"]
 
@@ -25,13 +25,13 @@ __all__ = ["log_softmax_vjp", "softmax_jacobian", "softmax_vjp"]
 @overload
 def softmax_vjp(
     y: NDArray[Float], dy: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0,
-    out: NDArray[Any] | None = None, num_threads: int | None = None,
+    out: Array | None = None, num_threads: int | None = None,
 ) -> NDArray[Float]: ...  # fmt: skip
 @overload
 def softmax_vjp(
     y: ArrayLike, dy: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0,
-    out: NDArray[Any] | None = None, num_threads: int | None = None,
-) -> NDArray[Any]: ...  # fmt: skip
+    out: Array | None = None, num_threads: int | None = None,
+) -> Array: ...  # fmt: skip
 def softmax_vjp(
     y: ArrayLike,
     dy: ArrayLike,
@@ -39,7 +39,7 @@ def softmax_vjp(
     *,
     axis: int = -1,
     temperature: float = 1.0,
-    out: NDArray[Any] | None = None,
+    out: Array | None = None,
     num_threads: int | None = None,
 ) -> Any:
     r"""Backward pass of softmax: from the gradient of any loss over ``y`` to its gradient over the logits.
@@ -109,13 +109,13 @@ def softmax_vjp(
 @overload
 def log_softmax_vjp(
     log_y: NDArray[Float], dy: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0,
-    out: NDArray[Any] | None = None, num_threads: int | None = None,
+    out: Array | None = None, num_threads: int | None = None,
 ) -> NDArray[Float]: ...  # fmt: skip
 @overload
 def log_softmax_vjp(
     log_y: ArrayLike, dy: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0,
-    out: NDArray[Any] | None = None, num_threads: int | None = None,
-) -> NDArray[Any]: ...  # fmt: skip
+    out: Array | None = None, num_threads: int | None = None,
+) -> Array: ...  # fmt: skip
 def log_softmax_vjp(
     log_y: ArrayLike,
     dy: ArrayLike,
@@ -123,7 +123,7 @@ def log_softmax_vjp(
     *,
     axis: int = -1,
     temperature: float = 1.0,
-    out: NDArray[Any] | None = None,
+    out: Array | None = None,
     num_threads: int | None = None,
 ) -> Any:
     r"""Backward pass of log_softmax: ``dz = (dy - exp(log_y) * sum(dy)) / T``, row by row.
@@ -179,8 +179,8 @@ def log_softmax_vjp(
 @overload
 def softmax_jacobian(y: NDArray[Float]) -> NDArray[Float]: ...
 @overload
-def softmax_jacobian(y: ArrayLike) -> NDArray[Any]: ...
-def softmax_jacobian(y: ArrayLike) -> NDArray[Any]:
+def softmax_jacobian(y: ArrayLike) -> Array: ...
+def softmax_jacobian(y: ArrayLike) -> Array:
     r"""Jacobian of softmax from its output: ``diag(y) - y y^T``, for learning and tests.
 
     Training never needs it: `softmax_vjp` multiplies by it without forming it.
@@ -215,5 +215,5 @@ def softmax_jacobian(y: ArrayLike) -> NDArray[Any]:
         raise ValueError("`y` must have at least one axis, got shape ()")
     output = output.astype(_arguments.result_dtype(output), copy=False)
     identity = np.eye(output.shape[-1], dtype=output.dtype)
-    jacobian: NDArray[Any] = output[..., :, None] * (identity - output[..., None, :])
+    jacobian: Array = output[..., :, None] * (identity - output[..., None, :])
     return jacobian

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm._kernels import kernels
 from fastsm.nn._layer import Layer
+from fastsm.typing import Array
 
 __all__ = ["GELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Tanh"]
 

@@ -1,12 +1,10 @@
 """Arrays of batch size that are allocated once and used again in every step."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
+from fastsm.typing import Array, DType
 
 __all__: list[str] = []
 
@@ -24,7 +22,7 @@ class Buffer:
         self._whole: Array = np.empty(0, np.float32)
         self._rows = self._whole
 
-    def get(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    def get(self, shape: tuple[int, ...], dtype: DType) -> Array:
         """Return a C-contiguous array of this shape; always a view, of the same memory as the last one."""
         rows = self._rows
         if rows.shape == shape and rows.dtype == dtype:
@@ -47,7 +45,7 @@ class Buffer:
         return Buffer, ()
 
 
-def fitting(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
+def fitting(name: str, value: ArrayLike, dtype: DType) -> Array:
     """Return the array as the kernels take it, of this dtype: itself if it fits, a copy if not."""
     if type(value) is np.ndarray and value.dtype == dtype:
         flags = value.flags

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array, integer
+from fastsm._arguments import integer
 from fastsm._kernels import kernels
 from fastsm.nn._layer import Layer
+from fastsm.typing import Array, DType
 
 __all__ = ["Dropout"]
 
@@ -70,7 +71,7 @@ class Dropout(Layer):
         #: Where the rows are part of a batch that is shared: how many come before them, and how many are all.
         self._part: tuple[int, int] | None = None
 
-    def initialize(self, rng: np.random.Generator, dtype: np.dtype[Any]) -> None:
+    def initialize(self, rng: np.random.Generator, dtype: DType) -> None:
         """Draw the seed, unless the layer has one.
 
         Parameters

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm.nn._buffers import Buffer, fitting
+from fastsm.typing import Array, DType
 
 __all__: list[str] = []
 
@@ -121,7 +121,7 @@ class Layer:
         own = self._output.holds(array) or self._input_gradient.holds(array)
         return array.copy() if own else array
 
-    def _dtype_for(self, x: Array) -> np.dtype[Any]:
+    def _dtype_for(self, x: Array) -> DType:
         return _arguments.compute_dtype(_arguments.result_dtype(x))
 
     def _output_shape(self) -> tuple[int, ...]:
@@ -149,7 +149,7 @@ class ParameterLayer(Layer):
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
 
-    def initialize(self, rng: np.random.Generator, dtype: np.dtype[Any]) -> None:
+    def initialize(self, rng: np.random.Generator, dtype: DType) -> None:
         """Make the parameters, unless the layer has them already.
 
         Parameters
@@ -163,10 +163,10 @@ class ParameterLayer(Layer):
             self.params = self._initial(rng, dtype)
             self.grads = {name: np.zeros_like(value) for name, value in self.params.items()}
 
-    def _initial(self, rng: np.random.Generator, dtype: np.dtype[Any]) -> dict[str, Array]:
+    def _initial(self, rng: np.random.Generator, dtype: DType) -> dict[str, Array]:
         raise NotImplementedError
 
-    def _dtype_for(self, x: Array) -> np.dtype[Any]:
+    def _dtype_for(self, x: Array) -> DType:
         if not self.params:
             self.initialize(np.random.default_rng(), super()._dtype_for(x))
         return next(iter(self.params.values())).dtype

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm._kernels import kernels
 from fastsm.nn._buffers import Buffer
 from fastsm.nn._layer import ParameterLayer, wrong_shape
+from fastsm.typing import Array, DType
 
 __all__ = ["LayerNorm"]
 
@@ -72,7 +72,7 @@ class LayerNorm(ParameterLayer):
     def __repr__(self) -> str:
         return f"LayerNorm({self.n})"
 
-    def _initial(self, rng: np.random.Generator, dtype: np.dtype[Any]) -> dict[str, Array]:
+    def _initial(self, rng: np.random.Generator, dtype: DType) -> dict[str, Array]:
         return {"gain": np.ones(self.n, dtype), "bias": np.zeros(self.n, dtype)}
 
     def _forward(self, x: Array, training: bool, reuse: bool) -> Array:

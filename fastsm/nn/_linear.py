@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm._kernels import kernels
 from fastsm.nn._layer import ParameterLayer, wrong_shape
 from fastsm.nn._products import affine, input_gradient, weight_gradient
 from fastsm.nn.initializers import Initializer, initial, initializer
+from fastsm.typing import Array, DType
 
 __all__ = ["Linear"]
 
@@ -96,7 +96,7 @@ class Linear(ParameterLayer):
     def __repr__(self) -> str:
         return f"Linear({self.n_in}, {self.n_out}{'' if self.bias else ', bias=False'})"
 
-    def _initial(self, rng: np.random.Generator, dtype: np.dtype[Any]) -> dict[str, Array]:
+    def _initial(self, rng: np.random.Generator, dtype: DType) -> dict[str, Array]:
         rng = rng if self._rng is None else self._rng
         params = {"weight": initial(self.init, rng, (self.n_in, self.n_out), dtype)}
         if self.bias:

@@ -12,11 +12,10 @@ from weakref import WeakKeyDictionary
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm.nn._buffers import Buffer
 from fastsm.nn._softmax import Softmax
 from fastsm.nn.losses._row_loss import DOMAINS, FusedLoss
-from fastsm.typing import Loss, ModelLike
+from fastsm.typing import Array, Loss, ModelLike
 
 __all__ = ["Objective", "check_domains", "value_and_grad"]
 

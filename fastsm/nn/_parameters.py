@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
+from fastsm.typing import Array, DType
 
 __all__: list[str] = []
 
@@ -37,7 +37,7 @@ class Views(dict[str, Array]):
         return dict, (dict(self),)
 
 
-def gather(layers: Iterable[object], dtype: np.dtype[Any]) -> tuple[Array, Array, int]:
+def gather(layers: Iterable[object], dtype: DType) -> tuple[Array, Array, int]:
     """Move the parameters and gradients of the layers into two flat arrays and leave views behind.
 
     Parameters that weight decay may leave out stand at the end. The third result is how many elements

@@ -6,8 +6,8 @@ number of rows or threads. Elsewhere NumPy's.
 
 import numpy as np
 
-from fastsm._arguments import Array
 from fastsm._kernels import kernels
+from fastsm.typing import Array
 
 __all__: list[str] = []
 

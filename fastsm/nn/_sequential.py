@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm.nn._buffers import fitting, shares_buffer
 from fastsm.nn._layer import wrong_shape
 from fastsm.nn._parameters import gather
@@ -27,7 +26,7 @@ from fastsm.nn._structure import (
     plan,
     table,
 )
-from fastsm.typing import LayerLike
+from fastsm.typing import Array, DType, LayerLike
 
 __all__ = ["Sequential"]
 
@@ -120,7 +119,7 @@ class Sequential:
         return self._decayed
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> DType:
         """The dtype of parameters, gradients and everything between."""
         return self._dtype
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from fastsm import _arguments, functional
-from fastsm._arguments import Array
 from fastsm.nn._layer import Layer
+from fastsm.typing import Array
 
 __all__ = ["LogSoftmax", "Softmax"]
 

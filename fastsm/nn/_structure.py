@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from fastsm import _arguments
 from fastsm.nn._layer import Layer
 from fastsm.nn._user_layer import UserLayer
-from fastsm.typing import LayerLike
+from fastsm.typing import DType, LayerLike
 
 __all__: list[str] = []
 
@@ -25,7 +25,7 @@ def name_of(layer: object) -> str:
     return repr(layer) if is_ours(layer) else type(layer).__name__
 
 
-def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+def check_dtype(dtype: DTypeLike) -> DType:
     """Return the dtype of a model."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of codes that NumPy is about to drop
@@ -95,7 +95,7 @@ class Step(NamedTuple):
     owns_dy: bool
 
 
-def plan(layers: tuple[LayerLike, ...], dtype: np.dtype[Any]) -> tuple[Step, ...]:
+def plan(layers: tuple[LayerLike, ...], dtype: DType) -> tuple[Step, ...]:
     """Return the steps of a model.
 
     In training a layer may overwrite its input if that lies in a buffer of a layer of ours that does not read

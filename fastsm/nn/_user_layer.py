@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastsm._arguments import Array
 from fastsm.nn._buffers import fitting
 from fastsm.nn._layer import Layer
+from fastsm.typing import Array, DType
 
 __all__: list[str] = []
 
@@ -16,7 +16,7 @@ __all__: list[str] = []
 class UserLayer(Layer):
     """Speaks to a layer of the user's as a model speaks to those of this package, and checks its answers."""
 
-    def __init__(self, layer: Any, dtype: np.dtype[Any]) -> None:
+    def __init__(self, layer: Any, dtype: DType) -> None:
         super().__init__()
         self._layer = layer
         self._dtype = dtype

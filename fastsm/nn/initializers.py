@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
+from fastsm.typing import Array, DType
 
 __all__ = [
     "glorot_normal",
@@ -272,7 +272,7 @@ def initializer(value: str | Initializer) -> Initializer:
     return _BY_NAME[value]
 
 
-def initial(init: str | Initializer, rng: np.random.Generator, shape: Shape, dtype: np.dtype[Any]) -> Array:
+def initial(init: str | Initializer, rng: np.random.Generator, shape: Shape, dtype: DType) -> Array:
     """Return initial values, checked if they come from a function of the user's."""
     values = _arguments.array("init(rng, shape, dtype)", initializer(init)(rng, shape, dtype))
     _arguments.same_shape("init(rng, shape, dtype)", values, shape)

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastsm import _arguments
+from fastsm.typing import Array
 
-__all__ = ["Array", "LearningRate", "Optimizer"]
+__all__ = ["LearningRate", "Optimizer"]
 
-Array: TypeAlias = NDArray[Any]
 LearningRate: TypeAlias = float | Callable[[int], float]
 
 

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from fastsm import _arguments
 from fastsm._kernels import kernels
-from fastsm.optim._base import Array, LearningRate, Optimizer
+from fastsm.optim._base import LearningRate, Optimizer
+from fastsm.typing import Array
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
 

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm.testing._differences import compare
 from fastsm.testing._reports import ArrayReport, GradientError, GradientReport
 from fastsm.testing._subjects import (
@@ -18,6 +17,7 @@ from fastsm.testing._subjects import (
     of_model_with_loss,
     of_pair,
 )
+from fastsm.typing import Array
 
 __all__ = ["ArrayReport", "GradientError", "GradientReport", "check_grads"]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastsm._arguments import Array
 from fastsm.testing._reports import ArrayReport, GradientError, GradientReport
+from fastsm.typing import Array
 
 __all__ = ["Subject", "compare"]
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm.nn._objective import value_and_grad
 from fastsm.testing._differences import Subject
 from fastsm.testing._reports import GradientError
+from fastsm.typing import Array
 
 __all__ = ["check_repeatable", "of_function", "of_layer", "of_loss", "of_model_with_loss", "of_pair"]
 

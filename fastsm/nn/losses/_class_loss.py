@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm._kernels import kernels
 from fastsm.nn.losses._row_loss import RowLoss
+from fastsm.typing import Array
 
 __all__ = ["ClassLoss", "ClassTargets", "products"]
 

@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastsm._arguments import Array
 from fastsm.nn.losses._class_loss import ClassLoss
 from fastsm.nn.losses._row_loss import RowLoss
-from fastsm.typing import Domain
+from fastsm.typing import Array, Domain
 
 __all__ = ["BrierLoss", "MAELoss", "MSELoss"]
 

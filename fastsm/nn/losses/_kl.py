@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm.nn.losses._class_loss import products
 from fastsm.nn.losses._row_loss import RowLoss, through_log_softmax
+from fastsm.typing import Array
 
 __all__ = ["KLDivLoss"]
 

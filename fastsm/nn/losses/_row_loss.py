@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments, functional
-from fastsm._arguments import Array
 from fastsm._kernels import kernels
-from fastsm.typing import Domain
+from fastsm.typing import Array, Domain
 
 __all__ = ["DOMAINS", "FusedLoss", "RowLoss", "through_log_softmax"]
 

@@ -8,9 +8,8 @@ from typing import Any, SupportsIndex, TypeAlias, overload
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm.nn.losses._row_loss import DOMAINS, RowLoss
-from fastsm.typing import Domain
+from fastsm.typing import Array, Domain
 
 __all__ = ["UserLoss", "loss"]
 
