@@ -42,9 +42,7 @@ architecture for computer vision", CVPR 2016, section 7 (label smoothing).
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
-
-from fastsm.typing import Array, DType
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "cross_entropy",
@@ -57,6 +55,7 @@ __all__ = [
     "softmax_vjp",
 ]
 
+Array: TypeAlias = NDArray[Any]
 Mask: TypeAlias = ArrayLike | None
 
 
@@ -341,7 +340,7 @@ def _targets(
     return _rows(targets, axis).astype(x.dtype), np.full(shape, True), False
 
 
-def _weights(name: str, weights: ArrayLike | None, shape: tuple[int, ...], dtype: DType) -> Array:
+def _weights(name: str, weights: ArrayLike | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return the weights in the given dtype; ones for None."""
     weights = np.ones(shape) if weights is None else np.asarray(weights)
     _check_shape(name, weights, shape)
@@ -359,7 +358,7 @@ def _positive(temperature: float) -> float:
     return float(temperature)
 
 
-def _dtype(x: Array) -> DType:
+def _dtype(x: Array) -> np.dtype[Any]:
     """Return the dtype of a result: that of x, but float64 for integers and bools."""
     if x.dtype.kind not in "biuf" and x.dtype.name != "bfloat16":
         raise TypeError(f"arrays must hold real numbers, got {x.dtype}")

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments
 from fastsm._arguments import Array
 from fastsm.distributed._reductions import maximum, total
-from fastsm.functional._partial_classes import Sums, Targets
+from fastsm.functional._loss_options import LossOptions
+from fastsm.functional._partial_classes import PartialTargets, Sums
 from fastsm.nn.losses._class_loss import ClassLoss
 from fastsm.typing import Reduction
 
@@ -86,7 +87,7 @@ def sharded_cross_entropy(
     array([0.2395, 1.0986])
     """
     shard = _Shard(logits_shard, None, comm, class_start, n_classes)
-    options = (class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
+    options = LossOptions(class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
     y = shard.targets(targets, options)
     return shard.result(y.loss(shard.measure(y)))
 
@@ -141,7 +142,7 @@ def sharded_cross_entropy_with_grad(
     (np.float32(120.0), array([[ 1., -1.,  0.]], dtype=float32))
     """  # noqa: E501
     shard = _Shard(logits_shard, out, comm, class_start, n_classes)
-    options = (class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
+    options = LossOptions(class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
     y = shard.targets(targets, options)
     sums = shard.measure(y)
     y.gradient(shard.work, shard.start, sums)
@@ -261,15 +262,15 @@ class _Shard:
         self._logits = x
         self.work: Array = np.empty((0, 0))
 
-    def targets(self, targets: ArrayLike, options: tuple[Any, ...]) -> Targets:
+    def targets(self, targets: ArrayLike, options: LossOptions) -> PartialTargets:
         """Return the targets and what weighs them."""
         x = self._logits
-        result = Targets(targets, (x.shape[0], x.shape[1]), self.n_classes, *options)
+        result = PartialTargets(targets, (x.shape[0], x.shape[1]), self.n_classes, options)
         if self._out is not None and isinstance(targets, np.ndarray):
             _arguments.no_overlap(self._out, "targets", targets, may_be_same=False)
         return result
 
-    def measure(self, targets: Targets) -> Sums:
+    def measure(self, targets: PartialTargets) -> Sums:
         """Return the sums over the classes of all ranks."""
         # From here on arguments are right: `out` may be written.
         usable = self._out is not None and self._out.flags.c_contiguous and self._out.flags.aligned

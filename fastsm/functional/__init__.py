@@ -2,15 +2,15 @@
 
 Rules that hold for all of them:
 
-* ``axis`` is -1 by default. (SciPy's default is ``None``, the whole array as one: not here.)
+* ``axis`` is -1 by default, not ``None`` (the whole array) as in SciPy.
 * float32 and float64 are computed as they are, float16 and ml_dtypes.bfloat16 in float32; the result has
   the dtype of the input. Integers and bools become float64.
-* ``out`` has the shape and dtype of the result, any strides, and is what is returned. It may be the input
-  itself: then the work is done in place. Any other overlap with an input is an error.
-* A row is the elements along ``axis``. Its result does not depend on the other rows, on how many there
-  are, on the number of threads or on working in place: bit for bit.
+* ``out`` has the shape and dtype of the result, any strides, and is returned. It may be the input itself:
+  then the function works in place. Any other overlap with an input is an error.
+* A row is the elements along ``axis``. Its result is bit for bit the same for any other rows, any number of
+  them, any number of threads, and in place.
 * NaN anywhere in a row makes the row NaN; so does ``+inf``, and so does a row of ``-inf`` only (logsumexp
-  gives that infinity). A ``-inf`` among finite numbers has probability 0.
+  returns that infinity). A ``-inf`` among finite numbers has probability 0.
 """
 
 from fastsm.functional._cross_entropy import cross_entropy, cross_entropy_with_grad

@@ -1,14 +1,18 @@
-"""Cross-entropy of logits, with its gradient if asked for."""
+"""Cross-entropy of logits, alone and with its gradient."""
 
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 from numpy.typing import ArrayLike, NDArray
 
 from fastsm._kernels import _threads, kernels
 from fastsm.functional import _general
-from fastsm.typing import Array, Float, Reduction
+from fastsm.functional._loss_options import LossOptions
+from fastsm.typing import Array, Float, Reduction, ScalarOrArray
 
 __all__ = ["cross_entropy", "cross_entropy_with_grad"]
+
+# The short path takes its arguments by position.
+_LOSS_ONLY, _WITH_GRAD = False, True
 
 
 @overload
@@ -31,7 +35,7 @@ def cross_entropy(
     sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
     label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Reduction = "mean",
     num_threads: int | None = None,
-) -> Any: ...  # fmt: skip
+) -> ScalarOrArray: ...  # fmt: skip
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -45,26 +49,26 @@ def cross_entropy(
     temperature: float = 1.0,
     reduction: Reduction = "mean",
     num_threads: int | None = None,
-) -> Any:
+) -> ScalarOrArray:
     r"""Cross-entropy between targets and the softmax of logits.
 
     Parameters
     ----------
     logits : array_like
-        Any shape with at least one axis; the classes lie along `axis`. Not probabilities: softmax is part
-        of the function.
+        Any shape with at least one axis; the classes lie along `axis`. Not probabilities: the function
+        applies softmax itself.
     targets : array_like
         Labels: integers in ``[0, C)``, the shape of `logits` without `axis`. Or probabilities: floating, the
         shape of `logits`; they need not sum to 1.
     axis : int, default -1
         The axis of the classes.
     class_weight : array_like, optional
-        Shape (C,). With labels each row counts with the weight of its class, and the mean divides by the
-        sum of these weights; with probabilities each class's term is weighted.
+        Shape (C,). With labels, each row has the weight of its class, and the mean divides by the sum of
+        these weights; with probabilities, each class's term is weighted.
     sample_weight : array_like, optional
-        One weight for each row, the shape of `logits` without `axis`. The mean divides by their sum.
+        One weight for each row, in the shape of `logits` without `axis`. The mean divides by their sum.
     ignore_index : int, optional
-        Rows with this label count nothing. It need not lie in ``[0, C)``. Labels only.
+        Rows with this label do not count. It need not lie in ``[0, C)``. Labels only.
     label_smoothing : float, default 0.0
         From 0 to 1: the targets become ``(1 - e) y + e / C``.
     temperature : float, default 1.0
@@ -72,20 +76,20 @@ def cross_entropy(
     reduction : {"mean", "sum", "none"}, default "mean"
         The weighted mean, the weighted sum, or the weighted loss of each row.
     num_threads : int, optional
-        How many threads may share a large array, for this call; see `set_num_threads`.
+        The number of threads that may share a large array in this call; see `set_num_threads`.
 
     Returns
     -------
     scalar or ndarray
         The loss in nats, in the dtype of the logits; for ``"none"`` an array with the shape of the labels.
-        If nothing is left to average (no rows, all ignored, total weight 0) the mean is 0.
+        With nothing to average (no rows, all ignored, total weight 0) the mean is 0.
 
     Raises
     ------
     TypeError
         If an argument has a wrong type or dtype.
     ValueError
-        If an argument has a wrong shape or value, a label out of range among them.
+        If an argument has a wrong shape or value, such as a label out of range.
 
     See Also
     --------
@@ -94,8 +98,8 @@ def cross_entropy(
     Notes
     -----
     The loss of a row is :math:`\sum_j t_j (\operatorname{logsumexp}(x / T) - x_j / T)` with
-    :math:`t_j = w_j ((1 - e)\, y_j + e / C)` [1]_, times its sample weight, and keeps its relative accuracy
-    when it is near 0. A weight or probability of 0 against a logit of ``-inf`` counts as 0. The rules for
+    :math:`t_j = w_j ((1 - e)\, y_j + e / C)` [1]_, times its sample weight; it keeps its relative accuracy
+    near 0. A weight or probability of 0 against a logit of ``-inf`` counts as 0. The rules for
     the weights are PyTorch's.
 
     References
@@ -113,25 +117,16 @@ def cross_entropy(
     4.248354255291589e-18
     """
     result = kernels.try_small_cross_entropy(
-        logits, targets, None, False, axis, class_weight, sample_weight, ignore_index, label_smoothing,
+        logits, targets, None, _LOSS_ONLY, axis, class_weight, sample_weight, ignore_index, label_smoothing,
         temperature, reduction, num_threads, _threads.serial_limit,
     )  # fmt: skip
     if result is not None:
         return result
-    return _general.cross_entropy(
-        logits,
-        targets,
-        False,
-        axis=axis,
-        class_weight=class_weight,
-        sample_weight=sample_weight,
-        ignore_index=ignore_index,
-        label_smoothing=label_smoothing,
-        temperature=temperature,
-        reduction=reduction,
-        num_threads=num_threads,
-        out=None,
-    )[0]
+    options = LossOptions(class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
+    loss, _ = _general.cross_entropy(
+        logits, targets, options, axis=axis, num_threads=num_threads, with_gradient=False
+    )
+    return loss
 
 
 @overload
@@ -155,7 +150,7 @@ def cross_entropy_with_grad(
     sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
     label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Reduction = "mean",
     out: Array | None = None, num_threads: int | None = None,
-) -> tuple[Any, Array]: ...  # fmt: skip
+) -> tuple[ScalarOrArray, Array]: ...  # fmt: skip
 def cross_entropy_with_grad(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -170,7 +165,7 @@ def cross_entropy_with_grad(
     reduction: Reduction = "mean",
     num_threads: int | None = None,
     out: Array | None = None,
-) -> tuple[Any, Array]:
+) -> tuple[ScalarOrArray, Array]:
     r"""Cross-entropy and its gradient over the logits, in the same passes over memory.
 
     Parameters
@@ -178,29 +173,29 @@ def cross_entropy_with_grad(
     logits, targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction, num_threads
         As for `cross_entropy`.
     out : ndarray, optional
-        Where to put the gradient; ``out=logits`` overwrites the logits with it. Nothing is written if an
-        argument is wrong, a label out of range among them.
+        The array for the gradient; ``out=logits`` overwrites the logits. Nothing is written if an argument is
+        wrong, such as a label out of range.
 
     Returns
     -------
     loss : scalar or ndarray
         As `cross_entropy` returns it.
     grad : ndarray
-        Gradient of the mean or of the sum over the logits, with their shape and dtype; for ``"none"`` each
-        row's gradient of its own loss. `out` if it was given.
+        Gradient of the mean or the sum over the logits, with their shape and dtype; for ``"none"`` each
+        row has the gradient of its own loss. `out` if it was given.
 
     Raises
     ------
     TypeError
         If an argument has a wrong type or dtype.
     ValueError
-        If an argument has a wrong shape or value, a label out of range among them.
+        If an argument has a wrong shape or value, such as a label out of range.
 
     Notes
     -----
     The gradient of a row is :math:`(p_j \sum_k t_k - t_j) / T`, which is the familiar :math:`p - y` when the
-    targets sum to 1. It is the whole gradient of softmax and cross-entropy together and of nothing else; for
-    another loss on probabilities use `softmax_vjp`. Near 0 it keeps its relative accuracy.
+    targets sum to 1. It is the gradient of softmax and cross-entropy together; for another loss on
+    probabilities use `softmax_vjp`. Near 0 it keeps its relative accuracy.
 
     Examples
     --------
@@ -214,22 +209,12 @@ def cross_entropy_with_grad(
     array([[ 1., -1.,  0.]], dtype=float32)
     """  # noqa: E501
     result = kernels.try_small_cross_entropy(
-        logits, targets, out, True, axis, class_weight, sample_weight, ignore_index, label_smoothing,
+        logits, targets, out, _WITH_GRAD, axis, class_weight, sample_weight, ignore_index, label_smoothing,
         temperature, reduction, num_threads, _threads.serial_limit,
     )  # fmt: skip
     if result is not None:
         return result  # type: ignore[no-any-return]
+    options = LossOptions(class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
     return _general.cross_entropy(
-        logits,
-        targets,
-        True,
-        axis=axis,
-        class_weight=class_weight,
-        sample_weight=sample_weight,
-        ignore_index=ignore_index,
-        label_smoothing=label_smoothing,
-        temperature=temperature,
-        reduction=reduction,
-        num_threads=num_threads,
-        out=out,
+        logits, targets, options, axis=axis, num_threads=num_threads, with_gradient=True, out=out
     )  # type: ignore[return-value]

@@ -1,26 +1,36 @@
 """The general path of the functional API: any layout, any dtype, any option.
 
-The kernels work on float32 and float64 arrays whose rows or columns are contiguous, wherever those lie. What
-does not fit is copied into something that does, worked on in place, and copied back.
+The kernels work on float32 and float64 arrays whose rows or columns are contiguous. Any other array is copied
+into one that is, computed in place, and copied back.
 """
 
 import math
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
 from fastsm._kernels import _threads, kernels
-from fastsm.typing import Array, DType
+from fastsm.functional._loss_options import LossOptions
+from fastsm.typing import Array, DType, ScalarOrArray
 
 __all__: list[str] = []
 
-# The largest of several weights may be less, or more than the inverse of it, without being scaled.
+# Weights are scaled if the largest is below this, or above its inverse.
 LEAST_WEIGHT = 1e-6
 
 SOFTMAX, LOG_SOFTMAX, LOGSUMEXP = kernels.SOFTMAX, kernels.LOG_SOFTMAX, kernels.LOGSUMEXP
 SOFTMAX_VJP, LOG_SOFTMAX_VJP = kernels.SOFTMAX_VJP, kernels.LOG_SOFTMAX_VJP
+
+
+class _Call(NamedTuple):
+    """What the kernels are asked to compute, along which axis, and on how many threads."""
+
+    operation: int
+    axis: int
+    scale: float
+    threads: int | None
 
 
 def on_logits(
@@ -29,10 +39,10 @@ def on_logits(
     axis: object,
     temperature: object,
     where: ArrayLike | None,
-    out: object,
+    out: Array | None,
     num_threads: object,
-) -> Any:
-    """Softmax or log_softmax."""
+) -> ScalarOrArray:
+    """Return softmax or log_softmax."""
     logits = _arguments.maskable("x", x)
     axis = _arguments.axis(axis, logits.ndim)
     scale = 1 / _arguments.temperature(temperature)
@@ -46,13 +56,19 @@ def on_logits(
         if out is not None:
             _arguments.no_overlap(result, "where", mask, may_be_same=False)
         logits = _masked(logits, mask, work)
-    return _finish(out, _run(operation, logits, None, result, axis, scale, threads, work, mask))
+    _run(_Call(operation, axis, scale, threads), logits, None, result, work, mask)
+    return _returned(out, result)
 
 
 def logsumexp(
-    x: ArrayLike, axis: object, where: ArrayLike | None, keepdims: object, out: object, num_threads: object
-) -> Any:
-    """Logsumexp."""
+    x: ArrayLike,
+    axis: object,
+    where: ArrayLike | None,
+    keepdims: object,
+    out: Array | None,
+    num_threads: object,
+) -> ScalarOrArray:
+    """Return logsumexp."""
     logits = _arguments.maskable("x", x)
     axis = _arguments.axis(axis, logits.ndim)
     threads = _arguments.num_threads(num_threads)
@@ -71,28 +87,28 @@ def logsumexp(
     logits = logits.reshape(logits.shape or (1,))
     values = np.full(shape, -np.inf, work)
     if logits.size:
-        flat = values.reshape(-1)
-        if not _apply(LOGSUMEXP, logits, None, flat, axis, 1.0, threads):
-            copy, _ = _fitting(logits, None, axis, work)
-            _apply(LOGSUMEXP, copy, None, flat, axis, 1.0, threads)
+        flat, call = values.reshape(-1), _Call(LOGSUMEXP, axis, 1.0, threads)
+        if not _apply(call, logits, None, flat):
+            copy, _ = _workable_copies(logits, None, axis, work)
+            _apply(call, copy, None, flat)
     if result is None:
         result = values if values.dtype == dtype else np.empty(shape, dtype)
     if result is not values:
         _convert(values, result)
-    return result[()] if out is None else out
+    return _returned(out, result)
 
 
 def vjp(
     operation: int,
-    name: str,
     y: ArrayLike,
     dy: ArrayLike,
     axis: object,
     temperature: object,
-    out: object,
+    out: Array | None,
     num_threads: object,
-) -> Any:
-    """softmax_vjp or log_softmax_vjp; `name` is what the function calls its first argument."""
+) -> ScalarOrArray:
+    """Return softmax_vjp or log_softmax_vjp."""
+    name = "y" if operation == SOFTMAX_VJP else "log_y"
     output = _arguments.array(name, y)
     gradient = _arguments.array("dy", dy)
     _arguments.same_shape("dy", gradient, output.shape)
@@ -104,7 +120,8 @@ def vjp(
     _arguments.no_overlap(result, name, output, may_be_same=True)
     _arguments.no_overlap(result, "dy", gradient, may_be_same=True)
     work = _arguments.compute_dtype(dtype)
-    return _finish(out, _run(operation, output, gradient, result, axis, scale, threads, work, None))
+    _run(_Call(operation, axis, scale, threads), output, gradient, result, work)
+    return _returned(out, result)
 
 
 def _masked(logits: Array, mask: Array, work: DType) -> Array:
@@ -114,15 +131,14 @@ def _masked(logits: Array, mask: Array, work: DType) -> Array:
     return copy
 
 
-def _finish(out: object, result: Array) -> Any:
-    """Return `out` itself where it was given; a NumPy scalar for an array without axes, as NumPy does."""
+def _returned(out: Array | None, result: Array) -> ScalarOrArray:
+    """Return `out` if it was given, else the result; without axes that is a scalar, as with NumPy."""
     return out if out is not None else result[()]
 
 
-def _apply(
-    operation: int, x: Array, y: Array | None, out: Array, axis: int, scale: float, threads: int | None
-) -> bool:
-    """Let the kernels do it; False, and nothing done, if the layout does not suit them."""
+def _apply(call: _Call, x: Array, y: Array | None, out: Array) -> bool:
+    """Compute `out` with the kernels; return False, with nothing done, if they cannot take the layout."""
+    operation, axis, scale, threads = call
     if not kernels.compute_rows(operation, x, y, out, axis, scale, 0, 0):
         return False
 
@@ -134,10 +150,10 @@ def _apply(
     return True
 
 
-def _fitting(x: Array, y: Array | None, axis: int, work: DType) -> tuple[Array, Array | None]:
-    """Return copies that the kernels can work on, in the order of memory of `x` if possible.
+def _workable_copies(x: Array, y: Array | None, axis: int, work: DType) -> tuple[Array, Array | None]:
+    """Return copies that the kernels can take, in the order of memory of `x` if possible.
 
-    The order decides between the families of kernels, so that it must not depend on why a copy was needed.
+    The order of memory selects the family of kernels, so it must not depend on why the copy was needed.
     """
     copy = np.empty_like(x, dtype=work, order="K", subok=False)
     _convert(x, copy)
@@ -151,7 +167,7 @@ def _fitting(x: Array, y: Array | None, axis: int, work: DType) -> tuple[Array, 
 
 
 def _convert(source: Array, target: Array) -> None:
-    """Copy numbers; those of 16 bits by a kernel, where NumPy takes them one by one."""
+    """Copy numbers; to and from 16 bits with a kernel, as NumPy converts them one by one."""
     for halves, singles in ((source, target), (target, source)):
         if (
             singles.dtype == np.float32
@@ -167,12 +183,12 @@ def _convert(source: Array, target: Array) -> None:
             else:
                 kernels.narrow_halves(flat[1], bits, bfloat)
             return
-    with np.errstate(over="ignore"):  # what is too large for 16 bits is infinite
+    with np.errstate(over="ignore"):  # a number too large for 16 bits becomes infinite
         target[...] = source
 
 
 def _flat(a: Array, b: Array) -> tuple[Array, Array] | None:
-    """Return views of one axis of two arrays, in the same order, if they lie in memory as kernels need it."""
+    """Return 1-d views of two arrays in the same order, or None if the kernels cannot take their layout."""
     if not (a.flags.aligned and b.flags.aligned and a.dtype.isnative and b.dtype.isnative):
         return None
     if a.flags.c_contiguous and b.flags.c_contiguous:
@@ -182,71 +198,56 @@ def _flat(a: Array, b: Array) -> tuple[Array, Array] | None:
     return None
 
 
-def _run(
-    operation: int,
-    x: Array,
-    y: Array | None,
-    out: Array,
-    axis: int,
-    scale: float,
-    threads: int | None,
-    work: DType,
-    mask: Array | None,
-) -> Array:
-    """Write the result of an operation into `out`, through copies where the kernels need them."""
+def _run(call: _Call, x: Array, y: Array | None, out: Array, work: DType, mask: Array | None = None) -> None:
+    """Write the result of a call into `out`, through copies where the kernels need them."""
     if x.size == 0:
-        return out
+        return
     values = out
-    if x.ndim == 0 or not _apply(operation, x, y, out, axis, scale, threads):
-        values, y = _fitting(x.reshape(x.shape or (1,)), y, axis, work)
-        _apply(operation, values, y, values, axis, scale, threads)
+    if x.ndim == 0 or not _apply(call, x, y, out):
+        values, y = _workable_copies(x.reshape(x.shape or (1,)), y, call.axis, work)
+        _apply(call, values, y, values)
     if mask is not None:
-        nothing = 0.0 if operation == SOFTMAX else -np.inf
+        masked = 0.0 if call.operation == SOFTMAX else -np.inf
         if values.flags.c_contiguous:
-            kernels.fill_where_not(values, np.ascontiguousarray(mask), nothing)
+            kernels.fill_where_not(values, np.ascontiguousarray(mask), masked)
         else:
-            np.copyto(values, nothing, where=~mask.reshape(values.shape))
+            np.copyto(values, masked, where=~mask.reshape(values.shape))
     if values is not out:
         _convert(values.reshape(out.shape), out)
-    return out
 
 
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
-    with_gradient: bool,
+    options: LossOptions,
     *,
     axis: object,
-    class_weight: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-    ignore_index: object,
-    label_smoothing: object,
-    temperature: object,
-    reduction: object,
     num_threads: object,
-    out: object,
-) -> tuple[Any, Array | None]:
+    with_gradient: bool,
+    out: Array | None = None,
+) -> tuple[ScalarOrArray, Array | None]:
     """Return the loss and, if asked for, its gradient over the logits."""
     x = _arguments.array("logits", logits)
     if x.ndim == 0:
         raise ValueError("`logits` must have at least one axis, got shape ()")
     axis = _arguments.axis(axis, x.ndim)
-    scale = 1 / _arguments.temperature(temperature)
-    smoothing = _arguments.label_smoothing(label_smoothing)
-    how = _arguments.reduction(reduction)
+    scale = 1 / _arguments.temperature(options.temperature)
+    smoothing = _arguments.label_smoothing(options.label_smoothing)
+    how = _arguments.reduction(options.reduction)
     threads = _arguments.num_threads(num_threads)
     classes, rows = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
-    if classes >= 1 << 31:  # a label is an int32 in the lanes of float kernels
+    if classes >= 1 << 31:  # float kernels hold labels as int32
         raise ValueError(f"`logits` must have fewer than 2**31 classes, got {classes}")
     dtype = _arguments.result_dtype(x)
     work = _arguments.compute_dtype(dtype)
 
     y = _arguments.targets(targets, x.shape, rows)
     is_index = y.dtype.kind in "iu"
-    ignored = _arguments.ignore_index(ignore_index, labels=is_index)
+    ignored = _arguments.ignore_index(options.ignore_index, labels=is_index)
+    class_weight, sample_weight = options.class_weight, options.sample_weight
     by_class = None if class_weight is None else _arguments.weights("class_weight", class_weight, (classes,))
     by_row = None if sample_weight is None else _arguments.weights("sample_weight", sample_weight, rows)
-    gradient: Any = None
+    gradient: Array | None = None
     if with_gradient:
         gradient = _arguments.out_or_new(out, x, dtype)
         _arguments.no_overlap(gradient, "logits", x, may_be_same=True)
@@ -254,9 +255,9 @@ def cross_entropy(
         for name, other in others.items():
             if isinstance(other, np.ndarray):
                 _arguments.no_overlap(gradient, name, other, may_be_same=False)
-    returned: Any = gradient if out is None else out
+    returned = gradient if out is None else out
 
-    if how == "mean":  # which is the same for any multiple of the weights that it divides by
+    if how == "mean":  # a common factor of the weights cancels
         by_class = _scaled(by_class) if is_index else by_class
         by_row = _scaled(by_row)
     if is_index:
@@ -270,7 +271,7 @@ def cross_entropy(
         return (np.zeros(rows, dtype)[()] if how == "none" else dtype.type(0)), returned
 
     losses = np.empty(rows, work)
-    with np.errstate(over="ignore"):  # a weight too large for float32 is infinite
+    with np.errstate(over="ignore"):  # a weight too large for float32 becomes infinite
         by_class = None if by_class is None else by_class.astype(work)
         by_row = None if by_row is None else by_row.astype(work)
 
@@ -284,7 +285,7 @@ def cross_entropy(
         y = y.astype(work, copy=False)
     values = gradient
     if attempt(x, y, gradient, 0, 0) is None:
-        x, copy = _fitting(x, None if is_index else y, axis, work)
+        x, copy = _workable_copies(x, None if is_index else y, axis, work)
         y = y if copy is None else copy
         values = x if with_gradient else None
 
@@ -296,7 +297,7 @@ def cross_entropy(
     _threads.run(block, losses.size, classes, threads)
     if gradient is not None and values is not gradient and values is not None:
         _convert(values, gradient)
-    with np.errstate(over="ignore"):  # what is too large for 16 bits is infinite
+    with np.errstate(over="ignore"):  # a loss too large for 16 bits becomes infinite
         if how == "none":
             return losses.astype(dtype, copy=False)[()], returned
         total = kernels.sum_of(losses)
@@ -304,7 +305,7 @@ def cross_entropy(
 
 
 def _scaled(weights: Array | None) -> Array | None:
-    """Return weights that are very large or all small times a power of 2, so that float32 holds them."""
+    """Return the weights, times a power of 2 if float32 could not hold them as they are."""
     if weights is None or not weights.size:
         return weights
     largest = float(np.abs(weights).max())

@@ -1,21 +1,43 @@
-"""Cross-entropy from features and weights, a chunk of classes at a time: all logits are never in memory."""
+"""Cross-entropy from features and weights, a chunk of classes at a time, without all logits in memory."""
 
 import math
-from typing import Any
+from typing import Literal, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastsm import _arguments
-from fastsm.functional._partial_classes import Sums, Targets
-from fastsm.typing import Array, Reduction
+from fastsm.functional._loss_options import LossOptions
+from fastsm.functional._partial_classes import PartialTargets, Sums
+from fastsm.typing import Array, Float, Reduction, ScalarOrArray
 
 __all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 
-# Logits that are in memory at a time, unless the caller says so: 16 MB of float32.
+# Logits in memory at a time, by default: 16 MB of float32.
 _LOGITS = 1 << 22
 
 
+@overload
+def linear_cross_entropy(
+    x: NDArray[Float], weight: ArrayLike, targets: ArrayLike, /, *, bias: ArrayLike | None = None,
+    chunk: int | None = None, class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
+    label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Literal["mean", "sum"] = "mean",
+) -> Float: ...  # fmt: skip
+@overload
+def linear_cross_entropy(
+    x: NDArray[Float], weight: ArrayLike, targets: ArrayLike, /, *, bias: ArrayLike | None = None,
+    chunk: int | None = None, class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
+    label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Literal["none"],
+) -> NDArray[Float]: ...  # fmt: skip
+@overload
+def linear_cross_entropy(
+    x: ArrayLike, weight: ArrayLike, targets: ArrayLike, /, *, bias: ArrayLike | None = None,
+    chunk: int | None = None, class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
+    label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Reduction = "mean",
+) -> ScalarOrArray: ...  # fmt: skip
 def linear_cross_entropy(
     x: ArrayLike,
     weight: ArrayLike,
@@ -30,10 +52,10 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     reduction: Reduction = "mean",
-) -> Any:
-    r"""Cross-entropy of the logits ``x @ weight + bias``, without ever having all of them.
+) -> ScalarOrArray:
+    r"""Cross-entropy of the logits ``x @ weight + bias``, without holding all of them in memory.
 
-    For a number of classes so large that the logits are what fills the memory.
+    For so many classes that the logits would fill the memory.
 
     Parameters
     ----------
@@ -46,8 +68,8 @@ def linear_cross_entropy(
     bias : array_like, optional
         Shape (C,).
     chunk : int, optional
-        How many classes are taken at a time: the memory needed is that of ``N * chunk`` logits. By default
-        so many that these are 4 million, but at least 256.
+        The number of classes to take at a time; ``N * chunk`` logits are in memory. By default about 4
+        million logits, but at least 256 classes.
     class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction
         As for `cross_entropy`.
 
@@ -61,16 +83,16 @@ def linear_cross_entropy(
     TypeError
         If an argument has a wrong type or dtype.
     ValueError
-        If an argument has a wrong shape or value, a label out of range among them.
+        If an argument has a wrong shape or value, such as a label out of range.
 
     See Also
     --------
-    linear_cross_entropy_with_grad : with the gradients, which take a second product for each chunk.
+    linear_cross_entropy_with_grad : the loss and its gradients, with a second product for each chunk.
     fastsm.distributed.sharded_cross_entropy : the classes spread over processes.
 
     Notes
     -----
-    The sums of exponentials of the chunks are merged as they come [1]_. Products are NumPy's.
+    The sums of exponentials are merged chunk by chunk [1]_. NumPy computes the products.
 
     References
     ----------
@@ -86,12 +108,26 @@ def linear_cross_entropy(
     >>> bool(np.isclose(loss, fastsm.cross_entropy(x @ weight, [7, 77, 777, 0])))
     True
     """
-    task = _Task(x, weight, bias, chunk)
-    options = (class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
-    y = task.targets(targets, options)
-    return task.result(y.loss(task.measure(y)))
+    logits = _ChunkedLogits(x, weight, bias, chunk)
+    options = LossOptions(class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
+    y = logits.targets(targets, options)
+    return logits.result(y.loss(logits.measure(y)))
 
 
+@overload
+def linear_cross_entropy_with_grad(
+    x: NDArray[Float], weight: ArrayLike, targets: ArrayLike, /, *, bias: ArrayLike | None = None,
+    chunk: int | None = None, class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
+    label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Literal["mean", "sum"] = "mean",
+) -> tuple[Float, tuple[NDArray[Float], NDArray[Float], NDArray[Float] | None]]: ...  # fmt: skip
+@overload
+def linear_cross_entropy_with_grad(
+    x: ArrayLike, weight: ArrayLike, targets: ArrayLike, /, *, bias: ArrayLike | None = None,
+    chunk: int | None = None, class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
+    label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Literal["mean", "sum"] = "mean",
+) -> tuple[ScalarOrArray, tuple[Array, Array, Array | None]]: ...  # fmt: skip
 def linear_cross_entropy_with_grad(
     x: ArrayLike,
     weight: ArrayLike,
@@ -106,8 +142,8 @@ def linear_cross_entropy_with_grad(
     label_smoothing: float = 0.0,
     temperature: float = 1.0,
     reduction: Reduction = "mean",
-) -> tuple[Any, tuple[Array, Array, Array | None]]:
-    r"""Cross-entropy of the logits ``x @ weight + bias``, and its gradients, without ever having all logits.
+) -> tuple[ScalarOrArray, tuple[Array, Array, Array | None]]:
+    r"""Cross-entropy of the logits ``x @ weight + bias``, and its gradients, without holding all logits.
 
     Parameters
     ----------
@@ -121,19 +157,19 @@ def linear_cross_entropy_with_grad(
     loss : scalar
         In the dtype of the features.
     grads : tuple of ndarray
-        Over `x`, `weight` and `bias` (None without one), with their shapes.
+        Over `x`, `weight` and `bias` (None without a bias), with their shapes.
 
     Raises
     ------
     TypeError
         If an argument has a wrong type or dtype.
     ValueError
-        If an argument has a wrong shape or value, a label out of range among them.
+        If an argument has a wrong shape or value, such as a label out of range.
 
     Notes
     -----
-    Each chunk's logits are computed twice: for the sums, and for the gradient g over them, from which
-    ``d_x += g @ weight.T``, ``d_weight = x.T @ g`` and ``d_bias = g.sum(axis=0)`` follow.
+    Each chunk's logits are computed twice: for the sums, and for the gradient g over them. From that follow
+    ``d_x += g @ weight.T``, ``d_weight = x.T @ g`` and ``d_bias = g.sum(axis=0)``.
 
     Examples
     --------
@@ -149,15 +185,15 @@ def linear_cross_entropy_with_grad(
     """
     if _arguments.reduction(reduction) == "none":
         raise ValueError("`reduction` must be 'mean' or 'sum' for gradients over weights, got 'none'")
-    task = _Task(x, weight, bias, chunk)
-    options = (class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
-    y = task.targets(targets, options)
-    sums = task.measure(y)
-    return task.result(y.loss(sums)), task.gradients(y, sums)
+    logits = _ChunkedLogits(x, weight, bias, chunk)
+    options = LossOptions(class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
+    y = logits.targets(targets, options)
+    sums = logits.measure(y)
+    return logits.result(y.loss(sums)), logits.gradients(y, sums)
 
 
-class _Task:
-    """Features, weights, and the buffer that the logits of each chunk are computed in."""
+class _ChunkedLogits:
+    """Features, weights, and a buffer for the logits of one chunk of the classes."""
 
     def __init__(self, x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None, chunk: int | None) -> None:
         features, matrix = _arguments.array("x", x), _arguments.array("weight", weight)
@@ -180,22 +216,22 @@ class _Task:
         self.chunk = min(size, max(1, self.classes))
         self._logits = np.empty(self.rows * self.chunk, work)
 
-    def targets(self, targets: ArrayLike, options: tuple[Any, ...]) -> Targets:
-        """Return the labels and what weighs them."""
+    def targets(self, targets: ArrayLike, options: LossOptions) -> PartialTargets:
+        """Return the labels and their weights."""
         labels = _arguments.plain("targets", targets)
         if labels.size and labels.dtype.kind not in "iu":
             raise TypeError(f"`targets` must have an integer dtype (labels), got {labels.dtype}")
-        return Targets(targets, (self.rows, self.classes), self.classes, *options)
+        return PartialTargets(targets, (self.rows, self.classes), self.classes, options)
 
-    def measure(self, targets: Targets) -> Sums:
+    def measure(self, targets: PartialTargets) -> Sums:
         """Return the sums over all classes."""
-        sums = Sums.nothing(self.rows)
+        sums = Sums.over_nothing(self.rows)
         for start in range(0, self.classes, self.chunk):
             _, logits = self._chunk(start)
             sums.add(targets.measure(logits, start))
         return sums
 
-    def gradients(self, targets: Targets, sums: Sums) -> tuple[Array, Array, Array | None]:
+    def gradients(self, targets: PartialTargets, sums: Sums) -> tuple[Array, Array, Array | None]:
         """Return the gradients over features, weights and bias."""
         d_x, product = np.zeros_like(self.x), np.empty_like(self.x)
         d_weight = np.empty((self.x.shape[1], self.classes), self.x.dtype)
@@ -217,12 +253,12 @@ class _Task:
             None if d_bias is None else d_bias.astype(dtype, copy=False),
         )
 
-    def result(self, loss: Any) -> Any:
+    def result(self, loss: float | Array) -> ScalarOrArray:
         """Return a loss in the dtype of the features."""
         return loss.astype(self.dtype) if isinstance(loss, np.ndarray) else self.dtype.type(loss)
 
     def _chunk(self, start: int) -> tuple[Array, Array]:
-        """Return the weights of the classes from `start` on, and their logits, in the buffer."""
+        """Return the weights of the chunk that begins at class `start`, and its logits, in the buffer."""
         columns = slice(start, min(start + self.chunk, self.classes))
         weight = self.weight[:, columns].astype(self.x.dtype, copy=False)
         shape = (self.rows, weight.shape[1])

@@ -1,17 +1,17 @@
 """Softmax, log-softmax and logsumexp.
 
-Each function first tries the short path: one call into the kernels, which declines, by returning None and
-without having done anything, whatever is not a plain small array. The general path checks the arguments.
+Each function first tries the short path: one call into the kernels, which returns None, having done nothing,
+for anything but plain small arrays. Then the general path checks the arguments.
 """
 
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 from numpy.typing import ArrayLike, NDArray
 
 from fastsm._kernels import _threads, kernels
 from fastsm.functional import _general
 from fastsm.functional._general import LOG_SOFTMAX, LOGSUMEXP, SOFTMAX
-from fastsm.typing import Array, Float
+from fastsm.typing import Array, Float, ScalarOrArray
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 
@@ -35,7 +35,7 @@ def softmax(
     where: ArrayLike | None = None,
     out: Array | None = None,
     num_threads: int | None = None,
-) -> Any:
+) -> ScalarOrArray:
     r"""Softmax along an axis: ``exp(x / T) / sum(exp(x / T))``.
 
     Parameters
@@ -48,11 +48,11 @@ def softmax(
         Divides the logits. From 1e-30 to 1e30.
     where : array_like of bool, optional
         Which elements take part, in a shape that broadcasts to that of `x`. The others get probability 0;
-        a row with none left gives zeros.
+        a row without any gives zeros.
     out : ndarray, optional
-        Where to put the result; ``out=x`` works in place.
+        The array for the result; ``out=x`` works in place.
     num_threads : int, optional
-        How many threads may share a large array, for this call; see `set_num_threads`.
+        The number of threads that may share a large array in this call; see `set_num_threads`.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def log_softmax(
     where: ArrayLike | None = None,
     out: Array | None = None,
     num_threads: int | None = None,
-) -> Any:
+) -> ScalarOrArray:
     r"""Logarithm of the softmax along an axis: ``x / T - logsumexp(x / T)``.
 
     Parameters
@@ -136,9 +136,9 @@ def log_softmax(
     where : array_like of bool, optional
         Which elements take part, in a shape that broadcasts to that of `x`. The others get ``-inf``.
     out : ndarray, optional
-        Where to put the result; ``out=x`` works in place.
+        The array for the result; ``out=x`` works in place.
     num_threads : int, optional
-        How many threads may share a large array, for this call; see `set_num_threads`.
+        The number of threads that may share a large array in this call; see `set_num_threads`.
 
     Returns
     -------
@@ -190,7 +190,7 @@ def logsumexp(
 def logsumexp(
     x: ArrayLike, /, *, axis: int = -1, where: ArrayLike | None = None, keepdims: bool = False,
     out: Array | None = None, num_threads: int | None = None,
-) -> Any: ...  # fmt: skip
+) -> ScalarOrArray: ...  # fmt: skip
 def logsumexp(
     x: ArrayLike,
     /,
@@ -200,7 +200,7 @@ def logsumexp(
     keepdims: bool = False,
     out: Array | None = None,
     num_threads: int | None = None,
-) -> Any:
+) -> ScalarOrArray:
     r"""Logarithm of the sum of exponentials along an axis: ``log(sum(exp(x)))``.
 
     Parameters
@@ -210,14 +210,14 @@ def logsumexp(
     axis : int, default -1
         The axis to sum over.
     where : array_like of bool, optional
-        Which elements take part, in a shape that broadcasts to that of `x`. With none left the result is
+        Which elements take part, in a shape that broadcasts to that of `x`. A row without any gives
         ``-inf``.
     keepdims : bool, default False
         Keep the axis, with length 1.
     out : ndarray, optional
-        Where to put the result.
+        The array for the result.
     num_threads : int, optional
-        How many threads may share a large array, for this call; see `set_num_threads`.
+        The number of threads that may share a large array in this call; see `set_num_threads`.
 
     Returns
     -------

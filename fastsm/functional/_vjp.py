@@ -8,7 +8,7 @@ The kernels are in src/vjp.pxd, the plain NumPy in fastsm/reference.py. As in _s
 tries the short path.
 """
 
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,7 @@ from fastsm import _arguments
 from fastsm._kernels import _threads, kernels
 from fastsm.functional import _general
 from fastsm.functional._general import LOG_SOFTMAX_VJP, SOFTMAX_VJP
-from fastsm.typing import Array, Float
+from fastsm.typing import Array, Float, ScalarOrArray
 
 __all__ = ["log_softmax_vjp", "softmax_jacobian", "softmax_vjp"]
 
@@ -41,7 +41,7 @@ def softmax_vjp(
     temperature: float = 1.0,
     out: Array | None = None,
     num_threads: int | None = None,
-) -> Any:
+) -> ScalarOrArray:
     r"""Backward pass of softmax: from the gradient of any loss over ``y`` to its gradient over the logits.
 
     ``dz = y * (dy - sum(y * dy)) / T``, row by row: the vector-Jacobian product, without the matrix.
@@ -49,7 +49,7 @@ def softmax_vjp(
     Parameters
     ----------
     y : array_like
-        What softmax returned (not its input: the derivative is a function of the output).
+        The output of softmax, not its input: the derivative is a function of the output.
     dy : array_like
         Gradient of the loss over `y`, with its shape; converted to its dtype.
     axis : int, default -1
@@ -57,9 +57,9 @@ def softmax_vjp(
     temperature : float, default 1.0
         The temperature of the softmax; ``1 / T`` is in the gradient.
     out : ndarray, optional
-        Where to put the result; ``out=dy`` and ``out=y`` work in place.
+        The array for the result; ``out=dy`` and ``out=y`` work in place.
     num_threads : int, optional
-        How many threads may share a large array, for this call; see `set_num_threads`.
+        The number of threads that may share a large array in this call; see `set_num_threads`.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def softmax_vjp(
         result = kernels.try_small(SOFTMAX_VJP, y, dy, out, axis, temperature, _threads.serial_limit)
         if result is not None:
             return result
-    return _general.vjp(SOFTMAX_VJP, "y", y, dy, axis, temperature, out, num_threads)
+    return _general.vjp(SOFTMAX_VJP, y, dy, axis, temperature, out, num_threads)
 
 
 @overload
@@ -125,13 +125,13 @@ def log_softmax_vjp(
     temperature: float = 1.0,
     out: Array | None = None,
     num_threads: int | None = None,
-) -> Any:
+) -> ScalarOrArray:
     r"""Backward pass of log_softmax: ``dz = (dy - exp(log_y) * sum(dy)) / T``, row by row.
 
     Parameters
     ----------
     log_y : array_like
-        What log_softmax returned.
+        The output of log_softmax.
     dy : array_like
         Gradient of the loss over `log_y`, with its shape; converted to its dtype.
     axis : int, default -1
@@ -139,9 +139,9 @@ def log_softmax_vjp(
     temperature : float, default 1.0
         The temperature of the log_softmax; ``1 / T`` is in the gradient.
     out : ndarray, optional
-        Where to put the result; ``out=dy`` and ``out=log_y`` work in place.
+        The array for the result; ``out=dy`` and ``out=log_y`` work in place.
     num_threads : int, optional
-        How many threads may share a large array, for this call; see `set_num_threads`.
+        The number of threads that may share a large array in this call; see `set_num_threads`.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def log_softmax_vjp(
         result = kernels.try_small(LOG_SOFTMAX_VJP, log_y, dy, out, axis, temperature, _threads.serial_limit)
         if result is not None:
             return result
-    return _general.vjp(LOG_SOFTMAX_VJP, "log_y", log_y, dy, axis, temperature, out, num_threads)
+    return _general.vjp(LOG_SOFTMAX_VJP, log_y, dy, axis, temperature, out, num_threads)
 
 
 @overload
@@ -183,12 +183,12 @@ def softmax_jacobian(y: ArrayLike) -> Array: ...
 def softmax_jacobian(y: ArrayLike) -> Array:
     r"""Jacobian of softmax from its output: ``diag(y) - y y^T``, for learning and tests.
 
-    Training never needs it: `softmax_vjp` multiplies by it without forming it.
+    Training needs no matrix: `softmax_vjp` multiplies by it without forming it.
 
     Parameters
     ----------
     y : array_like
-        What softmax returned, shape (..., C), the classes along the last axis.
+        The output of softmax, shape (..., C), with the classes along the last axis.
 
     Returns
     -------

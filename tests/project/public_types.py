@@ -24,6 +24,15 @@ assert_type(fastsm.cross_entropy(singles, labels), np.float32)
 assert_type(fastsm.cross_entropy(singles, labels, reduction="none"), Singles)
 assert_type(fastsm.cross_entropy_with_grad(singles, labels, reduction="sum"), tuple[np.float32, Singles])
 fastsm.cross_entropy(singles, labels, reduction="average")  # type: ignore[call-overload]
+weight = np.zeros((3, 5), np.float32)
+assert_type(fastsm.linear_cross_entropy(singles, weight, labels), np.float32)
+assert_type(fastsm.linear_cross_entropy(singles, weight, labels, reduction="none"), Singles)
+assert_type(fastsm.linear_cross_entropy([[1, 2, 3]], weight, [0]), Any)
+assert_type(
+    fastsm.linear_cross_entropy_with_grad(singles, weight, labels),
+    tuple[np.float32, tuple[Singles, Singles, Singles | None]],
+)
+fastsm.linear_cross_entropy_with_grad(singles, weight, labels, reduction="none")  # type: ignore[call-overload]
 
 
 class Identity:
