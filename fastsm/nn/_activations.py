@@ -1,22 +1,20 @@
-"""Activations: functions of each element by itself, whose Jacobian is diagonal."""
-
-from typing import Any
+"""Activations: functions of each element alone, so their Jacobian is diagonal."""
 
 import numpy as np
 
 from fastsm import _arguments
 from fastsm._kernels import kernels
 from fastsm.nn._layer import Layer
-from fastsm.typing import Array
+from fastsm.typing import Array, Config
 
 __all__ = ["GELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Tanh"]
 
 
 class _FromOutput(Layer):
-    """An activation whose derivative is written in its output, so that it may overwrite its input."""
+    """An activation whose derivative is a function of its output, so that it may overwrite its input."""
 
     keeps_output = True
-    #: Which function, as the kernels count them.
+    #: The number of the function in the kernels.
     kind: int
     slope = 0.0
 
@@ -41,7 +39,7 @@ class _FromOutput(Layer):
 
 
 class _FromInput(_FromOutput):
-    """An activation whose derivative cannot be had from its output, which is not monotonic."""
+    """An activation that is not monotonic: its derivative is a function of its input only."""
 
     keeps_output = False
 
@@ -80,19 +78,19 @@ class ReLU(_FromOutput):
 
 
 class LeakyReLU(_FromOutput):
-    r"""Rectifier that lets a part of negative numbers through: ``y = x if x > 0 else slope * x``.
+    r"""Rectifier that scales negative numbers down: ``y = x if x > 0 else slope * x``.
 
     Input and output have the same shape.
 
     Parameters
     ----------
     slope : float, default 0.01
-        At least 0 and finite. (With a negative one the output would not tell the sign of the input.)
+        At least 0 and finite. (A negative slope would hide the sign of the input in the output.)
 
     Raises
     ------
     TypeError, ValueError
-        If `slope` is no such number.
+        If `slope` is not such a number.
 
     Notes
     -----
@@ -119,8 +117,8 @@ class LeakyReLU(_FromOutput):
         super().__init__()
         self.slope = _arguments.at_least_0("slope", slope)
 
-    def config(self) -> dict[str, Any]:
-        """Return the arguments that make such a layer, in the types of JSON."""
+    def config(self) -> Config:
+        """Return the arguments of the constructor, in the types of JSON."""
         return {"slope": self.slope}
 
 
@@ -153,11 +151,11 @@ class Tanh(_FromOutput):
 class Sigmoid(_FromOutput):
     r"""Logistic function, element by element: ``y = 1 / (1 + exp(-x))``.
 
-    Input and output have the same shape. As the last layer it emits a probability for each output by itself.
+    Input and output have the same shape. As the last layer it emits independent probabilities.
 
     Notes
     -----
-    ``dx = dy * y * (1 - y)``, from the *output* [1]_: what softmax's Jacobian is with its diagonal alone.
+    ``dx = dy * y * (1 - y)``, from the *output* [1]_: softmax's Jacobian reduced to its diagonal.
 
     References
     ----------
@@ -233,7 +231,7 @@ class SiLU(_FromInput):
     kind = kernels.SILU
 
 
-#: The names by which `fastsm.nn.MLP`, the command and the estimators know them.
+#: Activations by name, for `fastsm.nn.MLP`, the command and the estimators.
 ACTIVATIONS: dict[str, type[Layer]] = {
     "relu": ReLU,
     "leaky_relu": LeakyReLU,

@@ -1,4 +1,4 @@
-"""Arrays of batch size that are allocated once and used again in every step."""
+"""Arrays with a row for each sample, allocated once and reused in every step."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,8 +12,8 @@ __all__: list[str] = []
 class Buffer:
     """Memory for one array with a row for each sample.
 
-    It grows when a batch is larger than all before; a smaller one, as the last of an epoch is, gets the
-    first rows. A copy of a buffer is an empty one: what it holds is no part of anybody's state.
+    It grows with the largest batch; a smaller batch, such as the last of an epoch, gets the first rows. A
+    copy of a buffer is empty, as its contents belong to no state.
     """
 
     __slots__ = ("_rows", "_whole")
@@ -23,7 +23,7 @@ class Buffer:
         self._rows = self._whole
 
     def get(self, shape: tuple[int, ...], dtype: DType) -> Array:
-        """Return a C-contiguous array of this shape; always a view, of the same memory as the last one."""
+        """Return a C-contiguous array of this shape, a view of the memory that the last call returned."""
         rows = self._rows
         if rows.shape == shape and rows.dtype == dtype:
             return rows
@@ -34,19 +34,19 @@ class Buffer:
         return self._rows
 
     def like(self, array: Array) -> Array:
-        """Return an array of the shape and dtype of another."""
+        """Return an array with the shape and dtype of `array`."""
         return self.get(array.shape, array.dtype)
 
     def holds(self, array: Array) -> bool:
-        """Whether an array is one that this buffer has given out, or a view of it."""
+        """Whether `array` is one that this buffer returned, or a view of it."""
         return array.base is self._whole
 
     def __reduce__(self) -> tuple[type["Buffer"], tuple[()]]:
         return Buffer, ()
 
 
-def fitting(name: str, value: ArrayLike, dtype: DType) -> Array:
-    """Return the array as the kernels take it, of this dtype: itself if it fits, a copy if not."""
+def kernel_array(name: str, value: ArrayLike, dtype: DType) -> Array:
+    """Return an array of this dtype that the kernels can take: `value` itself if possible, else a copy."""
     if type(value) is np.ndarray and value.dtype == dtype:
         flags = value.flags
         if flags.c_contiguous and flags.aligned:
@@ -55,5 +55,5 @@ def fitting(name: str, value: ArrayLike, dtype: DType) -> Array:
 
 
 def shares_buffer(array: Array, returned: Array | None) -> bool:
-    """Whether an array lies in the buffer of a layer that was returned."""
+    """Whether `array` lies in the same buffer as an array that was returned before."""
     return returned is not None and array.base is not None and array.base is returned.base

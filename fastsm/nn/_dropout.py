@@ -1,7 +1,5 @@
 """Dropout."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -9,25 +7,25 @@ from fastsm import _arguments
 from fastsm._arguments import integer
 from fastsm._kernels import kernels
 from fastsm.nn._layer import Layer
-from fastsm.typing import Array, DType
+from fastsm.typing import Array, Config, DType
 
 __all__ = ["Dropout"]
 
-# Where the count of elements starts again from 0, as that of the kernel does.
+# The count of elements starts again from 0 here, in the kernel too.
 WRAP = 2**64
 
 
 class Dropout(Layer):
     r"""Set elements to 0 at random in training, and divide the others by ``1 - probability``.
 
-    Input and output have the same shape. Without ``training=True`` and in inference the output is the input.
+    Input and output have the same shape. Without ``training=True`` the output equals the input.
 
     Parameters
     ----------
     probability : float, default 0.5
-        Of an element to become 0; in [0, 1).
+        The probability that an element becomes 0; in [0, 1).
     rng : None, int or numpy.random.Generator
-        Where the layer's seed comes from; by default from the `rng` of the model.
+        The source of the layer's seed; by default the `rng` of the model.
 
     Raises
     ------
@@ -37,8 +35,8 @@ class Dropout(Layer):
     Notes
     -----
     ``y = x * keep / (1 - probability)`` and ``dx = dy * keep / (1 - probability)`` [1]_. Whether an element
-    is kept is a function of the seed and of how many elements came before it, so there is no mask in memory:
-    the backward pass, which needs neither input nor output, computes it again.
+    is kept is a function of the seed and of the number of elements before it. So no mask is in memory: the
+    backward pass computes it again, and needs neither input nor output.
 
     References
     ----------
@@ -63,12 +61,11 @@ class Dropout(Layer):
     def __init__(self, probability: float = 0.5, *, rng: int | np.random.Generator | None = None) -> None:
         super().__init__()
         self.probability = _arguments.below_1("probability", probability)
-        self._seed = None if rng is None else _seed(_arguments.generator(rng))
-        #: How many elements have passed in training, and how many had when the last batch came; None if
-        #: nothing was dropped from that.
+        self._seed = None if rng is None else _draw_seed(_arguments.generator(rng))
+        #: The number of elements that have passed in training.
         self._count = 0
+        #: The number before the last batch; None if nothing was dropped from it.
         self._first: int | None = None
-        #: Where the rows are part of a batch that is shared: how many come before them, and how many are all.
         self._part: tuple[int, int] | None = None
 
     def initialize(self, rng: np.random.Generator, dtype: DType) -> None:
@@ -77,12 +74,12 @@ class Dropout(Layer):
         Parameters
         ----------
         rng : numpy.random.Generator
-            Where it comes from.
+            The source of the seed.
         dtype : numpy.dtype
-            Of no importance here.
+            Ignored.
         """
         if self._seed is None:
-            self._seed = _seed(rng)
+            self._seed = _draw_seed(rng)
 
     def forward(self, x: ArrayLike, training: bool = False) -> Array:
         """Return the layer's output and keep what `backward` needs.
@@ -90,7 +87,7 @@ class Dropout(Layer):
         Parameters
         ----------
         x : array_like
-            Any shape, one row a sample.
+            Any shape, with one row for each sample.
         training : bool, default False
             Whether to drop anything.
 
@@ -99,10 +96,10 @@ class Dropout(Layer):
         ndarray
             A buffer of the layer, valid until the next call.
         """
-        return self._forward(self._enter(x), _arguments.flag("training", training), False)
+        return self._forward(self._enter(x), _arguments.flag("training", training), reuse=False)
 
-    def config(self) -> dict[str, Any]:
-        """Return the arguments that make such a layer, in the types of JSON; `state` has the seed."""
+    def config(self) -> Config:
+        """Return the arguments of the constructor, in the types of JSON; `state` has the seed."""
         return {"probability": self.probability}
 
     def state(self) -> dict[str, int]:
@@ -111,24 +108,24 @@ class Dropout(Layer):
         Returns
         -------
         dict
-            ``"seed"``, and ``"count"``: how many elements have passed in training.
+            ``"seed"``, and ``"count"``: the number of elements that have passed in training.
         """
         if self._seed is None:
-            self._seed = _seed(np.random.default_rng())
+            self._seed = _draw_seed(np.random.default_rng())
         return {"seed": self._seed, "count": self._count}
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Go on from there: the same elements will be dropped as from when `state` was called.
+        """Continue from a state: drop the same elements as from when `state` returned it.
 
         Parameters
         ----------
         state : dict
-            What `state` returned.
+            As `state` returns it.
 
         Raises
         ------
         TypeError, ValueError
-            If it is something else.
+            If `state` is anything else.
         """
         if not isinstance(state, dict):
             raise TypeError(f"`state` must be a dict with a seed and a count, got {_arguments.shown(state)}")
@@ -138,12 +135,16 @@ class Dropout(Layer):
             raise ValueError(message)
         self._seed, self._count = seed, count
 
+    def _set_part(self, part: tuple[int, int] | None) -> None:
+        """Take the next rows as a part of a batch that processes share: (rows before them, all rows)."""
+        self._part = part
+
     def _forward(self, x: Array, training: bool, reuse: bool) -> Array:
         y = x if reuse else self._output.like(x)
         self._saved = y
         if training and self.probability > 0:
             if self._seed is None:
-                self._seed = _seed(np.random.default_rng())
+                self._seed = _draw_seed(np.random.default_rng())
             before, size = 0, x.size
             if self._part is not None:
                 before, size = (rows * (x.size // len(x)) for rows in self._part)
@@ -157,7 +158,7 @@ class Dropout(Layer):
         return y
 
     def _backward(self, dy: Array, input_grad: bool, reuse: bool) -> Array | None:
-        # The same diagonal matrix as in the forward pass: it does not depend on x.
+        # The Jacobian is the diagonal matrix of the forward pass, which does not depend on x.
         if not input_grad:
             return None
         dx = dy if reuse else self._input_gradient.like(dy)
@@ -171,5 +172,5 @@ class Dropout(Layer):
         return x if reuse else x.copy()
 
 
-def _seed(rng: np.random.Generator) -> int:
+def _draw_seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**64, dtype=np.uint64))

@@ -1,8 +1,7 @@
-"""What the layers of this package share.
+"""The base classes of this package's layers.
 
-To a model each of them offers three methods that check nothing but the number of features, as the model has
-checked the rest once. The caller says with `reuse` that nobody needs the argument afterwards, so that the
-layer may put its result there:
+A model calls three methods of each layer. They check only the number of features, as the model has checked
+the rest. With `reuse` the caller gives the argument away: the layer may overwrite it with the result.
 
     _forward(x, training, reuse) -> y      keeps what `_backward` needs
     _backward(dy, input_grad, reuse) -> dx (None unless `input_grad`); fills `grads`
@@ -11,34 +10,36 @@ layer may put its result there:
 The public methods check their arguments and never write to them.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm.nn._buffers import Buffer, fitting
-from fastsm.typing import Array, DType
+from fastsm.nn._buffers import Buffer, kernel_array
+from fastsm.typing import Array, Config, DType
 
 __all__: list[str] = []
 
 
-class Layer:
-    """A layer with buffers of its own; this one does nothing to its input."""
+# Stands for no input: compared by identity.
+_NOTHING: Array = np.empty(0)
 
-    #: What the numbers that come out are: "output", "probs" or "log_probs".
+
+class Layer:
+    """Base class of the layers: buffers, and public methods that check their arguments."""
+
+    #: What the output is: "output", "probs" or "log_probs".
     emits = "output"
-    #: Whether `_backward` reads what `_forward` returned, so that nobody may overwrite it.
+    #: Whether `_backward` reads what `_forward` returned, so that it must not be overwritten.
     keeps_output = False
     #: Numbers of features, where the layer determines them.
     n_in: int | None = None
     n_out: int | None = None
+    #: What `_backward` needs, or any array with as many rows; not copied with the layer.
+    _saved: Array = _NOTHING
 
     def __init__(self) -> None:
         self._output = Buffer()
         self._input_gradient = Buffer()
-        #: What `_backward` needs, or anything of the right length; None before the first `_forward`.
-        self._saved: Any = None
 
     def forward(self, x: ArrayLike) -> Array:
         """Return the layer's output and keep what `backward` needs.
@@ -46,24 +47,24 @@ class Layer:
         Parameters
         ----------
         x : array_like
-            Shape (N, features), one row a sample.
+            Shape (N, features), one row for each sample.
 
         Returns
         -------
         ndarray
             A buffer of the layer, valid until the next call.
         """
-        return self._forward(self._enter(x), False, False)
+        return self._forward(self._enter(x), training=False, reuse=False)
 
     def backward(self, dy: ArrayLike, input_grad: bool = True) -> Array | None:
-        """Return the gradient over the last input and write those over the parameters to `grads`.
+        """Return the gradient over the last input and write the gradients over the parameters to `grads`.
 
         Parameters
         ----------
         dy : array_like
             Gradient of the loss over the output of the last `forward`, with its shape.
         input_grad : bool, default True
-            Whether the gradient over the input is needed.
+            Whether to compute the gradient over the input.
 
         Returns
         -------
@@ -73,20 +74,20 @@ class Layer:
         Raises
         ------
         RuntimeError
-            If there was no `forward` before.
+            If `forward` was not called before.
         ValueError
             If `dy` has a wrong shape.
         """
-        if self._saved is None:
+        if self._saved is _NOTHING:
             raise RuntimeError(f"`backward` of {self!r} needs a call of `forward` before it")
-        gradient = fitting("dy", dy, self._saved.dtype)
+        gradient = kernel_array("dy", dy, self._saved.dtype)
         _arguments.same_shape("dy", gradient, self._output_shape())
-        # What the last call returned would be overwritten while it is read.
+        # The result of the last call must not be overwritten while it is read.
         gradient = gradient.copy() if self._input_gradient.holds(gradient) else gradient
-        return self._backward(gradient, _arguments.flag("input_grad", input_grad), False)
+        return self._backward(gradient, _arguments.flag("input_grad", input_grad), reuse=False)
 
     def __call__(self, x: ArrayLike) -> Array:
-        """Return the layer's output as a new array and leave what `backward` needs alone.
+        """Return the layer's output as a new array, without changing what `backward` needs.
 
         Parameters
         ----------
@@ -98,26 +99,26 @@ class Layer:
         ndarray
             The output.
         """
-        return self._infer(self._enter(x), False)
+        return self._infer(self._enter(x), reuse=False)
 
-    def config(self) -> dict[str, Any]:
-        """Return the arguments that make such a layer, in the types of JSON."""
+    def config(self) -> Config:
+        """Return the arguments of the constructor, in the types of JSON."""
         return {}
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
         return f"{type(self).__name__}({arguments})"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_saved": None}
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "_saved"}
 
     def _enter(self, x: ArrayLike) -> Array:
-        """Return the argument of a layer that is used outside a model."""
+        """Return the checked input of a layer that is called outside a model."""
         array = _arguments.array("x", x)
         if array.ndim == 0:
             raise ValueError("`x` must have at least one axis, got shape ()")
-        array = fitting("x", array, self._dtype_for(array))
-        # What the layer returned would be overwritten while it is read.
+        array = kernel_array("x", array, self._dtype_for(array))
+        # A result of the layer must not be overwritten while it is read.
         own = self._output.holds(array) or self._input_gradient.holds(array)
         return array.copy() if own else array
 
@@ -126,7 +127,7 @@ class Layer:
 
     def _output_shape(self) -> tuple[int, ...]:
         """Return the shape of the last output."""
-        return tuple(self._saved.shape)
+        return self._saved.shape
 
     def _forward(self, x: Array, training: bool, reuse: bool) -> Array:
         raise NotImplementedError
@@ -139,7 +140,7 @@ class Layer:
 
 
 class ParameterLayer(Layer):
-    """A layer with parameters, which are made when the model or the first input says of which dtype."""
+    """A layer with parameters, made once the model or the first input determines their dtype."""
 
     #: Parameters that weight decay may leave out.
     undecayed: frozenset[str] = frozenset()
@@ -155,7 +156,7 @@ class ParameterLayer(Layer):
         Parameters
         ----------
         rng : numpy.random.Generator
-            Where random numbers come from, if the layer was not given one of its own.
+            The source of random numbers, unless the layer was given its own.
         dtype : numpy.dtype
             float32 or float64.
         """
@@ -173,7 +174,7 @@ class ParameterLayer(Layer):
 
 
 def wrong_shape(x: Array, features: int | None, where: str) -> ValueError:
-    """Return the error for an input that is not (N, features), with advice if it can be made so."""
+    """Return the error for an input that is not (N, features), with advice if it can be reshaped."""
     advice = ""
     if x.ndim > 2 and features in (None, int(np.prod(x.shape[1:]))):
         advice = ": reshape it with x.reshape(len(x), -1)"

@@ -1,20 +1,18 @@
 """Layer normalization."""
 
-from typing import Any
-
 import numpy as np
 
 from fastsm import _arguments
 from fastsm._kernels import kernels
 from fastsm.nn._buffers import Buffer
 from fastsm.nn._layer import ParameterLayer, wrong_shape
-from fastsm.typing import Array, DType
+from fastsm.typing import Array, Config, DType
 
 __all__ = ["LayerNorm"]
 
 
 class LayerNorm(ParameterLayer):
-    r"""Give each row mean 0 and variance 1, and scale and shift it: ``y = gain * (x - mean) / s + bias``.
+    r"""Normalize each row, then scale and shift it: ``y = gain * (x - mean) / s + bias``.
 
     Parameters
     ----------
@@ -37,10 +35,10 @@ class LayerNorm(ParameterLayer):
 
     Notes
     -----
-    ``s = sqrt(variance + epsilon)``, mean and variance (divided by n) being those of the row [1]_. With
+    ``s = sqrt(variance + epsilon)``, with the mean and the variance (divided by n) of the row [1]_. With
     ``x_hat = (x - mean) / s`` and ``g = dy * gain``: ``dx = (g - mean(g) - x_hat * mean(g * x_hat)) / s``,
     ``d_gain = sum(dy * x_hat)`` and ``d_bias = sum(dy)`` over the batch. The *input* is kept: where a gain is
-    0 the output does not tell `x_hat`.
+    0 the output does not determine `x_hat`.
 
     References
     ----------
@@ -65,8 +63,8 @@ class LayerNorm(ParameterLayer):
         self._mean = Buffer()
         self._inverse_deviation = Buffer()
 
-    def config(self) -> dict[str, Any]:
-        """Return the arguments that make such a layer, in the types of JSON."""
+    def config(self) -> Config:
+        """Return the arguments of the constructor, in the types of JSON."""
         return {"n": self.n, "epsilon": self.epsilon}
 
     def __repr__(self) -> str:

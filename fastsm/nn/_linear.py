@@ -1,6 +1,4 @@
-"""The layer that multiplies by a matrix."""
-
-from typing import Any
+"""The linear layer."""
 
 import numpy as np
 
@@ -8,8 +6,8 @@ from fastsm import _arguments
 from fastsm._kernels import kernels
 from fastsm.nn._layer import ParameterLayer, wrong_shape
 from fastsm.nn._products import affine, input_gradient, weight_gradient
-from fastsm.nn.initializers import Initializer, initial, initializer
-from fastsm.typing import Array, DType
+from fastsm.nn.initializers import Initializer, initial_weights, initializer
+from fastsm.typing import Array, Config, DType
 
 __all__ = ["Linear"]
 
@@ -22,18 +20,18 @@ class Linear(ParameterLayer):
     n_in, n_out : int
         Numbers of features of the input, (N, n_in), and of the output, (N, n_out).
     bias : bool, default True
-        Whether there is a bias.
+        Whether to add a bias.
     init : str or callable, default "he_normal"
         Initial weights: a name from `fastsm.nn.initializers` or a function ``(rng, shape, dtype) -> array``.
         The bias starts at 0.
     rng : None, int or numpy.random.Generator
-        Where the weights come from; by default from the `rng` of the model.
+        The source of the weights; by default the `rng` of the model.
 
     Attributes
     ----------
     params, grads : dict
-        ``"weight"`` (n_in, n_out) and ``"bias"`` (n_out,). Outside a model they are made when the layer is
-        first used, in the dtype of its input.
+        ``"weight"`` (n_in, n_out) and ``"bias"`` (n_out,). Outside a model they are made at the first use, in
+        the dtype of the input.
 
     Raises
     ------
@@ -44,9 +42,9 @@ class Linear(ParameterLayer):
 
     Notes
     -----
-    From :math:`y_{rj} = \sum_i x_{ri} w_{ij} + b_j` follow, for any loss with gradient dy over the output,
+    With :math:`y_{rj} = \sum_i x_{ri} w_{ij} + b_j`, the gradient dy of any loss over the output gives
     ``d_weight = x.T @ dy``, ``d_bias = dy.sum(axis=0)`` and ``dx = dy @ weight.T`` [1]_. The backward pass
-    needs the input (which is kept, not copied) and not the output.
+    needs the input, which is kept without a copy, and not the output.
 
     References
     ----------
@@ -85,12 +83,12 @@ class Linear(ParameterLayer):
         self.n_out = _arguments.positive_integer("n_out", n_out)
         self.bias = _arguments.flag("bias", bias)
         self.init = init
-        initializer(init)  # an unknown name is an error now, not when the weights are made
+        initializer(init)  # raise for an unknown name now, not when the weights are made
         self._rng = None if rng is None else _arguments.generator(rng)
 
-    def config(self) -> dict[str, Any]:
-        """Return the arguments that make such a layer, in the types of JSON; `init` only if it is a name."""
-        config: dict[str, Any] = {"n_in": self.n_in, "n_out": self.n_out, "bias": self.bias}
+    def config(self) -> Config:
+        """Return the arguments of the constructor, in the types of JSON; `init` only if it is a name."""
+        config: Config = {"n_in": self.n_in, "n_out": self.n_out, "bias": self.bias}
         return config | {"init": self.init} if isinstance(self.init, str) else config
 
     def __repr__(self) -> str:
@@ -98,7 +96,7 @@ class Linear(ParameterLayer):
 
     def _initial(self, rng: np.random.Generator, dtype: DType) -> dict[str, Array]:
         rng = rng if self._rng is None else self._rng
-        params = {"weight": initial(self.init, rng, (self.n_in, self.n_out), dtype)}
+        params = {"weight": initial_weights(self.init, rng, (self.n_in, self.n_out), dtype)}
         if self.bias:
             params["bias"] = np.zeros(self.n_out, dtype)
         return params

@@ -30,26 +30,26 @@ class MLP(Sequential):
     sizes : sequence of int
         Numbers of features: of the input, of each hidden layer, of the output.
     activation : str or callable, default "relu"
-        After each hidden layer: the name of an activation of `fastsm.nn` ("relu", "leaky_relu", "tanh", ...),
-        or a class of layers (anything that returns a new layer when called without arguments).
+        The activation after each hidden layer: its name ("relu", "leaky_relu", "tanh", ...), or a class of
+        layers (any callable that takes no argument and returns a new layer).
     dropout : float, default 0.0
-        Probability to drop the elements of each hidden layer, after its activation.
+        The probability of dropping an element of a hidden layer, after its activation.
     layer_norm : bool, default False
         Whether to normalize each hidden layer before its activation.
     head : {None, "softmax", "log_softmax"}
-        What comes after the last linear layer; by default nothing, which leaves logits.
+        The layer after the last linear one; by default there is none, and the model returns logits.
     init : str or callable, optional
         Initial weights, see `Linear`. By default "glorot_uniform" before tanh, sigmoid and at the end, and
         "he_normal" before other activations.
     dtype : {"float32", "float64"}
-        Of parameters, gradients and everything between.
+        The dtype of parameters, gradients and everything between.
     rng : None, int or numpy.random.Generator
-        Where initial weights and the seeds of dropout come from.
+        The source of the initial weights and of the seeds of dropout.
 
     Attributes
     ----------
     layers, params, grads, decayed, dtype, emits
-        As of `Sequential`.
+        As for `Sequential`.
 
     Raises
     ------
@@ -111,7 +111,7 @@ class MLP(Sequential):
 def _choice(
     name: str, value: str | Callable[[], LayerLike], choices: Mapping[str, Callable[[], LayerLike]]
 ) -> Callable[[], LayerLike]:
-    """Return the class that a name stands for, or the class or function itself."""
+    """Return the class of a name, or the class or function itself."""
     if callable(value):
         return value
     return choices[_arguments.one_of(name, value, choices, " or a class of layers")]

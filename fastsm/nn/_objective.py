@@ -1,9 +1,9 @@
-"""Where a model and a loss meet: whether they fit, and which way the gradients go.
+"""A model with a loss: whether they fit, and which way the gradients take.
 
-A loss on probabilities after `Softmax` has two ways back to the logits. The general one is the gradient over
-the probabilities through the softmax's vector-Jacobian product. For cross-entropy and its relatives that
-gradient is ``-y / p``, infinite where p is 0: there the loss is taken over the logits, together with the
-softmax, and the product collapses to ``p - y`` on paper instead of in floating point.
+After `Softmax`, the gradient of a loss on probabilities has two ways back to the logits. The general one is
+the softmax's vector-Jacobian product. For cross-entropy and its relatives the gradient over the probabilities
+is ``-y / p``, infinite where p is 0. So they are computed from the logits, together with the softmax: the
+product then simplifies to ``p - y`` on paper instead of in floating point.
 """
 
 from typing import Any, Literal, overload
@@ -21,18 +21,18 @@ __all__ = ["Objective", "check_domains", "value_and_grad"]
 
 
 class Objective:
-    """A loss at the end of a model: what training minimises.
+    """A model followed by a loss: what training minimises.
 
     Attributes
     ----------
     model, loss
-        What it was made from.
+        The two arguments.
     stop : int or None
-        Only ``layers[:stop]`` of the model are run where the last one is taken together with the loss.
+        If the loss includes the model's last layer, only ``layers[:stop]`` are run.
     over
         The loss on the outputs of these layers.
     last : ndarray or None
-        These outputs in the last step.
+        The outputs of these layers in the last step.
     """
 
     def __init__(self, model: ModelLike, loss: Loss, buffer: Buffer | None = None) -> None:
@@ -51,11 +51,14 @@ class Objective:
     def value_and_grad(
         self, x: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, input_grad: bool = False
     ) -> tuple[float, Array | None]:
-        """Return the loss of a batch and, if asked for, its gradient over `x`; fill the model's `grads`."""
+        """Return the loss of a batch, and with `input_grad` its gradient over `x`; fill ``model.grads``."""
         model, stop = self.model, self.stop
-        outputs = model.forward(x, training=True) if stop is None else model._forward_through(x, True, stop)
+        if stop is None:
+            outputs = model.forward(x, training=True)
+        else:
+            outputs = model._forward_through(x, training=True, stop=stop)
         self.last = outputs
-        # Not in place: layers may need their outputs on the way back.
+        # Not in place: layers may need their outputs in the backward pass.
         out = self._buffer.like(outputs)
         value, gradient = self.over.value_and_grad(outputs, y, sample_weight=sample_weight, out=out)
         if stop is None:
@@ -66,23 +69,23 @@ class Objective:
 
 
 def check_domains(model: ModelLike | None, loss: Loss) -> None:
-    """Check that the loss takes what the model gives: logits, log-probabilities or probabilities.
+    """Check that the loss takes the outputs of the model: logits, log-probabilities or probabilities.
 
-    Models and losses that do not say what they give or take are accepted.
+    Models without `emits` and losses without `on` are accepted.
 
     Parameters
     ----------
     model : Sequential
-        Its `emits` says what it gives.
+        `emits` says what its outputs are.
     loss : loss
-        Its `on` says what it takes.
+        `on` says which outputs it takes.
 
     Raises
     ------
     TypeError
-        If `loss` is no loss.
+        If `loss` is not a loss.
     ValueError
-        If the two do not fit, softmax applied twice among them.
+        If the two do not fit: for example, if softmax would be applied twice.
     """
     if isinstance(loss, type):
         raise TypeError(f"`loss` must be a loss, got the class {loss.__name__}: write {loss.__name__}()")
@@ -94,7 +97,7 @@ def check_domains(model: ModelLike | None, loss: Loss) -> None:
         if on == "probs" and isinstance(loss, FusedLoss) and emits == "probs":
             _check_distribution(model, loss)
         return
-    # Of a user's own loss the name of the function.
+    # A loss made of a user's function has the function's name.
     name, head = getattr(loss, "__name__", type(loss).__name__), type(_head(model)).__name__
     if on == "logits" and emits in ("probs", "log_probs"):
         instead = 'the loss with on="probs"' if emits == "probs" else "nn.NLLLoss() as the loss"
@@ -130,41 +133,41 @@ def value_and_grad(
     sample_weight: ArrayLike | None = None,
     input_grad: bool = False,
 ) -> float | tuple[float, Array]:
-    """Return the loss of a model on a batch, and leave the gradient over its parameters in ``model.grads``.
+    """Return the loss of a model on a batch, and write the gradient over its parameters to ``model.grads``.
 
     Parameters
     ----------
     model : Sequential
-        Run forward for training (with dropout), then backward.
+        The model; it runs forward as in training (with dropout), then backward.
     loss : loss
-        One of this package's losses, or the user's own by `fastsm.nn.loss`.
+        A loss of this package, or a function made into one by `fastsm.nn.loss`.
     x : array_like
         The batch, shape (N, features).
     y : array_like
-        What the loss takes as targets: labels, shape (N,), or numbers, shape (N, C).
+        The targets that the loss takes: labels, shape (N,), or numbers, shape (N, C).
     sample_weight : array_like, optional
         A factor for each row, shape (N,).
     input_grad : bool, default False
-        Return the gradient over `x` too.
+        Whether to return the gradient over `x` too.
 
     Returns
     -------
     value : float
         The weighted mean over the rows.
     dx : ndarray
-        Only with `input_grad`: the gradient over `x`, a buffer that the next call overwrites.
+        The gradient over `x`, only with `input_grad`; a buffer that the next call overwrites.
 
     Raises
     ------
     TypeError
         If an argument has a wrong type.
     ValueError
-        If a shape or value is wrong, or if the loss does not take what the model gives.
+        If a shape or value is wrong, or if the loss does not take the model's outputs.
 
     Notes
     -----
-    `Softmax` and a loss on probabilities: `CrossEntropyLoss`, `FocalLoss` and `KLDivLoss` are taken over the
-    logits together with the softmax and its temperature; any other loss goes through `fastsm.softmax_vjp`.
+    After `Softmax`, `CrossEntropyLoss`, `FocalLoss` and `KLDivLoss` on probabilities are computed from the
+    logits, together with the softmax and its temperature; other losses go through `fastsm.softmax_vjp`.
 
     Examples
     --------
@@ -187,18 +190,18 @@ def value_and_grad(
     return (value, dx) if input_grad else value  # type: ignore[return-value]
 
 
-# The memory for the gradient over each model's outputs.
+# Memory for the gradient over the outputs of each model.
 _buffers: WeakKeyDictionary[ModelLike, Buffer] = WeakKeyDictionary()
 
 
 def _head(model: object) -> object:
-    """Return the last layer of the model, or the model."""
+    """Return the last layer of a model, or the model if it has no layers."""
     layers = getattr(model, "layers", None)
     return layers[-1] if layers else model
 
 
 def _check_distribution(model: object, loss: Loss) -> None:
-    """Check that the probabilities of a row sum to 1: those of Sigmoid need not."""
+    """Check that the probabilities of a row sum to 1; the outputs of Sigmoid need not."""
     head = type(_head(model)).__name__
     if head == "Sigmoid":
         raise ValueError(

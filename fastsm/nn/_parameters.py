@@ -1,7 +1,7 @@
 """The parameters of all layers as one array, and their gradients as another."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,11 +12,11 @@ from fastsm.typing import Array, DType
 __all__: list[str] = []
 
 
-class Views(dict[str, Array]):
-    """The arrays of a layer by name, each of them a part of the model's flat array.
+class ParameterViews(dict[str, Array]):
+    """The arrays of a layer by name, each a view of the model's flat array.
 
-    Assigning to a name copies into that part, so that ``layer.grads["weight"] = x.T @ dy`` does what it
-    says and the model still sees it. A copy of the dictionary has arrays of its own.
+    Assigning to a name copies into the view, so that the model sees ``layer.grads["weight"] = x.T @ dy``. A
+    copy of the dictionary is a plain one, with arrays of its own.
     """
 
     def __setitem__(self, name: str, value: ArrayLike) -> None:
@@ -24,12 +24,12 @@ class Views(dict[str, Array]):
             raise KeyError(f"the model has no parameter {name!r} for this layer, only {', '.join(self)}")
         self[name][...] = _arguments.same_shape(name, np.asarray(value), self[name].shape)
 
-    def update(self, *others: Any, **named: Any) -> None:
-        """Copy each of the values into its part."""
+    def update(self, *others: Mapping[str, ArrayLike], **named: ArrayLike) -> None:  # type: ignore[override]
+        """Copy each value into its view."""
         for name, value in dict(*others, **named).items():
             self[name] = value
 
-    def __ior__(self, others: Any) -> "Views":  # type: ignore[override,misc]
+    def __ior__(self, others: Mapping[str, ArrayLike]) -> "ParameterViews":  # type: ignore[override,misc]
         self.update(others)
         return self
 
@@ -37,13 +37,20 @@ class Views(dict[str, Array]):
         return dict, (dict(self),)
 
 
-def gather(layers: Iterable[object], dtype: DType) -> tuple[Array, Array, int]:
-    """Move the parameters and gradients of the layers into two flat arrays and leave views behind.
+class _HasParameters(Protocol):
+    """A layer with parameters."""
 
-    Parameters that weight decay may leave out stand at the end. The third result is how many elements
-    stand before them.
+    params: Mapping[str, ArrayLike]
+    grads: Mapping[str, ArrayLike]
+
+
+def flatten_parameters(layers: Iterable[object], dtype: DType) -> tuple[Array, Array, int]:
+    """Move the parameters and gradients of the layers into two flat arrays, and give the layers views.
+
+    Parameters that weight decay may leave out come last. The third result is the number of elements before
+    them.
     """
-    owners = [layer for layer in layers if getattr(layer, "params", None)]
+    owners = [cast(_HasParameters, layer) for layer in layers if getattr(layer, "params", None)]
     values = [_arrays(layer) for layer in owners]
     places = [
         (i, name, name in getattr(owner, "undecayed", ()))
@@ -67,14 +74,14 @@ def gather(layers: Iterable[object], dtype: DType) -> tuple[Array, Array, int]:
         if earlier is not None and np.shape(earlier) == value.shape:
             grad_views[i][name][...] = earlier
     for owner, arrays, param_view, grad_view in zip(owners, values, param_views, grad_views, strict=True):
-        # In the order in which the layer has them.
-        cast(Any, owner).params = Views({name: param_view[name] for name in arrays})
-        cast(Any, owner).grads = Views({name: grad_view[name] for name in arrays})
+        # In the order of the layer's own dictionary.
+        owner.params = ParameterViews({name: param_view[name] for name in arrays})
+        owner.grads = ParameterViews({name: grad_view[name] for name in arrays})
     return params, grads, decayed
 
 
-def _arrays(layer: object) -> dict[str, Array]:
-    params = cast(Any, layer).params
+def _arrays(layer: _HasParameters) -> dict[str, Array]:
+    params = layer.params
     where = f"`params` of {type(layer).__name__}"
     if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
         raise TypeError(f"{where} must be a dict of names and arrays, got {type(params).__name__}")

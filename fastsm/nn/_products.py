@@ -1,7 +1,7 @@
 """The matrix products of a linear layer.
 
-The package's own kernel, where it is as fast as the BLAS that NumPy brings; its results do not depend on the
-number of rows or threads. Elsewhere NumPy's.
+They use the package's kernel where it is as fast as NumPy's BLAS; its results do not depend on the number of
+rows or threads. Elsewhere they use NumPy.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
-"""Networks whose layers follow one after the other: over flat parameters, in place where nobody can tell.
+"""Networks whose layers follow one after the other, over flat arrays of parameters.
 
-`fastsm.nn._structure.plan` says where a layer may work in place.
+`fastsm.nn._structure.plan_layers` decides where a layer may work in place.
 """
 
 import copy
@@ -12,21 +12,21 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastsm import _arguments
-from fastsm.nn._buffers import fitting, shares_buffer
+from fastsm.nn._buffers import kernel_array, shares_buffer
 from fastsm.nn._layer import wrong_shape
-from fastsm.nn._parameters import gather
+from fastsm.nn._parameters import flatten_parameters
 from fastsm.nn._structure import (
-    Step,
+    PlannedLayer,
     check_dtype,
     check_layers,
     check_owner,
-    claim,
     is_ours,
     name_of,
-    plan,
-    table,
+    plan_layers,
+    set_owner,
+    summary_table,
 )
-from fastsm.typing import Array, DType, LayerLike
+from fastsm.typing import Array, Config, DType, LayerLike
 
 __all__ = ["Sequential"]
 
@@ -34,44 +34,44 @@ Model = TypeVar("Model", bound="Sequential")
 
 
 class Sequential:
-    """A network of layers, each of which takes the output of the one before.
+    """A network of layers, each of which takes the output of the previous one.
 
     Parameters
     ----------
     *layers : layer
-        Those of `fastsm.nn` and any of your own, as `fastsm.typing.LayerLike` describes them. A layer belongs
-        to one model, at one place.
+        Layers of `fastsm.nn`, and your own as described by `fastsm.typing.LayerLike`. A layer belongs to one
+        model, at one place.
     dtype : {"float32", "float64"}
-        Of parameters, gradients and everything between.
+        The dtype of parameters, gradients and everything between.
     rng : None, int or numpy.random.Generator
-        Where initial weights and the seeds of dropout come from. The same seed makes the same model.
+        The source of the initial weights and of the seeds of dropout. The same seed makes the same model.
 
     Attributes
     ----------
     layers : tuple
         The layers.
     params, grads : ndarray
-        All parameters and their gradients, each one flat array: those that decay first, then those that
-        weight decay may leave out (biases, gains). The arrays in each layer's `params` and `grads` are views.
+        All parameters and all gradients, each as one flat array: first the parameters that decay, then those
+        that weight decay may leave out (biases, gains). Each layer's `params` and `grads` hold views.
     decayed : int
-        How many elements of `params` come before those that weight decay may leave out.
+        The number of elements of `params` before those that weight decay may leave out.
     dtype : numpy.dtype
         float32 or float64.
     emits : str or None
-        What comes out: "probs", "log_probs" or "output"; None if a layer of your own does not say.
+        What the output is: "probs", "log_probs" or "output"; None if the last layer has no `emits`.
 
     Raises
     ------
     TypeError
-        If something is not a layer, or not one of the two dtypes.
+        If something is not a layer, or `dtype` is not one of the two.
     ValueError
-        If there is no layer, if sizes do not fit, or if a layer is used twice.
+        If there is no layer, if sizes do not fit, or if a layer occurs twice.
 
     Notes
     -----
-    What `forward` and `backward` return are buffers, valid until the next call: a training step allocates
-    nothing of the size of a batch. `forward` keeps its input without copying it, so leave that as it is until
-    `backward`. Models can be copied with `copy.deepcopy` and pickled; buffers are left behind.
+    `forward` and `backward` return buffers, valid until the next call: a training step allocates no array of
+    the size of a batch. `forward` keeps its input without a copy, so do not change the input before
+    `backward`. Models can be copied with `copy.deepcopy` and pickled, without their buffers.
 
     Examples
     --------
@@ -85,7 +85,7 @@ class Sequential:
     ((1, 2), (2502,))
     """
 
-    # What `_build` makes from the layers, and so no part of the state.
+    # `_build` makes these from the layers; they are not part of the state.
     _BUILT = frozenset(
         {"_decayed", "_dx", "_grads", "_params", "_result", "_reuse_dy", "_steps", "_stop", "_trained"}
     )
@@ -97,7 +97,7 @@ class Sequential:
         numbers = _arguments.generator(rng)
         self.layers = layers
         self._dtype = check_dtype(dtype)
-        check_owner(self)
+        check_owner(self, layers)
         for layer in layers:
             if hasattr(layer, "initialize"):
                 layer.initialize(numbers, self._dtype)
@@ -105,7 +105,7 @@ class Sequential:
 
     @property
     def params(self) -> Array:
-        """All parameters, one flat array; write into it, it cannot be replaced."""
+        """All parameters, one flat array that can be written to but not replaced."""
         return self._params
 
     @property
@@ -125,7 +125,7 @@ class Sequential:
 
     @property
     def emits(self) -> str | None:
-        """What comes out: "probs", "log_probs" or "output"; None if the last layer does not say."""
+        """What the output is: "probs", "log_probs" or "output"; None if the last layer has no `emits`."""
         return getattr(self.layers[-1], "emits", None)
 
     def forward(self, x: ArrayLike, training: bool = False) -> Array:
@@ -134,10 +134,10 @@ class Sequential:
         Parameters
         ----------
         x : array_like
-            Shape (N, features), one row a sample; converted to the model's dtype if it has another. Arrays of
-            uint8 are images, here and in `fastsm.fit`: divided by 255.
+            Shape (N, features), one row for each sample; converted to the model's dtype. Arrays of uint8 are
+            taken for images and divided by 255, as in `fastsm.fit`.
         training : bool, default False
-            Whether dropout drops anything. (For inference there is ``model(x)``, which keeps nothing.)
+            Whether dropout is active. (For inference use ``model(x)``, which keeps nothing.)
 
         Returns
         -------
@@ -154,14 +154,14 @@ class Sequential:
         return self._forward_through(x, _arguments.flag("training", training))
 
     def backward(self, dy: ArrayLike, input_grad: bool = True) -> Array | None:
-        """Run all layers backwards and fill `grads`, overwriting what was there.
+        """Run all layers backwards and overwrite `grads`.
 
         Parameters
         ----------
         dy : array_like
             Gradient of the loss over what `forward` returned, with its shape.
         input_grad : bool, default True
-            Whether the gradient over the model's input is needed; training needs none.
+            Whether to compute the gradient over the model's input, which training does not need.
 
         Returns
         -------
@@ -171,19 +171,19 @@ class Sequential:
         Raises
         ------
         RuntimeError
-            If there was no `forward` before.
+            If `forward` was not called before.
         ValueError
             If `dy` has a wrong shape.
         """
         return self._backward_through(dy, _arguments.flag("input_grad", input_grad))
 
     def __call__(self, x: ArrayLike) -> Array:
-        """Inference: run all layers and leave what `backward` needs alone.
+        """Run all layers for inference, without changing what `backward` needs.
 
         Parameters
         ----------
         x : array_like
-            Shape (N, features); converted to the model's dtype if it has another, uint8 divided by 255.
+            Shape (N, features); converted to the model's dtype, uint8 divided by 255.
 
         Returns
         -------
@@ -193,7 +193,7 @@ class Sequential:
         return self._infer_through(x)
 
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
-        """Yield the name of each parameter, as "0.weight", and its array, a view of `params`.
+        """Yield the name of each parameter, such as "0.weight", and its array, a view of `params`.
 
         Yields
         ------
@@ -212,7 +212,7 @@ class Sequential:
         Parameters
         ----------
         dtype : {"float32", "float64"}
-            It may be the same.
+            The dtype of the copy; it may be that of the model.
         """
         other = copy.deepcopy(self)
         other._dtype = check_dtype(dtype)
@@ -227,7 +227,7 @@ class Sequential:
         Parameters
         ----------
         file : file, optional
-            Where to print; by default the standard output.
+            The file to print to; by default the standard output.
 
         Examples
         --------
@@ -241,15 +241,15 @@ class Sequential:
         --------------------------------------------
         total                                101,770
         """
-        print(table(self.layers, tuple(step.layer for step in self._steps)), file=file or sys.stdout)
+        print(summary_table(self.layers, tuple(step.layer for step in self._steps)), file=file or sys.stdout)
 
-    def config(self) -> dict[str, Any]:
-        """Return what the model is made from, in the types of JSON, but for the parameters' values.
+    def config(self) -> Config:
+        """Return the model without the values of its parameters, in the types of JSON.
 
         Returns
         -------
         dict
-            ``"dtype"``, and in ``"layers"`` for each one its ``"class"`` and ``"config"``.
+            ``"dtype"``, and ``"layers"`` with the ``"class"`` and ``"config"`` of each layer.
 
         Raises
         ------
@@ -269,23 +269,23 @@ class Sequential:
 
     def _build(self) -> None:
         """Make the flat arrays, and decide where layers may work in place."""
-        self._params, self._grads, self._decayed = gather(self.layers, self._dtype)
-        self._steps = plan(self.layers, self._dtype)
-        # No gradient is needed below the first layer that learns.
+        self._params, self._grads, self._decayed = flatten_parameters(self.layers, self._dtype)
+        self._steps = plan_layers(self.layers, self._dtype)
+        # Below the first layer that learns no gradient is needed.
         self._lowest = next((i for i, step in enumerate(self._steps) if step.learns), len(self.layers))
-        # What the last forward pass and the last backward pass returned.
+        # The results of the last forward and backward pass.
         self._result: Array | None = None
         self._dx: Array | None = None
         self._stop: int | None = None
-        claim(self)
+        set_owner(self, self.layers)
 
     def _infer_through(self, x: ArrayLike, stop: int | None = None) -> Array:
-        """Return what ``layers[:stop]`` give for `x`, a new array; what the backward pass needs stays."""
+        """Return the output of ``layers[:stop]``, a new array, without changing what `backward` needs."""
         return self._run(self._enter(x), stop, lambda step, y: step.layer._infer(y, step.infers_in_place))
 
     def _forward_through(self, x: ArrayLike, training: bool = False, stop: int | None = None) -> Array:
         """Run ``layers[:stop]`` forward and keep what `_backward_through` needs."""
-        x, self._result = self._enter(x), None  # an error on the way leaves nothing to go back from
+        x, self._result = self._enter(x), None  # after an error there is no backward pass
         y = self._run(x, stop, lambda step, y: step.layer._forward(y, training, step.trains_in_place))
         self._result, self._stop = y, stop
         return y
@@ -297,9 +297,9 @@ class Sequential:
         result = self._result
         if result is None or stop != self._stop:
             raise RuntimeError("`backward` needs a forward pass before it: call forward(x, training=True)")
-        gradient: Any = _arguments.same_shape("dy", fitting("dy", dy, self._dtype), result.shape)
+        gradient: Any = _arguments.same_shape("dy", kernel_array("dy", dy, self._dtype), result.shape)
         if shares_buffer(gradient, self._dx):
-            gradient = gradient.copy()  # it would be overwritten while it is read
+            gradient = gradient.copy()  # must not be overwritten while it is read
         steps = self._steps[:stop]
         lowest = 0 if input_grad else self._lowest
         for i in range(len(steps) - 1, lowest - 1, -1):
@@ -308,28 +308,29 @@ class Sequential:
             try:
                 gradient = steps[i].layer._backward(gradient, with_dx, reuse)
             except Exception as error:
-                self._say_where(error, i)
+                self._note_layer(error, i)
                 raise
         if not input_grad:
             return None
         self._dx = gradient
         return self._dx
 
-    def _run(self, y: Array, stop: int | None, call: Callable[[Step, Array], Array]) -> Array:
-        """Call ``layers[:stop]`` one after the other; without any, return a copy."""
+    def _run(self, y: Array, stop: int | None, call: Callable[[PlannedLayer, Array], Array]) -> Array:
+        """Call ``layers[:stop]`` one after the other; without layers, return a copy."""
         for i, step in enumerate(self._steps[:stop]):
             try:
                 y = call(step, y)
             except Exception as error:
-                self._say_where(error, i)
+                self._note_layer(error, i)
                 raise
         return y if self._steps[:stop] else y.copy()
 
     def _enter(self, x: ArrayLike) -> Array:
-        given = x if type(x) is np.ndarray else _arguments.array("x", x)  # a file mapped into memory, a table
+        """Return the checked input, in the model's dtype."""
+        given = x if type(x) is np.ndarray else _arguments.array("x", x)  # such as a memmap or a data frame
         if given.dtype == np.uint8:
-            given = np.multiply(given, self._dtype.type(1 / 255), dtype=self._dtype)  # as `fit` gathers
-        array = fitting("x", given, self._dtype)
+            given = np.multiply(given, self._dtype.type(1 / 255), dtype=self._dtype)  # as in `fit`
+        array = kernel_array("x", given, self._dtype)
         if array.ndim < 2:
             first = self.layers[0]
             raise wrong_shape(array, first.n_in if is_ours(first) else None, f"layer 0, {name_of(first)}")
@@ -337,13 +338,13 @@ class Sequential:
             return array.copy()  # the buffer is about to be overwritten
         return array
 
-    def _say_where(self, error: Exception, position: int) -> None:
+    def _note_layer(self, error: Exception, position: int) -> None:
         error.add_note(f"in layer {position}, {name_of(self.layers[position])}")
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name not in self._BUILT}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
-        check_owner(self)
+        check_owner(self, self.layers)
         self._build()

@@ -1,30 +1,29 @@
 """Softmax and its logarithm as layers."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from fastsm import _arguments, functional
 from fastsm.nn._layer import Layer
-from fastsm.typing import Array
+from fastsm.typing import Array, Config
 
 __all__ = ["LogSoftmax", "Softmax"]
 
 
 class _Normalized(Layer):
-    """What the two have in common: a temperature, and a derivative that is written in the output."""
+    """Base class of the two: a temperature, and a derivative that is a function of the output."""
 
     keeps_output = True
-    _function: Callable[..., Any]
-    _vjp: Callable[..., Any]
+    _function: Callable[..., Array]
+    _vjp: Callable[..., Array]
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
         self.temperature = _arguments.temperature(temperature)
 
-    def config(self) -> dict[str, Any]:
-        """Return the arguments that make such a layer, in the types of JSON."""
+    def config(self) -> Config:
+        """Return the arguments of the constructor, in the types of JSON."""
         return {"temperature": self.temperature}
 
     def _forward(self, x: Array, training: bool, reuse: bool) -> Array:
@@ -49,8 +48,7 @@ class Softmax(_Normalized):
     r"""Softmax over the last axis: ``y = exp(x / T) / sum(exp(x / T))``, row by row.
 
     Input and output have the same shape, (N, C). As the last layer it emits probabilities: combine it with
-    any loss ``on="probs"``. With a cross-entropy on probabilities the two are computed together, from the
-    logits.
+    any loss ``on="probs"``. A cross-entropy on probabilities is computed together with it, from the logits.
 
     Parameters
     ----------
@@ -60,13 +58,13 @@ class Softmax(_Normalized):
     Raises
     ------
     TypeError, ValueError
-        If `temperature` is no such number.
+        If `temperature` is not such a number.
 
     Notes
     -----
-    The elements of a row depend on each other, so the backward pass is no product of ``dy`` with a
-    derivative element by element, but with the transposed Jacobian: ``dx = y * (dy - sum(y * dy)) / T``, from
-    the *output* [1]_; see `fastsm.softmax_vjp`.
+    Each output of a row depends on the whole row, so the backward pass multiplies ``dy`` by the transposed
+    Jacobian, not by a derivative element by element: ``dx = y * (dy - sum(y * dy)) / T``, from the *output*
+    [1]_; see `fastsm.softmax_vjp`.
 
     References
     ----------
@@ -106,7 +104,7 @@ class LogSoftmax(_Normalized):
     Raises
     ------
     TypeError, ValueError
-        If `temperature` is no such number.
+        If `temperature` is not such a number.
 
     Notes
     -----

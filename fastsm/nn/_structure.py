@@ -1,7 +1,7 @@
-"""What can be said of a list of layers before it runs: whether it makes a model, and its table."""
+"""Lists of layers before they run: checks, the plan of a model, and its table."""
 
 import warnings
-from typing import Any, NamedTuple, TypeGuard
+from typing import NamedTuple, TypeGuard
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -16,21 +16,21 @@ __all__: list[str] = []
 
 
 def is_ours(layer: object) -> TypeGuard[Layer]:
-    """Whether the layer's class is one of this package's: a subclass may have a `forward` of its own."""
+    """Whether the class of the layer is in this package; a subclass elsewhere may override `forward`."""
     return isinstance(layer, Layer) and type(layer).__module__.startswith("fastsm.nn.")
 
 
 def name_of(layer: object) -> str:
-    """Return a layer with its arguments, or its class if it is the user's."""
+    """Return the `repr` of a layer of this package, or the class name of any other."""
     return repr(layer) if is_ours(layer) else type(layer).__name__
 
 
 def check_dtype(dtype: DTypeLike) -> DType:
     """Return the dtype of a model."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # of codes that NumPy is about to drop
+        with warnings.catch_warnings(action="ignore"):  # deprecated type codes
             result = None if dtype is None else np.dtype(dtype)
-    except Exception:  # NumPy asks objects for their dtype, and for a text to put into its errors
+    except Exception:  # NumPy calls `dtype` and `repr` of objects, which may raise anything
         result = None
     if result is None or result not in (np.float32, np.float64) or not result.isnative:
         raise TypeError(f"`dtype` must be float32 or float64, got {result or _arguments.shown(dtype)}")
@@ -38,10 +38,10 @@ def check_dtype(dtype: DTypeLike) -> DType:
 
 
 def check_layers(layers: tuple[LayerLike, ...]) -> None:
-    """Check that each is a layer, that none comes twice, and that sizes fit."""
+    """Check that each is a layer, that each occurs once, and that their sizes fit."""
     if not layers:
         raise ValueError("`layers` must have at least one layer, got none")
-    places: dict[int, int] = {}  # by identity: layers need not be hashable
+    places: dict[int, int] = {}  # by id, as layers need not be hashable
     for i, layer in enumerate(layers):
         if isinstance(layer, (list, tuple)):
             raise TypeError("layers must be passed one by one, as in Sequential(*layers), got a list of them")
@@ -66,26 +66,26 @@ def check_layers(layers: tuple[LayerLike, ...]) -> None:
             )
 
 
-#: Which model a layer, by its id, belongs to: two of them would take its parameters from each other.
-_model_of: WeakValueDictionary[int, Any] = WeakValueDictionary()
+#: The model of each layer, by the layer's id: two models would take its parameters from each other.
+_model_of: WeakValueDictionary[int, object] = WeakValueDictionary()
 
 
-def check_owner(model: Any) -> None:
-    """Check that no layer of the model belongs to another one."""
-    for i, layer in enumerate(model.layers):
+def check_owner(model: object, layers: tuple[LayerLike, ...]) -> None:
+    """Check that no layer belongs to another model."""
+    for i, layer in enumerate(layers):
         if _model_of.get(id(layer), model) is not model:
             raise ValueError(
                 f"layer {i}, {name_of(layer)}, must not belong to another model: use copy.deepcopy"
             )
 
 
-def claim(model: Any) -> None:
-    """Let the layers of the model belong to it."""
-    for layer in model.layers:
+def set_owner(model: object, layers: tuple[LayerLike, ...]) -> None:
+    """Record that the layers belong to the model."""
+    for layer in layers:
         _model_of[id(layer)] = model
 
 
-class Step(NamedTuple):
+class PlannedLayer(NamedTuple):
     """A layer of a model, and where it may work in place."""
 
     layer: Layer
@@ -95,33 +95,33 @@ class Step(NamedTuple):
     owns_dy: bool
 
 
-def plan(layers: tuple[LayerLike, ...], dtype: DType) -> tuple[Step, ...]:
-    """Return the steps of a model.
+def plan_layers(layers: tuple[LayerLike, ...], dtype: DType) -> tuple[PlannedLayer, ...]:
+    """Decide where the layers of a model may work in place.
 
-    In training a layer may overwrite its input if that lies in a buffer of a layer of ours that does not read
-    it again (Linear's output, but not that of Tanh, whose derivative is written in it); in inference any
-    buffer of ours; on the way back the gradient over its output if that comes from a layer of ours. So Linear
-    and ReLU share one array each way. Arrays of the caller and of the user's layers are never written to.
+    In training, a layer may overwrite its input if that is the output of a built-in layer that does not read
+    it again (of Linear, but not of Tanh, whose derivative needs it); in inference, the output of any built-in
+    layer; in the backward pass, the gradient over its output if a built-in layer computed it. So Linear and
+    ReLU share one array each way. Arrays of the caller and of the user's layers are never written to.
     """
-    steps = []
-    before: Layer | None = None  # where the input comes from, if that is a layer of ours
+    planned = []
+    before: Layer | None = None  # the layer that the input comes from, if it is built in
     for i, layer in enumerate(layers):
         ours = layer if is_ours(layer) else None
-        steps.append(
-            Step(
+        planned.append(
+            PlannedLayer(
                 layer=ours or UserLayer(layer, dtype),
-                learns=ours is None or bool(getattr(layer, "params", None)),  # a user's may learn unseen
+                learns=ours is None or bool(getattr(layer, "params", None)),  # a user's layer may hide them
                 trains_in_place=before is not None and not before.keeps_output,
                 infers_in_place=before is not None,
                 owns_dy=is_ours(layers[i + 1]) if i + 1 < len(layers) else False,
             )
         )
         before = ours
-    return tuple(steps)
+    return tuple(planned)
 
 
 def output_shapes(steps: tuple[LayerLike, ...]) -> list[tuple[int, ...]]:
-    """Return the shape of each layer's output without the samples' axis; () where that is unknown."""
+    """Return the shape of each layer's output without its first axis; () where it is unknown."""
     shapes: list[tuple[int, ...]] = []
     shape: tuple[int, ...] = ()
     for step in steps:
@@ -135,8 +135,8 @@ def output_shapes(steps: tuple[LayerLike, ...]) -> list[tuple[int, ...]]:
     return shapes
 
 
-def table(layers: tuple[LayerLike, ...], steps: tuple[LayerLike, ...]) -> str:
-    """Return the table of a model: layers, shapes of their outputs, numbers of parameters."""
+def summary_table(layers: tuple[LayerLike, ...], steps: tuple[LayerLike, ...]) -> str:
+    """Return a table of the layers, the shapes of their outputs and their numbers of parameters."""
     rows = [("layer", "output shape", "parameters")]
     total = 0
     for i, (layer, shape) in enumerate(zip(layers, output_shapes(steps), strict=True)):

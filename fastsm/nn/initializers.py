@@ -1,9 +1,8 @@
-"""Initial values of weights: functions ``(rng, shape, dtype) -> array``, used by name or passed as they are.
+"""Initial weights: functions ``(rng, shape, dtype) -> array``, given by name or as they are.
 
-`shape` is (n_in, n_out), the layout of `fastsm.nn.Linear`. The variance is chosen such that signals (or
-gradients) keep their size from layer to layer. Numbers are drawn in float64 and rounded, so that one seed
-makes the same network in both dtypes. For other arguments than the defaults: ``functools.partial(orthogonal,
-gain=1.4)``.
+`shape` is (n_in, n_out), the layout of `fastsm.nn.Linear`. The variances keep the size of signals (or of
+gradients) from layer to layer. Numbers are drawn in float64 and rounded, so that one seed makes the same
+network in both dtypes. Options are set with ``functools.partial(orthogonal, gain=1.4)``.
 
 >>> import numpy as np
 >>> from fastsm import nn
@@ -15,7 +14,7 @@ True
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -38,7 +37,7 @@ __all__ = [
 ]
 
 Shape: TypeAlias = tuple[int, ...]
-Initializer: TypeAlias = Callable[[np.random.Generator, Shape, Any], Array]
+Initializer: TypeAlias = Callable[[np.random.Generator, Shape, DType], Array]
 
 
 def normal(rng: np.random.Generator, shape: Shape, dtype: DTypeLike, *, deviation: float = 0.01) -> Array:
@@ -47,7 +46,7 @@ def normal(rng: np.random.Generator, shape: Shape, dtype: DTypeLike, *, deviatio
     Parameters
     ----------
     rng, shape, dtype
-        As for all of these functions.
+        As for all functions of this module.
     deviation : float, default 0.01
         The standard deviation.
 
@@ -68,7 +67,7 @@ def uniform(rng: np.random.Generator, shape: Shape, dtype: DTypeLike, *, bound: 
     Parameters
     ----------
     rng, shape, dtype
-        As for all of these functions.
+        As for all functions of this module.
     bound : float, default 0.01
         The largest number.
 
@@ -118,9 +117,9 @@ def he_uniform(rng: np.random.Generator, shape: Shape, dtype: DTypeLike) -> Arra
 
 
 def glorot_normal(rng: np.random.Generator, shape: Shape, dtype: DTypeLike) -> Array:
-    """Return normal weights with variance ``2 / (n_in + n_out)``: for signals and gradients alike.
+    """Return normal weights with variance ``2 / (n_in + n_out)``: for both signals and gradients.
 
-    A compromise between the two [1]_, exact in linear layers of one size.
+    It is a compromise between the two [1]_, exact in linear layers of one size.
 
     References
     ----------
@@ -141,7 +140,7 @@ def glorot_normal(rng: np.random.Generator, shape: Shape, dtype: DTypeLike) -> A
 def glorot_uniform(rng: np.random.Generator, shape: Shape, dtype: DTypeLike) -> Array:
     """Return uniform weights with variance ``2 / (n_in + n_out)``: for tanh and the last layer.
 
-    This is the normalized initialization of [1]_.
+    It is the normalized initialization of [1]_.
 
     References
     ----------
@@ -196,19 +195,19 @@ def lecun_uniform(rng: np.random.Generator, shape: Shape, dtype: DTypeLike) -> A
 def orthogonal(rng: np.random.Generator, shape: Shape, dtype: DTypeLike, *, gain: float = 1.0) -> Array:
     """Return orthonormal columns (or rows, if there are fewer rows than columns), times `gain`.
 
-    A linear layer of such weights keeps the length of its input, or of the gradient [1]_.
+    A linear layer with such weights keeps the length of its input, or of the gradient [1]_.
 
     Parameters
     ----------
     rng, shape, dtype
-        As for all of these functions.
+        As for all functions of this module.
     gain : float, default 1.0
         The length of the columns.
 
     Notes
     -----
-    From the QR decomposition of normal numbers, with the signs that make the result uniformly distributed
-    [2]_.
+    The result is Q of the QR decomposition of normal numbers, with the signs that make it uniformly
+    distributed [2]_.
 
     References
     ----------
@@ -260,7 +259,7 @@ _BY_NAME: dict[str, Initializer] = {name: globals()[name] for name in __all__}
 
 
 def initializer(value: str | Initializer) -> Initializer:
-    """Return the initialiser of this name, or the function itself."""
+    """Return the initializer of this name, or the function itself."""
     if callable(value):
         return value
     if not isinstance(value, str):
@@ -272,15 +271,15 @@ def initializer(value: str | Initializer) -> Initializer:
     return _BY_NAME[value]
 
 
-def initial(init: str | Initializer, rng: np.random.Generator, shape: Shape, dtype: DType) -> Array:
-    """Return initial values, checked if they come from a function of the user's."""
+def initial_weights(init: str | Initializer, rng: np.random.Generator, shape: Shape, dtype: DType) -> Array:
+    """Return initial weights, after checking the result of the function."""
     values = _arguments.array("init(rng, shape, dtype)", initializer(init)(rng, shape, dtype))
     _arguments.same_shape("init(rng, shape, dtype)", values, shape)
     return values.astype(dtype, order="C", copy=False)
 
 
 def _uniform_of_variance(rng: np.random.Generator, shape: Shape, dtype: DTypeLike, variance: float) -> Array:
-    # A uniform distribution from -b to b has variance b^2 / 3.
+    # The uniform distribution from -b to b has variance b^2 / 3.
     return uniform(rng, shape, dtype, bound=math.sqrt(3 * variance))
 
 

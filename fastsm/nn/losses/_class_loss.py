@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments
 from fastsm._kernels import kernels
 from fastsm.nn.losses._row_loss import RowLoss
-from fastsm.typing import Array
+from fastsm.typing import Array, Config
 
 __all__ = ["ClassLoss", "ClassTargets", "products"]
 
@@ -95,8 +94,8 @@ class ClassLoss(RowLoss):
         """Do as `_rows` for dense targets; 0 in `t` against an infinity must count as 0."""
         raise NotImplementedError
 
-    def config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again, as JSON can hold them."""
+    def config(self) -> Config:
+        """Return the arguments of the constructor, in the types of JSON."""
         weight = None if self.class_weight is None else self.class_weight.tolist()
         return {"class_weight": weight, "ignore_index": self.ignore_index}
 

@@ -1,6 +1,6 @@
 """Cross-entropy, on logits, probabilities or log-probabilities."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments, functional
 from fastsm.nn.losses._class_loss import ClassLoss, products
 from fastsm.nn.losses._row_loss import RowLoss
-from fastsm.typing import Array, Domain
+from fastsm.typing import Array, Config, Domain
 
 __all__ = ["CrossEntropyLoss", "NLLLoss"]
 
@@ -25,7 +25,7 @@ class CrossEntropyLoss(ClassLoss):
         Shape (C,). With labels each row counts with the weight of its class, and the mean divides by the sum
         of these weights; with probabilities each class's term is weighted.
     ignore_index : int, optional
-        Rows with this label count nothing. Labels only.
+        Rows with this label do not count. Labels only.
     label_smoothing : float, default 0.0
         From 0 to 1: the targets become ``(1 - e) y + e / C``.
     temperature : float, default 1.0
@@ -128,8 +128,8 @@ class CrossEntropyLoss(ClassLoss):
             temperature=temperature,
         )
 
-    def config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again, as JSON can hold them."""
+    def config(self) -> Config:
+        """Return the arguments of the constructor, in the types of JSON."""
         own = {"label_smoothing": self.label_smoothing, "temperature": self.temperature}
         return {"on": self.on, **super().config(), **own}
 
@@ -142,7 +142,7 @@ class NLLLoss(ClassLoss):
     class_weight : array_like, optional
         Shape (C,), as for `CrossEntropyLoss`.
     ignore_index : int, optional
-        Rows with this label count nothing. Labels only.
+        Rows with this label do not count. Labels only.
 
     Raises
     ------

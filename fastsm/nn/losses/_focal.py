@@ -1,7 +1,7 @@
 """Focal loss."""
 
 import copy
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments
 from fastsm.nn.losses._class_loss import ClassLoss, products
 from fastsm.nn.losses._row_loss import RowLoss, through_log_softmax
-from fastsm.typing import Array
+from fastsm.typing import Array, Config
 
 __all__ = ["FocalLoss"]
 
@@ -26,7 +26,7 @@ class FocalLoss(ClassLoss):
     class_weight : array_like, optional
         Shape (C,), as for `CrossEntropyLoss`: alpha in the paper.
     ignore_index : int, optional
-        Rows with this label count nothing. Labels only.
+        Rows with this label do not count. Labels only.
 
     Raises
     ------
@@ -100,6 +100,6 @@ class FocalLoss(ClassLoss):
         twin.on, twin._temperature = "logits", temperature
         return twin
 
-    def config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again, as JSON can hold them."""
+    def config(self) -> Config:
+        """Return the arguments of the constructor, in the types of JSON."""
         return {"gamma": self.gamma, "on": self.on, **super().config()}

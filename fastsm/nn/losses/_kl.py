@@ -1,7 +1,7 @@
 """Kullback-Leibler divergence."""
 
 import copy
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments
 from fastsm.nn.losses._class_loss import products
 from fastsm.nn.losses._row_loss import RowLoss, through_log_softmax
-from fastsm.typing import Array
+from fastsm.typing import Array, Config
 
 __all__ = ["KLDivLoss"]
 
@@ -80,6 +80,6 @@ class KLDivLoss(RowLoss):
         twin.on, twin._temperature = "logits", temperature
         return twin
 
-    def config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again, as JSON can hold them."""
+    def config(self) -> Config:
+        """Return the arguments of the constructor, in the types of JSON."""
         return {"on": self.on}

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from fastsm import _arguments, functional
 from fastsm._kernels import kernels
-from fastsm.typing import Array, Domain
+from fastsm.typing import Array, Config, Domain
 
 __all__ = ["DOMAINS", "FusedLoss", "RowLoss", "through_log_softmax"]
 
@@ -117,8 +117,8 @@ class RowLoss:
             return float(rows[0])
         return kernels.sum_of(_arguments.weights("sample_weight", sample_weight, rows))
 
-    def config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again, as JSON can hold them."""
+    def config(self) -> Config:
+        """Return the arguments of the constructor, in the types of JSON."""
         return {}
 
     def __repr__(self) -> str:
