@@ -208,7 +208,9 @@ class PartialTargets:
 def zero_safe_product(a: float | Array, b: Array) -> Array:
     """Return a * b, where 0 times an infinity is 0. NaN stays NaN."""
     with np.errstate(invalid="ignore"):
-        return np.where((np.asarray(a) == 0) & np.isinf(b), 0, np.multiply(a, b))
+        result: Array = np.multiply(a, b)
+    result[(np.asarray(a) == 0) & np.isinf(b)] = 0
+    return result
 
 
 def _blocks(work: Array) -> Iterator[slice]:

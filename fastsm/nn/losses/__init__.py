@@ -1,8 +1,8 @@
 """The losses of `fastsm.nn`, one file for each kind.
 
-Every loss is called as ``loss(outputs, targets)``, gives its gradient by ``loss.value_and_grad(outputs,
-targets)``, and is the weighted mean of a value for each row. Its `on` says what it takes: ``"logits"``,
-``"log_probs"``, ``"probs"`` or ``"output"``, anything that a model returns.
+A loss is the weighted mean of a value for each row: ``loss(outputs, targets)``, with its gradient
+``loss.value_and_grad(outputs, targets)``. Its `on` says which outputs it takes: ``"logits"``,
+``"log_probs"``, ``"probs"``, or ``"output"`` for any.
 """
 
 from fastsm.nn.losses._cross_entropy import CrossEntropyLoss, NLLLoss
@@ -24,7 +24,7 @@ __all__ = [
     "loss",
 ]
 
-#: The names by which the command and the estimators know them.
+#: Losses by name, for the command and the estimators.
 LOSSES: dict[str, type[RowLoss]] = {
     "cross_entropy": CrossEntropyLoss,
     "nll": NLLLoss,

@@ -11,12 +11,12 @@ from fastsm._kernels import kernels
 from fastsm.nn.losses._row_loss import RowLoss
 from fastsm.typing import Array, Config
 
-__all__ = ["ClassLoss", "ClassTargets", "products"]
+__all__ = ["ClassLoss", "WeightedTargets"]
 
 
 @dataclass(frozen=True, slots=True)
-class ClassTargets:
-    """How much each class counts in each row, and the rows that do not count at all."""
+class WeightedTargets:
+    """The weight of each class in each row, and the rows to ignore."""
 
     dense: Array  # (N, C): class weight times target probability
     ignored: Array | None  # (N,), bool
@@ -35,10 +35,10 @@ class ClassLoss(RowLoss):
         self.label_smoothing = _arguments.label_smoothing(label_smoothing)
 
     def total_weight(self, targets: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return what the mean divides by.
+        """Return the divisor of the mean.
 
-        The sum over the rows of sample weight times the class weight of the label, without the rows that are
-        ignored; with probabilities as targets the sum of the sample weights.
+        It is the sum over the rows of sample weight times class weight of the label, without the rows to
+        ignore; with probabilities as targets, the sum of the sample weights.
         """
         y = targets if type(targets) is np.ndarray else _arguments.plain("targets", targets)
         are_labels = y.dtype.kind in "iu"
@@ -57,7 +57,7 @@ class ClassLoss(RowLoss):
             weight = np.ascontiguousarray(weight[kept])
         return float(math.prod(rows)) if weight is None else kernels.sum_of(weight)
 
-    def _targets(self, targets: ArrayLike, x: Array) -> ClassTargets:
+    def _targets(self, targets: ArrayLike, x: Array) -> WeightedTargets:
         y = _arguments.targets(targets, x.shape, x.shape[:1])
         classes = x.shape[1]
         weight = self.class_weight
@@ -79,10 +79,10 @@ class ClassLoss(RowLoss):
             dense = (1 - self.label_smoothing) * dense + self.label_smoothing / classes
         if weight is not None:
             dense = dense * weight.astype(x.dtype)
-        return ClassTargets(dense, ignored)
+        return WeightedTargets(dense, ignored)
 
     @np.errstate(all="ignore")
-    def _rows(self, x: Array, targets: ClassTargets, grad: Array | None) -> Array:
+    def _rows(self, x: Array, targets: WeightedTargets, grad: Array | None) -> Array:
         values = self._class_rows(x, targets.dense, grad)
         if targets.ignored is not None:
             values[targets.ignored] = 0
@@ -91,20 +91,13 @@ class ClassLoss(RowLoss):
         return values
 
     def _class_rows(self, x: Array, t: Array, grad: Array | None) -> Array:
-        """Do as `_rows` for dense targets; 0 in `t` against an infinity must count as 0."""
+        """Compute `_rows` for dense targets; 0 in `t` times an infinity must count as 0."""
         raise NotImplementedError
 
     def config(self) -> Config:
         """Return the arguments of the constructor, in the types of JSON."""
         weight = None if self.class_weight is None else self.class_weight.tolist()
         return {"class_weight": weight, "ignore_index": self.ignore_index}
-
-
-def products(t: Array, values: Array) -> Array:
-    """Return t * values, where 0 times an infinity is 0. NaN stays NaN."""
-    result = np.multiply(t, values)
-    result[(t == 0) & np.isinf(values)] = 0
-    return result
 
 
 def _class_weight(value: ArrayLike) -> Array:

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments, functional
-from fastsm.nn.losses._class_loss import ClassLoss, products
+from fastsm.functional._partial_classes import zero_safe_product
+from fastsm.nn.losses._class_loss import ClassLoss
 from fastsm.nn.losses._row_loss import RowLoss
 from fastsm.typing import Array, Config, Domain
 
@@ -14,22 +15,22 @@ __all__ = ["CrossEntropyLoss", "NLLLoss"]
 
 
 class CrossEntropyLoss(ClassLoss):
-    r"""Cross-entropy ``-sum(y log p)`` on probabilities, or on logits: the softmax is then in the loss.
+    r"""Cross-entropy ``-sum(y log p)`` on probabilities, or on logits, including the softmax.
 
     Parameters
     ----------
     on : {"logits", "probs"}, default "logits"
-        What the model gives. ``"logits"``: the model has no softmax at its end. ``"probs"``: it ends in
-        `Softmax`; in training the two are then taken together, which is as fast and as safe as logits.
+        The outputs of the model. ``"logits"``: the model has no softmax at its end. ``"probs"``: it ends in
+        `Softmax`; training computes the two together, which is as fast and as safe as logits.
     class_weight : array_like, optional
-        Shape (C,). With labels each row counts with the weight of its class, and the mean divides by the sum
-        of these weights; with probabilities each class's term is weighted.
+        Shape (C,). With labels, each row has the weight of its class, and the mean divides by the sum of
+        these weights; with probabilities, each class's term is weighted.
     ignore_index : int, optional
         Rows with this label do not count. Labels only.
     label_smoothing : float, default 0.0
         From 0 to 1: the targets become ``(1 - e) y + e / C``.
     temperature : float, default 1.0
-        Divides the logits. With ``on="probs"`` it belongs to `Softmax`.
+        Divides the logits. With ``on="probs"`` give it to `Softmax` instead.
 
     Raises
     ------
@@ -44,8 +45,8 @@ class CrossEntropyLoss(ClassLoss):
 
     Notes
     -----
-    Targets are integer labels, shape (N,), or probabilities, shape (N, C). On probabilities, and called
-    directly, the gradient is :math:`-y / p`, unclipped: infinite at p = 0.
+    Targets are integer labels, shape (N,), or probabilities, shape (N, C). `value_and_grad` on probabilities
+    returns the gradient :math:`-y / p`, unclipped: infinite at p = 0.
 
     Examples
     --------
@@ -75,7 +76,7 @@ class CrossEntropyLoss(ClassLoss):
     def __call__(
         self, outputs: ArrayLike, targets: ArrayLike, *, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Return the weighted mean over the rows, 0.0 if there is nothing to average."""
+        """Return the weighted mean over the rows; with nothing to average, 0.0."""
         if self.on == "probs":
             return super().__call__(outputs, targets, sample_weight=sample_weight)
         value = functional.cross_entropy(
@@ -116,11 +117,11 @@ class CrossEntropyLoss(ClassLoss):
         if grad is not None:
             np.divide(np.negative(t), x, out=grad)
             grad[(t == 0) & (x == 0)] = 0
-        values: Array = -products(t, np.log(x)).sum(axis=1)
+        values: Array = -zero_safe_product(t, np.log(x)).sum(axis=1)
         return values
 
     def over_logits(self, temperature: float) -> RowLoss:
-        """Return the loss over the logits that a softmax makes the probabilities from."""
+        """Return the loss on the logits instead of their softmax."""
         return CrossEntropyLoss(
             class_weight=self.class_weight,
             ignore_index=self.ignore_index,
@@ -154,7 +155,7 @@ class NLLLoss(ClassLoss):
     Notes
     -----
     Targets are integer labels, shape (N,), or probabilities, shape (N, C). The gradient over the
-    log-probabilities is ``-y``; `fastsm.log_softmax_vjp` makes ``p - y`` of it.
+    log-probabilities is ``-y``; `fastsm.log_softmax_vjp` turns it into ``p - y``.
 
     Examples
     --------
@@ -176,5 +177,5 @@ class NLLLoss(ClassLoss):
     def _class_rows(self, x: Array, t: Array, grad: Array | None) -> Array:
         if grad is not None:
             np.subtract(0, t, out=grad)
-        values: Array = -products(t, x).sum(axis=1)
+        values: Array = -zero_safe_product(t, x).sum(axis=1)
         return values

@@ -1,4 +1,4 @@
-"""Losses that are sums of errors: squared, absolute, and Brier's score."""
+"""Losses that are sums of errors: squared error, absolute error, Brier score."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,8 +13,8 @@ __all__ = ["BrierLoss", "MAELoss", "MSELoss"]
 class MSELoss(RowLoss):
     """Mean squared error: the mean over the features of ``(a - y)^2``, then over the rows.
 
-    It takes what any model gives. After `Softmax` its gradient goes through the softmax's vector-Jacobian
-    product; ``p - y`` is the gradient of another loss.
+    It takes the outputs of any model. After `Softmax` its gradient goes through the softmax's vector-Jacobian
+    product; ``p - y`` is the gradient of another loss, cross-entropy.
 
     Notes
     -----
@@ -44,7 +44,7 @@ class MAELoss(RowLoss):
     Notes
     -----
     Targets are numbers of the shape of the outputs, (N, C). The gradient of a row is ``sign(a - y) / C``: 0
-    where the two are equal, where there is a kink.
+    at the kink, where the two are equal.
 
     Examples
     --------
@@ -71,8 +71,8 @@ class BrierLoss(RowLoss):
     Notes
     -----
     Targets are integer labels, shape (N,), or probabilities, shape (N, C). The gradient over the
-    probabilities is ``2 (p - y)``; `Softmax` takes it through its vector-Jacobian product. Brier's score [1]_
-    is this sum, not its mean over the classes.
+    probabilities is ``2 (p - y)``; `Softmax` applies its vector-Jacobian product to it. As in [1]_, the score
+    is a sum over the classes, not a mean.
 
     References
     ----------

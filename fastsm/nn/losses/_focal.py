@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm.nn.losses._class_loss import ClassLoss, products
+from fastsm.functional._partial_classes import zero_safe_product
+from fastsm.nn.losses._class_loss import ClassLoss
 from fastsm.nn.losses._row_loss import RowLoss, through_log_softmax
 from fastsm.typing import Array, Config
 
@@ -15,14 +16,14 @@ __all__ = ["FocalLoss"]
 
 
 class FocalLoss(ClassLoss):
-    r"""Focal loss ``-sum(y (1 - p)^gamma log p)``: cross-entropy that cares less for what is right already.
+    r"""Focal loss ``-sum(y (1 - p)^gamma log p)``: cross-entropy with less weight on well classified rows.
 
     Parameters
     ----------
     gamma : float, default 2.0
         At least 0; at 0 this is cross-entropy.
     on : {"logits", "probs"}, default "logits"
-        What the model gives, as for `CrossEntropyLoss`.
+        The outputs of the model, as for `CrossEntropyLoss`.
     class_weight : array_like, optional
         Shape (C,), as for `CrossEntropyLoss`: alpha in the paper.
     ignore_index : int, optional
@@ -39,7 +40,7 @@ class FocalLoss(ClassLoss):
     -----
     Targets are integer labels, shape (N,), or probabilities, shape (N, C). With :math:`l = \log p` and
     :math:`q = 1 - p` a term is :math:`-q^\gamma l` [1]_, its derivative over l is
-    :math:`q^\gamma (\gamma p\, l / q - 1)`. The mean divides as that of `CrossEntropyLoss`.
+    :math:`q^\gamma (\gamma p\, l / q - 1)`. The mean is as in `CrossEntropyLoss`.
 
     References
     ----------
@@ -67,35 +68,35 @@ class FocalLoss(ClassLoss):
     ) -> None:
         super().__init__(class_weight, ignore_index)
         self.on = _arguments.one_of("on", on, ("logits", "probs"))
-        self._temperature = 1.0  # of the softmax, if this is over its logits
+        self._temperature = 1.0  # of the softmax, if the loss is on logits
         self.gamma = _arguments.at_least_0("gamma", gamma)
 
     def _class_rows(self, x: Array, t: Array, grad: Array | None) -> Array:
         if self.on == "logits":
             return through_log_softmax(self._log_rows, x, t, grad, self._temperature)
-        rest = np.maximum(1 - x, 0)  # rounding may have made p more than 1
+        rest = np.maximum(1 - x, 0)  # p may be rounded to above 1
         log_p = np.log(x)
         power = rest**self.gamma
         if grad is not None:
-            # At p = 1 the first term is 0, as log p is -(1 - p) there; at p = 0 only the second counts.
+            # At p = 1 the first term is 0, as log p is -(1 - p) there; at p = 0 only the second is left.
             first = np.where((rest == 0) | (x == 0), 0, log_p / rest)
-            grad[...] = products(t, power * (self.gamma * first - 1 / x))
-        values: Array = -products(t, power * log_p).sum(axis=1)
+            grad[...] = zero_safe_product(t, power * (self.gamma * first - 1 / x))
+        values: Array = -zero_safe_product(t, power * log_p).sum(axis=1)
         return values
 
     def _log_rows(self, log_p: Array, t: Array, grad: Array | None) -> Array:
-        """Do as `_class_rows`, on log-probabilities."""
+        """Compute `_class_rows` on log-probabilities."""
         rest = -np.expm1(log_p)
         power = rest**self.gamma
         if grad is not None:
             p = np.exp(log_p)
             first = np.where((rest == 0) | (p == 0), 0, p * (log_p / rest))
             np.multiply(t, power * (self.gamma * first - 1), out=grad)
-        values: Array = -products(t, power * log_p).sum(axis=1)
+        values: Array = -zero_safe_product(t, power * log_p).sum(axis=1)
         return values
 
     def over_logits(self, temperature: float) -> RowLoss:
-        """Return the loss over the logits that a softmax makes the probabilities from."""
+        """Return the loss on the logits instead of their softmax."""
         twin = copy.copy(self)
         twin.on, twin._temperature = "logits", temperature
         return twin

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm.nn.losses._class_loss import products
+from fastsm.functional._partial_classes import zero_safe_product
 from fastsm.nn.losses._row_loss import RowLoss, through_log_softmax
 from fastsm.typing import Array, Config
 
@@ -20,15 +20,15 @@ class KLDivLoss(RowLoss):
     Parameters
     ----------
     on : {"log_probs", "probs"}, default "log_probs"
-        What the model gives: it ends in `LogSoftmax`, or in `Softmax`, which in training is then taken
-        together with the loss.
+        The outputs of the model, which ends in `LogSoftmax` or `Softmax`; training computes the loss together
+        with `Softmax`.
 
     Raises
     ------
     TypeError
         If `on` is not a string.
     ValueError
-        If it is another one.
+        If `on` is another string.
 
     Notes
     -----
@@ -46,7 +46,7 @@ class KLDivLoss(RowLoss):
 
     def __init__(self, *, on: Literal["log_probs", "probs"] = "log_probs") -> None:
         self.on = _arguments.one_of("on", on, ("log_probs", "probs"))
-        self._temperature = 1.0  # of the softmax, if this is over its logits
+        self._temperature = 1.0  # of the softmax, if the loss is on logits
 
     def _targets(self, targets: ArrayLike, x: Array) -> Array:
         t = _arguments.array("targets", targets)
@@ -67,15 +67,15 @@ class KLDivLoss(RowLoss):
         return values
 
     def _log_rows(self, log_q: Array, t: Array, grad: Array | None) -> Array:
-        """Do as `_rows`, on log-probabilities."""
+        """Compute `_rows` on log-probabilities."""
         if grad is not None:
             np.subtract(0, t, out=grad)
         log_t = np.log(np.where(t == 0, 1, t))
-        values: Array = products(t, log_t - log_q).sum(axis=1)
+        values: Array = zero_safe_product(t, log_t - log_q).sum(axis=1)
         return values
 
     def over_logits(self, temperature: float) -> RowLoss:
-        """Return the loss over the logits that a softmax makes the probabilities from."""
+        """Return the loss on the logits instead of their softmax."""
         twin = copy.copy(self)
         twin.on, twin._temperature = "logits", temperature
         return twin

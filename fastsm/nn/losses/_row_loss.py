@@ -1,7 +1,7 @@
-"""What the losses share: a value and a gradient for each row, and their weighted mean.
+"""The base class of the losses: a value and a gradient for each row, and their weighted mean.
 
-A loss is written for the rows alone; the weights, the mean and the buffers are here. Each loss says in `on`
-what it is given: ``"logits"``, ``"log_probs"``, ``"probs"`` or ``"output"`` (whatever a model returns).
+Subclasses compute the rows; the weights, the mean and the buffers are here. `on` says which outputs a loss
+takes: ``"logits"``, ``"log_probs"``, ``"probs"``, or ``"output"`` for any.
 """
 
 import inspect
@@ -30,14 +30,14 @@ class RowLoss:
     def __call__(
         self, outputs: ArrayLike, targets: ArrayLike, *, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Return the loss: the weighted mean over the rows, 0.0 if there is nothing to average.
+        """Return the loss: the weighted mean over the rows; with nothing to average, 0.0.
 
         Parameters
         ----------
         outputs : array_like
-            What the model gives, shape (N, C).
+            The outputs of the model, shape (N, C).
         targets : array_like
-            What it should have given: as the class says.
+            The targets, as described for the class.
         sample_weight : array_like, optional
             A factor for each row, shape (N,). The mean divides by `total_weight`.
         """
@@ -64,14 +64,14 @@ class RowLoss:
         outputs, targets, sample_weight
             As for a call of the loss.
         out : ndarray, optional
-            Where to put the gradient, in the shape and dtype of `outputs`; it may be `outputs` itself.
+            The array for the gradient, in the shape and dtype of `outputs`; it may be `outputs` itself.
 
         Returns
         -------
         value : float
             The weighted mean over the rows.
         grad : ndarray
-            Its gradient, in the shape and dtype of `outputs`; `out` if that was given.
+            Its gradient, in the shape and dtype of `outputs`; `out` if it was given.
         """
         given = _arguments.array("outputs", outputs)
         x = _matrix(given)
@@ -105,7 +105,7 @@ class RowLoss:
         return value, returned
 
     def total_weight(self, targets: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        """Return what the mean divides by: here the number of rows, or the sum of their weights.
+        """Return the divisor of the mean: the number of rows, or the sum of their weights.
 
         The exact mean over several batches is the sum of ``loss * total_weight``, divided by the sum of
         the weights.
@@ -122,7 +122,7 @@ class RowLoss:
         return {}
 
     def __repr__(self) -> str:
-        """Return the call that makes this loss again."""
+        """Return the call that makes this loss."""
         defaults = inspect.signature(type(self)).parameters
         arguments = [
             f"{name}={value!r}" for name, value in self.config().items() if value != defaults[name].default
@@ -130,7 +130,7 @@ class RowLoss:
         return f"{type(self).__name__}({', '.join(arguments)})"
 
     def _targets(self, targets: ArrayLike, x: Array) -> Any:
-        """Return the targets as `_rows` wants them; here numbers in the shape and dtype of the outputs."""
+        """Return the targets as `_rows` takes them: numbers, in the shape and dtype of the outputs."""
         t = _arguments.array("targets", targets)
         if t.shape != x.shape:
             advice = ""
@@ -142,16 +142,16 @@ class RowLoss:
         return t.astype(x.dtype, copy=False)
 
     def _rows(self, x: Array, targets: Any, grad: Array | None) -> Array:
-        """Return the value of each row, shape (N,); write its gradient over the row into `grad`."""
+        """Return the value of each row, shape (N,); write the gradients to `grad` unless that is None."""
         raise NotImplementedError
 
 
 @runtime_checkable
 class FusedLoss(Protocol):
-    """A loss on probabilities that can be taken together with the softmax before it."""
+    """A loss on probabilities that can be computed from the logits, together with the softmax."""
 
     def over_logits(self, temperature: float) -> RowLoss:
-        """Return the loss over the logits that a softmax makes the probabilities from."""
+        """Return the loss on the logits instead of their softmax."""
 
 
 def through_log_softmax(
@@ -161,7 +161,7 @@ def through_log_softmax(
     grad: Array | None,
     temperature: float,
 ) -> Array:
-    """Return the row values of a loss on log-probabilities, given logits; their gradient over the logits."""
+    """Apply a loss on log-probabilities to logits: return the rows' values, write gradients to `grad`."""
     log_p = functional.log_softmax(x, temperature=temperature)
     values = rows(log_p, t, grad)
     if grad is not None:
@@ -170,7 +170,7 @@ def through_log_softmax(
 
 
 def _matrix(outputs: ArrayLike) -> Array:
-    """Return the outputs as a matrix in the dtype to compute in."""
+    """Return the outputs as a matrix, in the dtype to compute in."""
     x = _arguments.array("outputs", outputs)
     if x.ndim != 2:
         raise ValueError(f"`outputs` must have shape (N, C), got {x.shape}")
@@ -178,7 +178,7 @@ def _matrix(outputs: ArrayLike) -> Array:
 
 
 def _mean(values: Array, weight: Array | None, total: float) -> float:
-    """Return the weighted mean of the values of the rows, summed in double."""
+    """Return the weighted mean of the rows' values, summed in double precision."""
     values = np.array(values, np.float64, order="C")
     if weight is not None:
         _without_infinities(values, weight)
@@ -187,6 +187,6 @@ def _mean(values: Array, weight: Array | None, total: float) -> float:
 
 
 def _without_infinities(values: Array, weight: Array) -> None:
-    """Set infinities in rows of weight 0 to 0, as such a row does not count; NaN stays."""
+    """Set infinities in rows of weight 0 to 0, as these rows do not count; NaN stays NaN."""
     if not weight.all():
         values[np.isinf(values) & (weight == 0).reshape(-1, *[1] * (values.ndim - 1))] = 0

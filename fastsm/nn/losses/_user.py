@@ -1,9 +1,9 @@
-"""The user's own losses: a function of rows becomes a loss like any other."""
+"""Losses of the user: a function of rows made into a loss."""
 
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any, SupportsIndex, TypeAlias, overload
+from typing import SupportsIndex, TypeAlias, overload
 
 from numpy.typing import ArrayLike
 
@@ -13,11 +13,11 @@ from fastsm.typing import Array, Domain
 
 __all__ = ["UserLoss", "loss"]
 
-LossFunction: TypeAlias = Callable[[Array, Any], tuple[ArrayLike, ArrayLike]]
+LossFunction: TypeAlias = Callable[[Array, Array], tuple[ArrayLike, ArrayLike]]
 
 
 class UserLoss(RowLoss):
-    """What `loss` makes of a function; the function is `__wrapped__`."""
+    """A loss made of a function, which is `__wrapped__`."""
 
     __wrapped__: LossFunction
     __name__: str
@@ -28,8 +28,8 @@ class UserLoss(RowLoss):
         self.on = _arguments.one_of("on", on, DOMAINS)
         functools.update_wrapper(self, function)
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        """Pickle what stands in a module by its name, as functions are: its function has the same name."""
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[object, ...]:
+        """Pickle a loss of a module by its name, as functions are: the loss has the function's name."""
         name = getattr(self, "__qualname__", "")
         if getattr(sys.modules.get(self.__module__), name, None) is self:
             return str(name)
@@ -42,14 +42,14 @@ class UserLoss(RowLoss):
         return t.astype(x.dtype, copy=False) if t.dtype.kind == "f" else t
 
     def _rows(self, x: Array, targets: Array, grad: Array | None) -> Array:
-        # A view that cannot be written to: a slip in the function must not damage what layers keep.
+        # Read-only, so that an error in the function cannot change arrays that layers keep.
         outputs = x.view()
         outputs.flags.writeable = False
         result = self.__wrapped__(outputs, targets)
         name = getattr(self, "__name__", "the loss")
         if not isinstance(result, tuple) or len(result) != 2:
-            came = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
-            raise TypeError(f"`{name}` must return the values of the rows and their gradients, got {came}")
+            got = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
+            raise TypeError(f"`{name}` must return the values of the rows and their gradients, got {got}")
         values = _arguments.array("values", result[0])
         gradients = _arguments.array("gradients", result[1])
         if values.shape != x.shape[:1]:
@@ -64,7 +64,7 @@ class UserLoss(RowLoss):
         return values
 
     def __repr__(self) -> str:
-        """Return the name of the function and what it is on."""
+        """Return the name of the function and which outputs it takes."""
         return f"<loss {getattr(self, '__name__', 'without a name')} on {self.on}>"
 
 
@@ -75,20 +75,20 @@ def loss(*, on: Domain) -> Callable[[LossFunction], UserLoss]: ...
 def loss(
     function: LossFunction | None = None, /, *, on: Domain
 ) -> UserLoss | Callable[[LossFunction], UserLoss]:
-    """Make a loss of a function that returns the value of each row, and its gradient over the row.
+    """Make a loss of a function that returns the value of each row and the gradient over it.
 
-    The mean over the batch, its ``1 / N`` and sample weights are added, and so is the way back through the
-    softmax: the function needs only its own derivative.
+    The function needs only its own derivative: the mean over the batch, sample weights and the way back
+    through the softmax are added to it.
 
     Parameters
     ----------
     function : callable
         ``function(outputs, targets) -> (values, gradients)`` for outputs of shape (N, C): the values have
-        shape (N,), the gradients shape (N, C). It must not write to the outputs. Targets come as they were
-        given, floating ones in the dtype of the outputs.
+        shape (N,), the gradients shape (N, C). It must not write to the outputs. Targets are passed as given,
+        floating ones in the dtype of the outputs.
     on : {"probs", "log_probs", "logits", "output"}
-        What the outputs are. With ``"probs"`` the model must end in `Softmax` or `Sigmoid`, with
-        ``"log_probs"`` in `LogSoftmax`, with ``"logits"`` in neither; ``"output"`` is whatever it gives.
+        Which outputs it takes. With ``"probs"`` the model must end in `Softmax` or `Sigmoid`, with
+        ``"log_probs"`` in `LogSoftmax`, with ``"logits"`` in neither; ``"output"`` takes any.
 
     Returns
     -------
@@ -98,9 +98,9 @@ def loss(
     Raises
     ------
     TypeError
-        If an argument has a wrong type; later, if the function returns something else.
+        If an argument has a wrong type; when called, if the function returns a wrong type.
     ValueError
-        If `on` is none of these; later, if the function returns a wrong shape.
+        If `on` is none of these; when called, if the function returns a wrong shape.
 
     See Also
     --------
