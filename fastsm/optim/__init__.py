@@ -1,4 +1,4 @@
-"""Optimizers, each one fused pass over the flat arrays of a model, and schedules of their learning rate.
+"""Optimizers, whose steps are one fused pass over the flat arrays of a model, and learning rate schedules.
 
 >>> from fastsm import optim
 >>> optimizer = optim.AdamW(optim.schedules.warmup_cosine(1e-3, 10_000, warmup=500), weight_decay=0.01)

@@ -1,7 +1,7 @@
-"""What the optimizers share: checks, the learning rate, steps, and flat arrays of state."""
+"""The base class of the optimizers: checks, the learning rate, steps, and flat arrays of state."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
@@ -14,23 +14,22 @@ LearningRate: TypeAlias = float | Callable[[int], float]
 
 
 class Optimizer:
-    """What the optimizers share: the learning rate, the steps done, and flat arrays of state.
+    """Base class of the optimizers: the learning rate, the steps done, and flat arrays of state.
 
-    Not made directly: see `SGD`, `RMSprop`, `Adam` and `AdamW`. One of your own is a subclass with
-    ``state_names`` and ``update``.
+    Use a subclass: `SGD`, `RMSprop`, `Adam`, `AdamW`, or your own, with ``state_names`` and ``update``.
 
     Attributes
     ----------
     lr : float or callable
         The learning rate, or a schedule: ``lr(step)``, `step` counted from 0. May be set at any time.
     steps : int
-        How many steps have been done.
+        The number of steps done.
     state : dict of str to ndarray
-        What is remembered from step to step, one value for each parameter; made in the first step.
+        Arrays kept from step to step, with one value for each parameter; made in the first step.
 
     Examples
     --------
-    One of your own, which steps by the sign of the gradient:
+    An optimizer of your own, which steps by the sign of the gradient:
 
     >>> import numpy as np
     >>> from fastsm import optim
@@ -46,7 +45,7 @@ class Optimizer:
     (array([ 0.5, -1.5]), 1)
     """
 
-    # The arguments of the constructor, which are attributes too.
+    # The arguments of the constructor, which are also attributes.
     _options: ClassVar[tuple[str, ...]] = ("lr", "weight_decay", "decay_biases")
 
     def __init__(self, lr: LearningRate, weight_decay: float, decay_biases: bool) -> None:
@@ -55,12 +54,12 @@ class Optimizer:
         self.decay_biases = _arguments.flag("decay_biases", decay_biases)
         self.steps = 0
         self.state: dict[str, Array] = {}
-        # The arrays that were found to fit; the check is not repeated for them.
+        # The arrays that passed the check, which is not repeated for them.
         self._params: Array | None = None
         self._grads: Array | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is copied and pickled: all but the arrays, which belong to the model."""
+    def __getstate__(self) -> dict[str, object]:
+        """Return the attributes to copy and pickle: all but the arrays, which belong to the model."""
         return {**self.__dict__, "_params": None, "_grads": None}
 
     def __repr__(self) -> str:
@@ -89,17 +88,17 @@ class Optimizer:
         Parameters
         ----------
         params, grads : ndarray
-            Parameters and their gradient: flat, contiguous, both float32 or both float64. Always of the same
-            length and dtype.
+            Parameters and their gradient: flat, contiguous, both float32 or both float64. Length and dtype must
+            not change from step to step.
         decayed : int, optional
-            How many of the first parameters decay, if ``decay_biases=False``; a model's is `model.decayed`.
+            How many of the first parameters decay, for ``decay_biases=False``; pass ``model.decayed``.
         scale : float, default 1.0
-            What the gradient is multiplied by first, as for clipping.
+            A factor of the gradient, such as for clipping.
 
         Raises
         ------
         TypeError, ValueError
-            If the arrays do not fit, or the schedule gives no usable learning rate.
+            If the arrays do not fit, or the schedule returns an unusable learning rate.
         """
         if params is not self._params or grads is not self._grads:
             self._accept(params, grads)
@@ -118,7 +117,7 @@ class Optimizer:
         self.steps += 1
 
     def restore(self, steps: int, state: dict[str, Array]) -> None:
-        """Continue from the `steps` and the `state` of another optimizer of this class, which are copied.
+        """Continue from copies of the `steps` and the `state` of another optimizer of this class.
 
         Parameters
         ----------
@@ -130,7 +129,7 @@ class Optimizer:
         Raises
         ------
         TypeError, ValueError
-            If `steps` is no number of steps, or the arrays are not those of this optimizer.
+            If `steps` is not a number of steps, or the arrays are not those of this optimizer.
         """
         count = _arguments.integer_from("steps", steps, 0, (1 << 62) - 1)
         if not isinstance(state, dict):
@@ -170,9 +169,9 @@ class Optimizer:
         self._params, self._grads = params, grads
 
     def state_names(self) -> tuple[str, ...]:
-        """Return the names of the arrays of state, in the order that `update` takes them."""
+        """Return the names of the arrays of state, in the order in which `update` takes them."""
         raise NotImplementedError
 
     def update(self, *arrays: Array, rate: float, decay: float, scale: float) -> None:
-        """Do a step on some parameters, their gradient, and the arrays of state that belong to them."""
+        """Update some parameters, given their gradient and their parts of the arrays of state."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The optimizers. Each step is one pass of a kernel over parameters, gradient and state."""
+"""The optimizers, whose steps are one pass of a kernel over parameters, gradient and state."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
 
 
 class SGD(Optimizer):
-    r"""Stochastic gradient descent, with momentum if asked for.
+    r"""Stochastic gradient descent, with optional momentum.
 
     With the gradient :math:`g`, the learning rate :math:`\eta`, the momentum :math:`\mu` and the weight decay
     :math:`\lambda`, as in ``torch.optim.SGD`` [1]_ [2]_:
@@ -27,11 +27,11 @@ class SGD(Optimizer):
     momentum : float, default 0.0
         At least 0 and below 1.
     nesterov : bool, default False
-        Look ahead: needs a momentum.
+        Whether to use Nesterov's momentum; `momentum` must be above 0.
     weight_decay : float, default 0.0
         The factor of the parameters that is added to their gradient (the penalty :math:`\lambda |w|^2 / 2`).
     decay_biases : bool, default True
-        False: only weights decay, not biases nor what normalises.
+        False: only weights decay, not biases and gains.
 
     Raises
     ------
@@ -84,7 +84,7 @@ class SGD(Optimizer):
 
 
 class RMSprop(Optimizer):
-    r"""Steps divided by a running root mean square of the gradient.
+    r"""Gradient descent divided by a running root mean square of the gradient.
 
     With the decay :math:`\alpha`, as in ``torch.optim.RMSprop`` [1]_:
 
@@ -96,7 +96,7 @@ class RMSprop(Optimizer):
     lr : float or callable, default 1e-3
         The learning rate, or a schedule of it.
     decay : float, default 0.99
-        How much of the mean square is kept from step to step, at least 0 and below 1.
+        The part of the mean square that is kept from step to step, at least 0 and below 1.
     momentum : float, default 0.0
         At least 0 and below 1.
     epsilon : float, default 1e-8
@@ -104,7 +104,7 @@ class RMSprop(Optimizer):
     weight_decay : float, default 0.0
         The factor of the parameters that is added to their gradient.
     decay_biases : bool, default True
-        False: only weights decay, not biases nor what normalises.
+        False: only weights decay, not biases and gains.
 
     Raises
     ------
@@ -122,7 +122,7 @@ class RMSprop(Optimizer):
     >>> from fastsm import optim
     >>> w = np.array([1.0, -2.0])
     >>> optim.RMSprop(0.1, decay=0.75).step(w, 2 * w)
-    >>> w  # each by lr / sqrt(1 - decay), whatever the size of its gradient
+    >>> w  # each moves by lr / sqrt(1 - decay), for a gradient of any size
     array([ 0.8, -1.8])
     """
 
@@ -157,7 +157,7 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    r"""Running means of the gradient and of its square, corrected for having started at 0.
+    r"""Gradient descent by running means of the gradient and of its square, corrected for their start at 0.
 
     At step :math:`t`, counted from 1, as in ``torch.optim.Adam`` [1]_:
 
@@ -171,13 +171,13 @@ class Adam(Optimizer):
     lr : float or callable, default 1e-3
         The learning rate, or a schedule of it.
     betas : tuple of two floats, default (0.9, 0.999)
-        How much of the two means is kept from step to step, each at least 0 and below 1.
+        The parts of the two means that are kept from step to step, each at least 0 and below 1.
     epsilon : float, default 1e-8
         Keeps the division finite.
     weight_decay : float, default 0.0
         The factor of the parameters that is added to their gradient. `AdamW` shrinks them instead.
     decay_biases : bool, default True
-        False: only weights decay, not biases nor what normalises.
+        False: only weights decay, not biases and gains.
 
     Raises
     ------
@@ -194,7 +194,7 @@ class Adam(Optimizer):
     >>> from fastsm import optim
     >>> w = np.array([1.0, -2.0])
     >>> optim.Adam(0.1).step(w, 2 * w)
-    >>> w.round(6)  # the first step goes by lr, whatever the size of the gradient
+    >>> w.round(6)  # the first step moves each by lr, for a gradient of any size
     array([ 0.9, -1.9])
     """
 
@@ -231,9 +231,9 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    r"""Adam with decoupled weight decay: parameters shrink by themselves, not through the gradient.
+    r"""Adam with decoupled weight decay: parameters shrink directly, not through the gradient.
 
-    As `Adam` with :math:`\lambda = 0`, after :math:`w \leftarrow w - \eta \lambda w` (as in
+    The step is that of `Adam` with :math:`\lambda = 0`, after :math:`w \leftarrow w - \eta \lambda w` (as in
     ``torch.optim.AdamW``) [1]_.
 
     Parameters
@@ -241,13 +241,13 @@ class AdamW(Adam):
     lr : float or callable, default 1e-3
         The learning rate, or a schedule of it.
     betas : tuple of two floats, default (0.9, 0.999)
-        How much of the two means is kept from step to step, each at least 0 and below 1.
+        The parts of the two means that are kept from step to step, each at least 0 and below 1.
     epsilon : float, default 1e-8
         Keeps the division finite.
     weight_decay : float, default 1e-2
-        The part of the parameters, times the learning rate, that each step takes away.
+        Each step subtracts this factor, times the learning rate, times the parameters.
     decay_biases : bool, default True
-        False: only weights decay, not biases nor what normalises.
+        False: only weights decay, not biases and gains.
 
     Raises
     ------
@@ -284,5 +284,5 @@ class AdamW(Adam):
         )
 
 
-#: The names by which the command and the estimators know them.
+#: Optimizers by name, for the command and the estimators.
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}

@@ -1,8 +1,7 @@
-"""Learning rates that change: small objects that are called with the number of steps done so far.
+"""Learning rate schedules: objects that are called with the number of steps done so far.
 
-Any callable will do: an optimizer calls ``lr(step)``, `step` counted from 0, before each of its steps. A
-step is one mini-batch, and an epoch has ``ceil(N / batch_size)`` of them. Past its last step a schedule stays
-where it ended.
+An optimizer takes any callable: it calls ``lr(step)``, `step` counted from 0, before each step. A step is one
+mini-batch; an epoch has ``ceil(N / batch_size)`` steps. After its last step a schedule keeps its final rate.
 """
 
 import math
@@ -13,16 +12,17 @@ from fastsm import _arguments
 
 __all__ = ["constant", "cosine", "one_cycle", "step", "warmup_cosine"]
 
-# Steps beyond these are not told apart: no training has as many.
+# Larger numbers of steps count as this one.
 MOST_STEPS = 1 << 62
 
 
 def _steps(name: str, value: object, least: int = 1) -> int:
+    """Return a number of steps, of at least `least`."""
     return min(_arguments.integer_from(name, value, least), MOST_STEPS)
 
 
 def _half_cosine(start: float, end: float, fraction: float) -> float:
-    """Go from `start` to `end` along half a wave of a cosine, as `fraction` goes from 0 to 1."""
+    """Return the point of half a cosine wave from `start` to `end`, for a fraction from 0 to 1."""
     return end + (start - end) * (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
 
 
@@ -55,16 +55,16 @@ class constant:
 
 @dataclass(frozen=True)
 class step:
-    r"""Multiplied by a factor every so many steps: :math:`\text{lr} \cdot f^{\lfloor t / n \rfloor}`.
+    r"""A factor every `every` steps: :math:`\text{lr} \cdot f^{\lfloor t / n \rfloor}`.
 
     Parameters
     ----------
     lr : float
         The learning rate at the start.
     every : int
-        Steps between two changes, at least 1.
+        The number of steps between two changes, at least 1.
     factor : float, default 0.1
-        What the learning rate is multiplied by, at least 0.
+        The factor, at least 0.
 
     Examples
     --------
@@ -89,13 +89,13 @@ class step:
         changes = _steps("step", step, 0) // self.every
         try:
             return self.lr * self.factor**changes
-        except OverflowError:  # for a factor above 1; an optimizer says that such a rate is of no use
+        except OverflowError:  # for a factor above 1; optimizers raise for an infinite rate
             return math.inf
 
 
 @dataclass(frozen=True)
 class cosine:
-    r"""Down half a wave of a cosine: :math:`e + (\text{lr} - e)(1 + \cos(\pi t / n)) / 2`.
+    r"""Half a cosine wave down: :math:`e + (\text{lr} - e)(1 + \cos(\pi t / n)) / 2`.
 
     This is SGDR [1]_ without the restarts.
 
@@ -104,9 +104,9 @@ class cosine:
     lr : float
         The learning rate at step 0.
     steps : int
-        The number of steps :math:`n` that it takes, at least 1.
+        The number of steps :math:`n`, at least 1.
     final : float, default 0.0
-        The learning rate :math:`e` from there on.
+        The learning rate :math:`e` after them.
 
     References
     ----------
@@ -138,19 +138,19 @@ class cosine:
 
 @dataclass(frozen=True)
 class warmup_cosine:
-    r"""Up in a straight line, then down half a wave of a cosine.
+    r"""A linear warm-up, then half a cosine wave down.
 
     Step :math:`t` of the first :math:`w` has the learning rate :math:`\text{lr} (t + 1) / w` [1]_; the others
-    have that of `cosine` over the steps that remain.
+    follow `cosine` over the remaining steps.
 
     Parameters
     ----------
     lr : float
         The highest learning rate.
     steps : int
-        The number of steps in all.
+        The total number of steps.
     warmup : int
-        How many of them, :math:`w`, lead up; less than `steps`.
+        The number :math:`w` of warm-up steps, less than `steps`.
     final : float, default 0.0
         The learning rate at the end.
 
@@ -191,24 +191,24 @@ class warmup_cosine:
 
 @dataclass(frozen=True)
 class one_cycle:
-    r"""Up to a peak, then down to almost nothing, both along half a wave of a cosine.
+    r"""Half a cosine wave up to a peak, then another down to almost nothing.
 
-    It starts at ``lr / start_factor``, reaches `lr` after the part `warmup` of the steps, and ends, in the
-    last step, at ``lr / start_factor / final_factor``. Momentum stays as it is. The idea is that of [1]_, the
-    waves and the defaults are those of ``torch.optim.lr_scheduler.OneCycleLR``.
+    The rate starts at ``lr / start_factor``, reaches `lr` after the part `warmup` of the steps, and ends at
+    ``lr / start_factor / final_factor`` in the last step. Momentum does not change. The idea is from [1]_, the
+    cosine waves and the defaults from ``torch.optim.lr_scheduler.OneCycleLR``.
 
     Parameters
     ----------
     lr : float
         The learning rate at the peak.
     steps : int
-        The number of steps in all, at least 2.
+        The total number of steps, at least 2.
     warmup : float, default 0.3
-        The part of the steps that leads up, above 0 and below 1.
+        The part of the steps before the peak, above 0 and below 1.
     start_factor : float, default 25.0
-        The peak over the start, at least 1.
+        The peak rate divided by the start rate, at least 1.
     final_factor : float, default 1e4
-        The start over the end, at least 1.
+        The start rate divided by the final rate, at least 1.
 
     References
     ----------
@@ -248,8 +248,8 @@ class one_cycle:
         return _half_cosine(self.lr, start / self.final_factor, (step - peak) / (last - peak))
 
 
-#: The names by which the command and the estimators know them: from the highest learning rate and the number
-#: of all steps to a schedule.
+#: Schedules by name, for the command and the estimators: functions of the highest learning rate and the total
+#: number of steps.
 SCHEDULES: dict[str, Callable[[float, int], Callable[[int], float]]] = {
     "constant": lambda lr, steps: constant(lr),
     "cosine": cosine,
