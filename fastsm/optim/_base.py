@@ -88,8 +88,8 @@ class Optimizer:
         Parameters
         ----------
         params, grads : ndarray
-            Parameters and their gradient: flat, contiguous, both float32 or both float64. Length and dtype must
-            not change from step to step.
+            Parameters and their gradient: flat, contiguous, both float32 or both float64. Every step must
+            have the same length and dtype.
         decayed : int, optional
             How many of the first parameters decay, for ``decay_biases=False``; pass ``model.decayed``.
         scale : float, default 1.0

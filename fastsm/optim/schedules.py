@@ -194,8 +194,8 @@ class one_cycle:
     r"""Half a cosine wave up to a peak, then another down to almost nothing.
 
     The rate starts at ``lr / start_factor``, reaches `lr` after the part `warmup` of the steps, and ends at
-    ``lr / start_factor / final_factor`` in the last step. Momentum does not change. The idea is from [1]_, the
-    cosine waves and the defaults from ``torch.optim.lr_scheduler.OneCycleLR``.
+    ``lr / start_factor / final_factor`` in the last step. Momentum does not change. The idea is from [1]_;
+    the cosine waves and the defaults are those of ``torch.optim.lr_scheduler.OneCycleLR``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Are my gradients right? Finite differences for the user's own functions, losses and layers."""
+"""Checks of gradients by finite differences, for your own functions, losses and layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ from fastsm.testing._subjects import (
     of_model_with_loss,
     of_pair,
 )
-from fastsm.typing import Array
+from fastsm.typing import Array, Loss
 
 __all__ = ["ArrayReport", "GradientError", "GradientReport", "check_grads"]
 
@@ -26,8 +26,8 @@ def check_grads(
     f: Any,
     /,
     *arrays: ArrayLike,
-    loss: Any = None,
-    vjp: Callable[[Any, Array], Any] | None = None,
+    loss: Loss | None = None,
+    vjp: Callable[[Array, Array], object] | None = None,
     sample_weight: ArrayLike | None = None,
     mode: str = "directional",
     directions: int = 4,
@@ -42,30 +42,30 @@ def check_grads(
         What to check:
 
         * a function ``f(*arrays) -> (value, gradient)``: one number, and its gradient over the first array,
-          or a tuple with one for each of the arrays (None for those without);
+          or a tuple with one gradient for each array (None for arrays without);
         * a function with its backward pass in `vjp`;
-        * a loss: arrays are the outputs and the targets. The gradient is over the outputs;
-        * a layer or a model, with `forward` and `backward`: the array is its input. The gradients are those
-          over the input and over the parameters;
-        * a model with `loss`: arrays are its input and the targets.
+        * a loss: the arrays are the outputs and the targets; the gradient is over the outputs;
+        * a layer or a model, with `forward` and `backward`: the array is its input; the gradients are over
+          the input and over the parameters;
+        * a model with `loss`: the arrays are its input and the targets.
     *arrays : array_like
-        Floating ones are copied to float64 and differentiated, others (labels) are passed on.
+        Floating arrays are copied to float64 and differentiated; others (labels) are passed on.
     loss : loss, optional
-        Ends the model `f`.
+        The loss at the end of the model `f`.
     vjp : callable, optional
         ``vjp(f(*arrays), dy)`` returns the gradient of ``sum(dy * f(*arrays))`` over the first array, or a
         tuple. It takes the *output*, as `fastsm.softmax_vjp` does.
     sample_weight : array_like, optional
-        For losses, and models with one.
+        The weights of the rows, for losses and models with a loss.
     mode : {"directional", "full"}, default "directional"
-        Along some random directions, which takes the same time for any number of entries; or entry by entry.
-        If a direction is wrong, its entries are looked at too.
+        Check along random directions, which takes the same time for any number of entries, or entry by entry.
+        If a direction is wrong, its entries are checked too.
     directions : int, default 4
-        How many directions for each array. An array with no more entries than that is checked in full.
+        The number of directions for each array. An array with no more entries than that is checked in full.
     tolerance : float, default 1e-5
-        Relative error that is allowed.
+        The relative error that is allowed.
     rng : int or numpy.random.Generator, default 0
-        Where directions come from, and the gradient that a layer's backward pass starts with.
+        The source of directions, and of the gradient that a layer's backward pass starts with.
 
     Returns
     -------
@@ -75,21 +75,21 @@ def check_grads(
     Raises
     ------
     GradientError
-        If a gradient is wrong: an AssertionError that names the worst entry, and the factor that is missing
-        if one is.
+        If a gradient is wrong: an AssertionError that names the worst entry and, if there is one, the missing
+        factor.
     TypeError
         If an argument has a wrong type, or `f` does not compute in float64.
     ValueError
-        If an argument has a wrong value, or `f` does not return the same twice.
+        If an argument has a wrong value, or `f` does not return the same result twice.
 
     Notes
     -----
-    The step is the cube root of the machine's precision times ``max(1, |x|)``; where the two sides differ,
-    smaller ones decide, down to 2^-15 of it [1]_. So a kink nearby does no harm (relu, mean absolute error);
-    exactly at a kink any slope between those of its two sides is right. Layers and models are copied first;
-    random numbers are held fixed through their `state` and `set_state`.
+    The step is the cube root of the machine's precision times ``max(1, |x|)``; where the gradient does not
+    agree, smaller steps decide, down to 2^-15 of it [1]_. So a kink nearby is harmless (relu, mean absolute
+    error); exactly at a kink, any slope between those of its two sides is right. Layers and models are copied
+    first; their `state` and `set_state` hold random numbers fixed.
 
-    Along a direction v, with a gradient g at the output, this is the test <vjp(g), v> = <g, J v>.
+    Along a direction v, with a gradient g at the output, the test is <vjp(g), v> = <g, J v>.
 
     References
     ----------
@@ -118,7 +118,7 @@ def check_grads(
     fastsm.testing.GradientError: wrong gradient over z (directional, tolerance 1e-05)
       z (2, 3): 6 entries, 6 wrong; the worst is ...
     """
-    # Not the numbers that default_rng(0) gives, as the arrays may be these: x.T @ x would hide a transpose.
+    # Not the numbers of default_rng(0), which the arrays may hold: x.T @ x would hide a transpose.
     if isinstance(rng, np.random.Generator):
         generator = rng
     else:
@@ -130,10 +130,10 @@ def check_grads(
     if isinstance(f, type):
         raise TypeError(f"`f` must be a function, a loss, a layer or a model, got the class {f.__name__}")
     if sample_weight is not None and not (loss is not None or hasattr(f, "value_and_grad")):
-        raise TypeError("`sample_weight` must be None for what is not a loss, and has none")
+        raise TypeError("`sample_weight` must be None without a loss")
     if loss is not None and not is_layer:
         raise TypeError(f"`f` must be a model if `loss` is given, got {type(f).__name__}")
-    with np.errstate(all="ignore"):  # a step may leave the domain of a logarithm; a smaller one will not
+    with np.errstate(all="ignore"):  # a large step may leave the domain of a logarithm
         if loss is not None:
             subject = of_model_with_loss(f, loss, arrays, sample_weight)
         elif hasattr(f, "value_and_grad"):

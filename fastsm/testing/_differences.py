@@ -11,27 +11,27 @@ from fastsm.typing import Array
 __all__ = ["Subject", "compare"]
 
 EPSILON = float(np.finfo(np.float64).eps)
-STEP = EPSILON ** (1 / 3)  # where the rounding and the truncation of a central difference are about equal
+STEP = EPSILON ** (1 / 3)  # the rounding and the truncation error of a central difference are about equal
 STEPS = tuple(STEP / 32**k for k in range(4))
-ENTRIES = 2000  # so many are looked at when a wrong direction is traced to its entries
+MOST_ENTRIES = 2000  # the number to check when a direction is wrong
 
 
 @dataclass
 class Subject:
-    """A function of arrays that are changed in place, and the gradients that are claimed for it."""
+    """A function of arrays that are changed in place, and the gradients to check."""
 
     arrays: dict[str, Array]
     evaluate: Callable[[], Array]
-    cotangent: Array  # of the shape of what `evaluate` returns: the gradients are those of their product
+    cotangent: Array  # in the shape of the result of `evaluate`; the gradients are of their product
     gradients: dict[str, Array]
-    factors: dict[str, float] = field(default_factory=dict)  # what may have been forgotten, by name
-    size: float = 0.0  # of what the value is made from, where that may be larger than the value
+    factors: dict[str, float] = field(default_factory=dict)  # factors that may be missing, by name
+    size: float = 0.0  # the size of the terms of the value, which rounding errors are relative to
 
 
 def compare(
     subject: Subject, mode: str, directions: int, tolerance: float, rng: np.random.Generator
 ) -> GradientReport:
-    """Compare all gradients with finite differences; raises GradientError if one is wrong."""
+    """Compare all gradients with finite differences; raise GradientError if one is wrong."""
     reports = []
     for name, array in subject.arrays.items():
         if mode == "directional" and array.size > directions:
@@ -79,7 +79,7 @@ def _by_entries(subject: Subject, name: str, entries: Array, tolerance: float) -
 def _by_directions(
     subject: Subject, name: str, directions: int, tolerance: float, rng: np.random.Generator
 ) -> ArrayReport:
-    """Compare along random directions; if one is wrong, look for the entries that make it so."""
+    """Compare along random directions; if one is wrong, look for the wrong entries."""
     array, gradient = subject.arrays[name], subject.gradients[name]
     base = array.copy()
     worst = (0.0, 0.0, 0.0, 0.0)
@@ -95,9 +95,9 @@ def _by_directions(
         array[...] = base
         if not right:
             entries = np.arange(array.size)
-            if array.size > ENTRIES:
-                largest = np.argsort(-np.abs(gradient).reshape(-1))[: ENTRIES // 2]
-                entries = np.union1d(largest, rng.choice(array.size, ENTRIES // 2, replace=False))
+            if array.size > MOST_ENTRIES:
+                largest = np.argsort(-np.abs(gradient).reshape(-1))[: MOST_ENTRIES // 2]
+                entries = np.union1d(largest, rng.choice(array.size, MOST_ENTRIES // 2, replace=False))
             report = _by_entries(subject, name, entries, tolerance)
             if report.wrong:
                 return report
@@ -109,9 +109,9 @@ def _by_directions(
 def _slope(
     subject: Subject, move: Callable[[float], None], given: float, tolerance: float, scale: float
 ) -> tuple[float, bool]:
-    """Return the derivative along a line, and whether the one given agrees with it.
+    """Return the derivative along a line, and whether the given one agrees with it.
 
-    Where the two differ a smaller step decides: it may be that the function has a kink nearby, or bends.
+    If they differ, smaller steps decide, as the function may have a kink or a bend nearby.
     """
 
     def values(step: float) -> Array:
@@ -132,7 +132,7 @@ def _slope(
         if abs(slope - previous) <= allowed:
             break
         previous = slope
-    # At a kink the slopes on its two sides stay apart however small the step, and any between is allowed.
+    # At a kink the slopes of the two sides differ for any step, and any slope between them is allowed.
     centre = values(0.0)
     sides = [
         [float(np.sum(weight * (values(sign * step) - centre))) / (sign * step) for sign in (-1, 1)]
@@ -146,7 +146,7 @@ def _slope(
 
 
 def _hint(subject: Subject, name: str, entries: Array, analytic: Array, numeric: Array) -> str:
-    """Return what would explain the difference, if something simple does."""
+    """Return a simple explanation of the difference, or nothing."""
     shape = subject.arrays[name].shape
     if np.isnan(analytic).any() or not np.isfinite(numeric).all():
         return ""

@@ -1,4 +1,4 @@
-"""What `check_grads` reports: for each array, for all of them, and as an error."""
+"""The reports of `check_grads`: on each array, on all arrays, and as an error."""
 
 from dataclasses import dataclass
 
@@ -9,26 +9,26 @@ __all__ = ["ArrayReport", "GradientError", "GradientReport"]
 
 @dataclass(frozen=True)
 class ArrayReport:
-    """What was found about the gradient over one array.
+    """The result for the gradient over one array.
 
     Attributes
     ----------
     name : str
-        Which array.
+        The name of the array.
     shape : tuple of int
         Its shape.
     checked : str
-        ``"12 entries"`` or ``"4 directions"``.
+        What was checked, such as ``"12 entries"`` or ``"4 directions"``.
     wrong : int
-        How many of these are not as they should be.
+        How many of these are wrong.
     index : tuple of int or None
-        Where the worst entry is; None for a direction.
+        The index of the worst entry; None for a direction.
     analytic, numeric : float
-        The gradient that was given there, and that of finite differences.
+        The given gradient there, and that of finite differences.
     scale : float
-        The largest entry of the two gradients; for directions, how large a product may be.
+        The largest entry of the two gradients; for directions, the size that a product may have.
     hint : str
-        What would explain the difference, if something simple does.
+        A simple explanation of the difference, or nothing.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class ArrayReport:
 
     @property
     def error(self) -> float:
-        """Difference of the worst entry, relative to the largest entry of the gradient."""
+        """The difference at the worst entry, relative to the largest entry of the gradient."""
         return abs(self.analytic - self.numeric) / self.scale if self.scale else 0.0
 
     def __str__(self) -> str:
@@ -69,16 +69,16 @@ class ArrayReport:
 
 @dataclass(frozen=True)
 class GradientReport:
-    """What `check_grads` found, array by array; `print` shows it.
+    """The result of `check_grads`, array by array; `print` shows it.
 
     Attributes
     ----------
     mode : str
-        How it was checked: ``"directional"`` or ``"full"``.
+        ``"directional"`` or ``"full"``.
     tolerance : float
         The relative error that is allowed.
     arrays : tuple of ArrayReport
-        What was found, array by array.
+        The result for each array.
 
     Examples
     --------
@@ -99,7 +99,7 @@ class GradientReport:
 
     @property
     def worst(self) -> ArrayReport:
-        """The array with the largest error, of the wrong ones if there are any."""
+        """The array with the largest error, among the wrong arrays if there are any."""
         return max(self.arrays, key=lambda array: (array.wrong > 0, np.nan_to_num(array.error, nan=np.inf)))
 
     def __str__(self) -> str:
@@ -116,7 +116,7 @@ class GradientError(AssertionError):
     Attributes
     ----------
     report : GradientReport
-        What was found.
+        The full result.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Functions, losses, layers and models as functions of arrays, whose gradients can be checked."""
+"""Functions, losses, layers and models, each turned into a function of arrays whose gradients are checked."""
 
 import copy
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,27 +12,35 @@ from fastsm import _arguments
 from fastsm.nn._objective import value_and_grad
 from fastsm.testing._differences import Subject
 from fastsm.testing._reports import GradientError
-from fastsm.typing import Array
+from fastsm.typing import Array, LayerLike, Loss, ModelLike, Stateful
 
 __all__ = ["check_repeatable", "of_function", "of_layer", "of_loss", "of_model_with_loss", "of_pair"]
 
+AnyLayer = TypeVar("AnyLayer")
 
-def of_function(f: Callable[..., Any], arrays: Sequence[ArrayLike]) -> Subject:
+
+def of_function(f: Callable[..., object], arrays: Sequence[ArrayLike]) -> Subject:
+    """Return the subject of a function that returns its value and gradients."""
     live = [_live(value) for value in arrays]
-    value, gradients = _two(f(*map(_copy, live)), "`f` must return (value, gradient)")
+    rule = "`f` must return (value, gradient)"
+    value, gradients = _two(f(*map(_copy, live)), rule)
     if np.ndim(value) != 0:
         raise ValueError(f"`f` must return one number as value, got shape {np.shape(value)}")
-    names = _names(f, len(live))
-    checked, given = _pick(names, live, gradients)
-    return Subject(checked, lambda: _result(f(*map(_copy, live))[0]), np.ones(()), given, _sizes(checked))
+    checked, given = _pick(_names(f, len(live)), live, gradients)
+
+    def evaluate() -> Array:
+        return _result(_two(f(*map(_copy, live)), rule)[0])
+
+    return Subject(checked, evaluate, np.ones(()), given, _sizes(checked))
 
 
 def of_pair(
-    f: Callable[..., Any],
-    vjp: Callable[[Any, Array], Any],
+    f: Callable[..., object],
+    vjp: Callable[[Array, Array], object],
     arrays: Sequence[ArrayLike],
     rng: np.random.Generator,
 ) -> Subject:
+    """Return the subject of a function and its vector-Jacobian product."""
     live = [_live(value) for value in arrays]
 
     def evaluate() -> Array:
@@ -44,7 +52,8 @@ def of_pair(
     return Subject(checked, evaluate, cotangent, given, _sizes(checked))
 
 
-def of_loss(loss: Any, arrays: Sequence[ArrayLike], sample_weight: ArrayLike | None) -> Subject:
+def of_loss(loss: Loss, arrays: Sequence[ArrayLike], sample_weight: ArrayLike | None) -> Subject:
+    """Return the subject of a loss."""
     outputs, targets = _two(arrays, "a loss is checked with its outputs and its targets")
     live = _floating("the outputs of a loss", outputs)
 
@@ -60,7 +69,8 @@ def of_loss(loss: Any, arrays: Sequence[ArrayLike], sample_weight: ArrayLike | N
     return Subject({"outputs": live}, evaluate, np.ones(()), given, factors, _size(live, gradient))
 
 
-def of_layer(layer: Any, arrays: Sequence[ArrayLike], rng: np.random.Generator) -> Subject:
+def of_layer(layer: LayerLike, arrays: Sequence[ArrayLike], rng: np.random.Generator) -> Subject:
+    """Return the subject of a layer, or of a model without a loss."""
     if len(arrays) != 1:
         raise TypeError(f"a layer is checked with one array, its input, got {len(arrays)}")
     layer, live = _in_float64(layer, rng), _floating("the input of a layer", arrays[0])
@@ -80,14 +90,15 @@ def of_layer(layer: Any, arrays: Sequence[ArrayLike], rng: np.random.Generator) 
 
 
 def of_model_with_loss(
-    model: Any, loss: Any, arrays: Sequence[ArrayLike], sample_weight: ArrayLike | None
+    model: ModelLike, loss: Loss, arrays: Sequence[ArrayLike], sample_weight: ArrayLike | None
 ) -> Subject:
+    """Return the subject of a model with a loss."""
     x, y = _two(arrays, "a model with a loss is checked with its input and the targets")
     model, live = _in_float64(model, np.random.default_rng(0)), _floating("the input of a model", x)
     forward = Forward(model)
 
     def evaluate() -> Array:
-        # Not by `value_and_grad`: what it does with a softmax at the end is checked as well.
+        # Not by `value_and_grad`, whose computation of a final softmax with the loss is checked as well.
         return _result(loss(forward(live.copy()), y, sample_weight=sample_weight))
 
     _forget(model)
@@ -108,49 +119,50 @@ def of_model_with_loss(
 class Forward:
     """The forward pass of a layer or a model in training, with the same random numbers each time."""
 
-    def __init__(self, layer: Any) -> None:
-        self._forward = layer.forward
+    def __init__(self, layer: LayerLike | ModelLike) -> None:
+        self._forward: Callable[..., Array] = layer.forward
         self._training = "training" in inspect.signature(layer.forward).parameters
-        random = [each for each in _layers(layer) if hasattr(each, "state") and hasattr(each, "set_state")]
-        self._states = [(each, each.state()) for each in random]
+        self._states = [(each, each.state()) for each in _layers(layer) if isinstance(each, Stateful)]
 
     def restore(self) -> None:
-        """Put all random numbers back to where they were."""
+        """Restore the states of all layers."""
         for layer, state in self._states:
             layer.set_state(copy.deepcopy(state))
 
-    def __call__(self, x: Array) -> Any:
+    def __call__(self, x: Array) -> Array:
         """Return the output."""
         self.restore()
         return self._forward(x, training=True) if self._training else self._forward(x)
 
 
-def _layers(layer: Any) -> list[Any]:
-    """Return the layers of a model, or the layer."""
+def _layers(layer: object) -> list[Any]:
+    """Return the layers of a model, or the layer itself."""
     return list(layer.layers) if hasattr(layer, "layers") else [layer]
 
 
-def _in_float64(layer: Any, rng: np.random.Generator) -> Any:
+def _in_float64(layer: AnyLayer, rng: np.random.Generator) -> AnyLayer:
     """Return a copy whose parameters are float64."""
+    other: Any = layer
     if hasattr(layer, "layers"):
-        return layer.astype("float64")
-    layer = copy.deepcopy(layer)
-    if hasattr(layer, "initialize") and not getattr(layer, "params", None):
-        layer.initialize(rng, np.dtype(np.float64))
-    if getattr(layer, "params", None):
-        layer.params = {name: np.array(value, np.float64) for name, value in layer.params.items()}
-        layer.grads = {name: np.zeros_like(value) for name, value in layer.params.items()}
-    return layer
+        other = other.astype("float64")
+    else:
+        other = copy.deepcopy(layer)
+        if hasattr(other, "initialize") and not getattr(other, "params", None):
+            other.initialize(rng, np.dtype(np.float64))
+        if getattr(other, "params", None):
+            other.params = {name: np.array(value, np.float64) for name, value in other.params.items()}
+            other.grads = {name: np.zeros_like(value) for name, value in other.params.items()}
+    return cast(AnyLayer, other)
 
 
-def _forget(layer: Any) -> None:
-    """Fill all gradients with NaN: backward is to overwrite them, not to add to them."""
+def _forget(layer: object) -> None:
+    """Fill all gradients with NaN, which `backward` must overwrite, not add to."""
     for each in _layers(layer):
         for gradient in (getattr(each, "grads", None) or {}).values():
             gradient.fill(np.nan)
 
 
-def _parameters(layer: Any) -> tuple[dict[str, Array], dict[str, Array]]:
+def _parameters(layer: object) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return all parameters and copies of their gradients by name."""
     params: dict[str, Array] = {}
     grads: dict[str, Array] = {}
@@ -162,7 +174,7 @@ def _parameters(layer: Any) -> tuple[dict[str, Array], dict[str, Array]]:
     return params, grads
 
 
-def _temperature(layer: Any) -> float | None:
+def _temperature(layer: object) -> float | None:
     """Return the temperature of the last layer, if it has one."""
     temperature: float | None = getattr(_layers(layer)[-1], "temperature", None)
     return temperature
@@ -171,14 +183,14 @@ def _temperature(layer: Any) -> float | None:
 # ---- arrays ----
 
 
-def _live(value: ArrayLike) -> Any:
-    """Return a copy in float64 of floating numbers; anything else as it is."""
+def _live(value: ArrayLike) -> ArrayLike:
+    """Return a float64 copy of floating numbers, and anything else as it is."""
     array = _arguments.plain("array", value)
     return np.array(array, np.float64) if _arguments.is_floating(array.dtype) else value
 
 
 def _floating(name: str, value: ArrayLike) -> Array:
-    """Return a copy in float64 of floating numbers, which is what can be differentiated."""
+    """Return a float64 copy of floating numbers; raise for anything else, as it has no derivative."""
     live = _live(value)
     if not isinstance(live, np.ndarray) or live.dtype != np.float64:
         raise TypeError(f"{name} must be a floating array, got {_arguments.shown(value)}")
@@ -186,25 +198,25 @@ def _floating(name: str, value: ArrayLike) -> Array:
 
 
 def _size(outputs: Array, gradient: Array) -> float:
-    """Return what the rounding of the outputs is to the loss: more than its own, if -log p is near 0."""
+    """Return the size that rounding errors of a loss are relative to; above the loss if -log p is near 0."""
     return float(np.sum(np.abs(np.nan_to_num(gradient * outputs, posinf=0, neginf=0))))
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: ArrayLike) -> ArrayLike:
     """Return a copy, as `f` may write to it or keep it."""
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
-def _result(value: Any) -> Array:
-    """Return what was computed as a new array."""
+def _result(value: object) -> Array:
+    """Return a result as a new array; raise if it was not computed in float64."""
     array = np.asarray(value)
     if array.dtype != np.float64 and array.dtype.kind not in "biu":
         raise TypeError(f"`f` must compute in float64 where its arrays are float64, got {array.dtype}")
     return np.array(array, np.float64)
 
 
-def _gradient(name: str, value: Any, array: Array) -> Array:
-    """Return a gradient that has the shape of its array."""
+def _gradient(name: str, value: object, array: Array) -> Array:
+    """Return a gradient after checking that it has the shape of its array."""
     if value is None:
         raise GradientError(f"there is no gradient over {name}: None")
     gradient = np.array(value, np.float64)
@@ -217,9 +229,9 @@ def _gradient(name: str, value: Any, array: Array) -> Array:
 
 
 def _pick(
-    names: Sequence[str], live: Sequence[Any], gradients: Any
+    names: Sequence[str], live: Sequence[ArrayLike], gradients: object
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the arrays that have a gradient, and these."""
+    """Return the arrays that have a gradient, and their gradients."""
     given = gradients if isinstance(gradients, (tuple, list)) else (gradients,)
     if len(given) > len(live):
         raise ValueError(f"`f` must return at most one gradient for each array, got {len(given)}")
@@ -236,8 +248,8 @@ def _pick(
     return checked, found
 
 
-def _names(f: Callable[..., Any], count: int) -> list[str]:
-    """Return what the function calls its arguments, as far as that can be found out."""
+def _names(f: Callable[..., object], count: int) -> list[str]:
+    """Return the names of the function's arguments, numbered where they are unknown."""
     try:
         parameters = list(inspect.signature(f).parameters.values())
     except (TypeError, ValueError):
@@ -247,24 +259,24 @@ def _names(f: Callable[..., Any], count: int) -> list[str]:
 
 
 def _sizes(arrays: dict[str, Array], temperature: float | None = None) -> dict[str, float]:
-    """Return the factors that are forgotten easily: numbers of rows and columns, the temperature."""
+    """Return the factors that are easily forgotten: the numbers of rows and columns, the temperature."""
     factors = {} if temperature is None else {"T": float(temperature)}
     first = next(iter(arrays.values()))
     sizes = dict(zip(("N", "C"), first.shape, strict=False)) if first.ndim == 2 else {"N": first.size}
     return {**factors, **{name: float(size) for name, size in sizes.items()}}
 
 
-def _two(values: Any, rule: str) -> tuple[Any, Any]:
+def _two(values: object, rule: str) -> tuple[Any, Any]:
     if not isinstance(values, (tuple, list)) or len(values) != 2:
-        came = f"{len(values)}" if isinstance(values, (tuple, list)) else type(values).__name__
-        raise TypeError(f"{rule}, got {came}")
+        got = f"{len(values)}" if isinstance(values, (tuple, list)) else type(values).__name__
+        raise TypeError(f"{rule}, got {got}")
     return values[0], values[1]
 
 
 def check_repeatable(subject: Subject) -> None:
-    """Check that the function gives the same twice."""
+    """Check that the function returns the same result twice."""
     if not np.array_equal(subject.evaluate(), subject.evaluate(), equal_nan=True):
         raise ValueError(
-            "`f` must give the same result twice, got different ones: hold its random numbers fixed (a layer"
-            " can do so with `state` and `set_state`)"
+            "`f` must give the same result twice, got different ones: hold its random numbers fixed (layers"
+            " do so with `state` and `set_state`)"
         )
