@@ -26,8 +26,8 @@ try:
         softmax_vjp,
     )
 except ImportError as error:
-    # An environment variable is wrong. Whatever is asked for says so (`__getattr__`), but the command, which
-    # is imported after this, can say it in a line.
+    # An environment variable is wrong. Each use of a name raises this error again (`__getattr__`); but the
+    # command, which is imported after this, can report it in one line.
     if not (error.name or "").startswith("FASTSM_"):
         raise
 
@@ -64,7 +64,7 @@ __all__ = [
     "testing",
 ]
 
-# Imported when they are first asked for: `import fastsm` alone takes a few milliseconds.
+# Imported at their first use: `import fastsm` alone takes a few milliseconds.
 _MODULES = {
     "callbacks": "fastsm.training.callbacks",
     "data": "fastsm.data",
@@ -72,7 +72,7 @@ _MODULES = {
     "optim": "fastsm.optim",
     "testing": "fastsm.testing",
 }
-_PLACES = {
+_MODULE_OF = {
     "History": "fastsm.training",
     "TrainingDiverged": "fastsm.training",
     "fit": "fastsm.training",
@@ -84,14 +84,14 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what belongs to networks and training when it is first used."""
+    """Import the parts for networks and training at their first use."""
     if name in _MODULES:
         return import_module(_MODULES[name])
-    if name in _PLACES:
-        value = globals()[name] = getattr(import_module(_PLACES[name]), name)
+    if name in _MODULE_OF:
+        value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
         return value
     if name in __all__:
-        return getattr(import_module("fastsm.functional"), name)  # fails as above
+        return getattr(import_module("fastsm.functional"), name)  # raises the error of above
     raise AttributeError(f"module 'fastsm' has no attribute {name!r}")
 
 

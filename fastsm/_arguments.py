@@ -8,6 +8,7 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar, cast
 
 import numpy as np
@@ -114,20 +115,18 @@ def flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def any_integer(name: str, value: object) -> int:
-    """Return an integer."""
+def any_integer(name: str, value: object, wanted: str = "an integer") -> int:
+    """Return an integer; bools are none."""
     result = None if is_bool(value) else integer(value)
     if result is None:
-        raise TypeError(f"`{name}` must be an integer, got {shown(value)}")
+        raise TypeError(f"`{name}` must be {wanted}, got {shown(value)}")
     return result
 
 
 def integer_from(name: str, value: object, least: int, most: int | None = None) -> int:
     """Return an integer from `least` to `most`, or without an upper bound."""
     wanted = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
-    result = None if is_bool(value) else integer(value)
-    if result is None:
-        raise TypeError(f"`{name}` must be {wanted}, got {shown(value)}")
+    result = any_integer(name, value, wanted)
     if result < least or (most is not None and result > most):
         raise ValueError(f"`{name}` must be {wanted}, got {shown(value)}")
     return result
@@ -147,9 +146,7 @@ def generator(rng: object) -> np.random.Generator:
 
 def seed(rng: object) -> int:
     """Return a seed."""
-    result = None if is_bool(rng) else integer(rng)
-    if result is None:
-        raise TypeError(f"`rng` must be None, an integer or a numpy.random.Generator, got {shown(rng)}")
+    result = any_integer("rng", rng, "None, an integer or a numpy.random.Generator")
     if result < 0:
         raise ValueError(f"`rng` must be at least 0 if it is an integer, got {shown(rng)}")
     return result
@@ -183,46 +180,25 @@ def number(name: str, value: object) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def _number_within(name: str, value: object, fits: Callable[[float], bool], wanted: str) -> float:
-    result = number(name, value)
-    if not fits(result):
-        raise ValueError(f"`{name}` must be {wanted}, got {shown(value)}")
-    return result
+def _number_that(fits: Callable[[float], bool], wanted: str) -> Callable[[str, object], float]:
+    """Return a function of name and value that returns a number for which `fits` is true."""
+
+    def check(name: str, value: object) -> float:
+        result = number(name, value)
+        if not fits(result):
+            raise ValueError(f"`{name}` must be {wanted}, got {shown(value)}")
+        return result
+
+    return check
 
 
-def at_least_0(name: str, value: object) -> float:
-    """Return a finite number of at least 0."""
-    return _number_within(name, value, lambda x: 0 <= x < math.inf, "finite and at least 0")
-
-
-def above_0(name: str, value: object) -> float:
-    """Return a finite number above 0."""
-    return _number_within(name, value, lambda x: 0 < x < math.inf, "finite and above 0")
-
-
-def at_least_1(name: str, value: object) -> float:
-    """Return a finite number of at least 1."""
-    return _number_within(name, value, lambda x: 1 <= x < math.inf, "finite and at least 1")
-
-
-def below_1(name: str, value: object) -> float:
-    """Return a number of at least 0 and below 1."""
-    return _number_within(name, value, lambda x: 0 <= x < 1, "at least 0 and below 1")
-
-
-def between_0_and_1(name: str, value: object) -> float:
-    """Return a number above 0 and below 1."""
-    return _number_within(name, value, lambda x: 0 < x < 1, "above 0 and below 1")
-
-
-def temperature(value: object) -> float:
-    """Return a temperature."""
-    return _number_within("temperature", value, lambda x: 1e-30 <= x <= 1e30, "from 1e-30 to 1e30")
-
-
-def label_smoothing(value: object) -> float:
-    """Return a label smoothing."""
-    return _number_within("label_smoothing", value, lambda x: 0 <= x <= 1, "from 0 to 1")
+at_least_0 = _number_that(lambda x: 0 <= x < math.inf, "finite and at least 0")
+above_0 = _number_that(lambda x: 0 < x < math.inf, "finite and above 0")
+at_least_1 = _number_that(lambda x: 1 <= x < math.inf, "finite and at least 1")
+below_1 = _number_that(lambda x: 0 <= x < 1, "at least 0 and below 1")
+between_0_and_1 = _number_that(lambda x: 0 < x < 1, "above 0 and below 1")
+temperature = partial(_number_that(lambda x: 1e-30 <= x <= 1e30, "from 1e-30 to 1e30"), "temperature")
+label_smoothing = partial(_number_that(lambda x: 0 <= x <= 1, "from 0 to 1"), "label_smoothing")
 
 
 def reduction(value: Word) -> Word:

@@ -1,4 +1,4 @@
-"""What to put into a bug report or beside a benchmark."""
+"""Versions and settings, for bug reports and benchmarks."""
 
 import platform
 

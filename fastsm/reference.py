@@ -1,23 +1,23 @@
 """The functional API written out in NumPy: formulas to read, and an oracle to test against.
 
-Every function here has a fast twin of the same name and signature in `fastsm`, except that only the fast
-one takes ``out=`` and ``num_threads=``, and only this one takes ``np.longdouble``. The two share no code.
-A *row* is the C values along `axis`.
+Each function has a fast twin in `fastsm` with the same name and signature, except that only the fast one
+takes ``out=`` and ``num_threads=``, and only this one takes ``np.longdouble``. The two share no code. A *row*
+is the C values along `axis`.
 
-**Why a vector-Jacobian product, and not a derivative.** tanh works on each number alone: its derivative is
-one number an entry, and backpropagation multiplies, ``dz = dy * tanh'(z)``. In softmax every output depends
-on every input of its row, so the derivative of one row is a C x C matrix, the Jacobian::
+**Why a vector-Jacobian product, and not a derivative.** tanh works on each number alone: its derivative has
+one number for each entry, and backpropagation multiplies, ``dz = dy * tanh'(z)``. In softmax every output
+depends on every input of its row, so the derivative of one row is a C x C matrix, the Jacobian::
 
     J_ij = d(y_i) / d(z_j) = y_i (1 - y_i) if i = j, else -y_i y_j        J = diag(y) - y y^T
 
 No elementwise product can apply it: the shapes do not fit. With dy and dz for the loss's gradients over y and
-z, the chain rule ``dz_j = sum_i dy_i J_ij`` asks for a vector times the Jacobian, and in that product (the
-VJP) the matrix disappears::
+z, the chain rule ``dz_j = sum_i dy_i J_ij`` multiplies a vector by the Jacobian; in that product (the VJP)
+the matrix disappears::
 
     dz = J^T dy = diag(y) dy - y (y^T dy) = y * (dy - <y, dy>)
 
-C numbers in, C numbers out, for any loss. It is written with the output y, not with z: the same derivative,
-and z need not be kept. In a batch each row has its own J and its own <y, dy>, and none meets another::
+C numbers in, C numbers out, for any loss. It is a function of the output y, so z need not be kept. In a batch
+each row has its own J and its own <y, dy>, independent of the other rows::
 
     dz = y * (dy - np.sum(y * dy, axis=-1, keepdims=True))                # (N, C)
 
@@ -26,13 +26,13 @@ Through the VJP, with p for the output::
 
     dz = p * (-t / p + sum(t)) = p sum(t) - t                             # p - t where sum(t) = 1
 
-Softmax's own factor p cancels the division by p. No other loss has that division, so for no other loss is
-p - t the gradient: give its dL/dp to `softmax_vjp`.
+Softmax's factor p cancels the division by p. No other loss has that division, so p - t is the gradient of no
+other loss: pass the dL/dp of another loss to `softmax_vjp`.
 
 **Rounding.** The row's maximum m is subtracted first, so that exp cannot overflow. Then sum_j exp(x_j - m)
-is 1 + rest, where the 1 is the maximum's own term. Kept apart from the 1, `rest` may be far smaller than the
-spacing of numbers near 1, and nothing is lost: log(1 + rest) is ``log1p(rest)``, and 1 - p at the maximum is
-``rest / (1 + rest)``.
+is 1 + rest, where the 1 is the term of the maximum. Apart from the 1, `rest` may be far smaller than the
+spacing of numbers near 1, and is not rounded away: log(1 + rest) is ``log1p(rest)``, and 1 - p at the maximum
+is ``rest / (1 + rest)``.
 
 Sources: P. Blanchard, D. J. Higham and N. J. Higham, "Accurately computing the log-sum-exp and softmax
 functions", IMA J. Numer. Anal. 41(4), 2021 (the shift; log1p). C. Szegedy et al., "Rethinking the Inception
@@ -72,12 +72,12 @@ def softmax(x: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0, where:
     temperature : float
         Positive T that divides the logits.
     where : array_like of bool, optional
-        False entries, broadcast to the shape of `x`, take no part: they get probability 0.
+        Entries that are False, broadcast to the shape of `x`, are left out: they get probability 0.
 
     Returns
     -------
     ndarray
-        Shape and dtype of `x`. A row with NaN, +inf or only -inf is NaN; one that is all masked is 0.
+        Shape and dtype of `x`. A row with NaN, +inf or only -inf is NaN; a fully masked row is 0.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def softmax(x: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0, where:
 
 @np.errstate(all="ignore")
 def log_softmax(x: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0, where: Mask = None) -> Array:
-    """Logarithm of `softmax`, of which it has the parameters; masked entries are -inf.
+    """Logarithm of `softmax`, with the same parameters; masked entries are -inf.
 
     Examples
     --------
@@ -112,8 +112,8 @@ def log_softmax(x: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0, wh
 def logsumexp(x: ArrayLike, /, *, axis: int = -1, where: Mask = None, keepdims: bool = False) -> Array:
     """Log of the sum of exp(x) over each row; `x`, `axis` and `where` as in `softmax`.
 
-    The result has the shape of `x` without `axis`, or with `axis` of length 1 if `keepdims`. The log of
-    nothing (no classes, all masked, all -inf) is -inf; a row with +inf gives +inf, unless it has NaN.
+    The result has the shape of `x` without `axis`, or with `axis` of length 1 if `keepdims`. An empty sum (no
+    classes, all masked, all -inf) gives -inf; a row with +inf gives +inf, unless it has NaN.
 
     Examples
     --------
@@ -130,21 +130,21 @@ def logsumexp(x: ArrayLike, /, *, axis: int = -1, where: Mask = None, keepdims: 
 
 @np.errstate(all="ignore")
 def softmax_vjp(y: ArrayLike, dy: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0) -> Array:
-    """Gradient over softmax's input from that over its output: dz = y * (dy - <y, dy>) / T.
+    """Gradient over softmax's input from the gradient over its output: dz = y * (dy - <y, dy>) / T.
 
     Parameters
     ----------
     y : array_like
-        What `softmax` returned (not its input).
+        The output of `softmax`, not its input.
     dy : array_like
         Gradient of any loss over `y`, of the same shape.
     axis, temperature
-        As they were given to `softmax`.
+        As given to `softmax`.
 
     Returns
     -------
     ndarray
-        dz, with the shape and dtype of `y`. Every row of it sums to 0.
+        dz, with the shape and dtype of `y`. Each row sums to 0.
 
     Examples
     --------
@@ -160,9 +160,9 @@ def softmax_vjp(y: ArrayLike, dy: ArrayLike, /, *, axis: int = -1, temperature: 
 
 @np.errstate(all="ignore")
 def log_softmax_vjp(log_y: ArrayLike, dy: ArrayLike, /, *, axis: int = -1, temperature: float = 1.0) -> Array:
-    """Gradient over log_softmax's input from that over its output: dz = (dy - exp(log_y) sum(dy)) / T.
+    """Gradient over log_softmax's input from the one over its output: dz = (dy - exp(log_y) sum(dy)) / T.
 
-    As in `softmax_vjp`, but with the Jacobian I - 1 y^T (1: a column of ones), where y = exp(log_y).
+    As `softmax_vjp`, but with the Jacobian I - 1 y^T (1: a column of ones), where y = exp(log_y).
 
     Examples
     --------
@@ -215,7 +215,7 @@ def cross_entropy(
     class_weight, sample_weight : array_like, optional
         w, shape (C,), and a factor for each row, in the shape of `logits` without `axis`; 1 by default.
     ignore_index : int, optional
-        Rows with this label count for nothing, whatever their logits.
+        Rows with this label do not count, for any logits.
     label_smoothing, temperature : float
         e, from 0 to 1; positive T that divides the logits.
     reduction : {"mean", "sum", "none"}
@@ -248,7 +248,7 @@ def cross_entropy_with_grad(
 ) -> tuple[Any, Array]:  # fmt: skip
     """`cross_entropy` and its gradient over the logits: in each row (p sum(t) - t) / T, weighted alike.
 
-    The gradient has the shape and dtype of `logits`; for reduction "none" each row has that of its own loss.
+    The gradient has the shape and dtype of `logits`; for "none" each row is the gradient of its own loss.
 
     Examples
     --------
@@ -299,14 +299,14 @@ def _shifted(x: Array, temperature: float) -> Array:
 
 
 def _rest(d: Array) -> Array:
-    """Return the sum of exp(d) but for one maximum's own 1, shape (..., 1)."""
+    """Return the sum of exp(d) without the 1 of one maximum, shape (..., 1)."""
     return _others(np.exp(d), 1, d < 0)
 
 
 def _others(values: Array, own: ArrayLike, below: Array) -> Array:
-    """Return the sum of a row's values but for `own`, that of an entry which is not `below` the maximum.
+    """Return the sum of a row's values without `own`, the value of an entry that is not `below` the maximum.
 
-    It is taken from the sum of the maximum and its ties alone, so that nothing of the small rest is lost.
+    `own` is subtracted from the sum over the maximum and its ties, so that the small rest is not rounded.
     """
     small: Array = np.sum(np.where(below, values, 0), axis=-1, keepdims=True)
     large: Array = np.sum(np.where(below, 0, values), axis=-1, keepdims=True)
@@ -314,7 +314,7 @@ def _others(values: Array, own: ArrayLike, below: Array) -> Array:
 
 
 def _product(weight: Array, value: Array) -> Array:
-    """Multiply, but 0 times infinity is 0: what has no weight does not count. NaN stays NaN."""
+    """Multiply, with 0 times infinity as 0: an entry without weight does not count. NaN stays NaN."""
     return np.where((weight == 0) & np.isinf(value), 0, weight * value)
 
 
@@ -359,7 +359,7 @@ def _positive(temperature: float) -> float:
 
 
 def _dtype(x: Array) -> np.dtype[Any]:
-    """Return the dtype of a result: that of x, but float64 for integers and bools."""
+    """Return the dtype of a result: the dtype of x, but float64 for integers and bools."""
     if x.dtype.kind not in "biuf" and x.dtype.name != "bfloat16":
         raise TypeError(f"arrays must hold real numbers, got {x.dtype}")
     return np.dtype(np.float64) if x.dtype.kind in "biu" else x.dtype.newbyteorder("=")

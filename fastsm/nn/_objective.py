@@ -37,7 +37,7 @@ class Objective:
 
     def __init__(self, model: ModelLike, loss: Loss, buffer: Buffer | None = None) -> None:
         check_domains(model, loss)
-        self.model: Any = model
+        self.model: Any = model  # a Sequential, where `stop` is not None
         self.loss = loss
         self._buffer = Buffer() if buffer is None else buffer
         self.last: Array | None = None

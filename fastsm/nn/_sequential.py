@@ -85,7 +85,7 @@ class Sequential:
     ((1, 2), (2502,))
     """
 
-    # `_build` makes these from the layers; they are not part of the state.
+    # Made by `_build` from the layers, so not part of the state.
     _BUILT = frozenset(
         {"_decayed", "_dx", "_grads", "_params", "_result", "_reuse_dy", "_steps", "_stop", "_trained"}
     )
