@@ -207,7 +207,7 @@ def reduction(value: Word) -> Word:
 
 
 def mask(value: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """Return `where` at the shape of the array that it masks."""
+    """Return `where`, broadcast to the shape of the array that it masks."""
     result = plain("where", value)
     if result.dtype != np.bool_:
         raise TypeError(f"`where` must have dtype bool, got {result.dtype}")

@@ -99,7 +99,7 @@ class Loss(Protocol):
         """Return the loss and its gradient over the outputs."""
 
     def total_weight(self, targets: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Return what the mean divides by."""
+        """Return the divisor of the mean."""
 
 
 class Communicator(Protocol):

@@ -144,15 +144,14 @@ class Optimizer:
         """Check the arrays, and make the state in the first step."""
         for name, array in (("params", params), ("grads", grads)):
             if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
-                raise TypeError(f"`{name}` must be an array of float32 or float64")
+                kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+                raise TypeError(f"`{name}` must be an array of float32 or float64, got {kind}")
             if type(array) is not np.ndarray:
                 raise TypeError(f"`{name}` must be an ordinary array, got {type(array).__name__}")
             if array.ndim != 1 or not array.flags.c_contiguous:
                 raise ValueError(f"`{name}` must be flat and contiguous, got shape {array.shape}")
             if not array.flags.aligned:
-                raise ValueError(
-                    f"`{name}` must be aligned in memory, got an array that begins between elements"
-                )
+                raise ValueError(f"`{name}` must be aligned in memory, got a misaligned array")
         if grads.shape != params.shape or grads.dtype != params.dtype:
             expected, got = f"{params.dtype}{params.shape}", f"{grads.dtype}{grads.shape}"
             raise ValueError(f"`grads` must be like `params`, {expected}, got {got}")
@@ -165,7 +164,7 @@ class Optimizer:
         for array in self.state.values():
             if array.shape != params.shape or array.dtype != params.dtype:
                 expected, got = f"{array.dtype}{array.shape}", f"{params.dtype}{params.shape}"
-                raise ValueError(f"`params` must be like those of the steps before, {expected}, got {got}")
+                raise ValueError(f"`params` must be like those of the previous steps, {expected}, got {got}")
         self._params, self._grads = params, grads
 
     def state_names(self) -> tuple[str, ...]:

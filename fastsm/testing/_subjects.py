@@ -218,7 +218,7 @@ def _result(value: object) -> Array:
 def _gradient(name: str, value: object, array: Array) -> Array:
     """Return a gradient after checking that it has the shape of its array."""
     if value is None:
-        raise GradientError(f"there is no gradient over {name}: None")
+        raise GradientError(f"the gradient over {name} must be an array, got None")
     gradient = np.array(value, np.float64)
     if gradient.shape != array.shape:
         advice = ": transposed?" if gradient.shape == array.shape[::-1] else ""

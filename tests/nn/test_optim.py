@@ -288,7 +288,7 @@ def test_wrong_arrays():
         assert optimizer.steps == 0
     optimizer = optim.Adam()
     optimizer.step(good, good.copy())
-    with pytest.raises(ValueError, match="`params` must be like those of the steps before"):
+    with pytest.raises(ValueError, match="`params` must be like those of the previous steps"):
         optimizer.step(np.zeros(5), np.zeros(5))
     with pytest.raises(ValueError, match="`decayed` must be given with decay_biases=False"):
         optim.AdamW(decay_biases=False).step(good, good.copy())
