@@ -12,7 +12,7 @@ from fastsm import data
 from fastsm._arguments import Array
 from fastsm._command._errors import DATA, CommandError
 from fastsm._command._models import Trained
-from fastsm.data._archives import members_of, read_members
+from fastsm.data._archives import open_archive, read_members
 from fastsm.data._dataset import listed
 from fastsm.data._limits import regular_size
 from fastsm.data._npy import read_array
@@ -70,7 +70,7 @@ def _numpy(path: Path, kind: str) -> Array:
         size = regular_size(str(path))
         with path.open("rb") as file:
             return read_array(file, size, repr(str(path)))
-    with members_of(str(path)) as (archive, members):
+    with open_archive(str(path)) as (archive, members):
         name = next((n for n in _NAMES if n in members), next(iter(members), ""))
         if name not in members or (name not in _NAMES and len(members) > 1):
             raise ValueError(f"it must hold an array X, got {listed(members)}")

@@ -1,6 +1,6 @@
-"""Archives of arrays, as `numpy.savez` writes them.
+"""Read archives of arrays, as `numpy.savez` writes them.
 
-The format: PKWARE, ".ZIP File Format Specification", 6.3.10. What zipfile reads is checked before.
+The format: PKWARE, ".ZIP File Format Specification", 6.3.10. The directory is checked before it is used.
 """
 
 import contextlib
@@ -9,28 +9,28 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, cast
 
-from fastsm._arguments import Array
 from fastsm.data._dataset import DataError, listed
 from fastsm.data._idx import unreadable
-from fastsm.data._limits import expanded, regular_size
+from fastsm.data._limits import check_expansion, regular_size
 from fastsm.data._npy import read_array
+from fastsm.typing import Array
 
-__all__ = ["members_of", "read_members", "read_npz"]
+__all__ = ["open_archive", "read_members", "read_npz"]
 
 _NAMES = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"))
 _MOST_MEMBERS = 1 << 10
-_ENTRY = 4096  # bytes that a member may take up in the directory, on an average
+_ENTRY = 4096  # bytes of the directory per member, at most, on average
 _END, _LOCATOR, _END64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
 
 
 def read_npz(path: str) -> list[tuple[Array, Array]]:
-    """Return ``X, y`` of an archive, or ``x_train, y_train, x_test, y_test``; capitals do not matter."""
-    with members_of(path) as (archive, members):
+    """Return ``X, y`` of an archive, or ``x_train, y_train, x_test, y_test``; letter case is ignored."""
+    with open_archive(path) as (archive, members):
         lower = {name.lower(): entry for name, entry in members.items()}
         if len(lower) < len(members):
-            raise DataError(f"{path!r} has two arrays whose names differ in capitals only: rename one")
+            raise DataError(f"{path!r} has two arrays whose names differ only in case: rename one")
         for names in _NAMES:
             if all(name in lower for name in names):
                 arrays = read_members(archive, [lower[name] for name in names], path)
@@ -40,8 +40,8 @@ def read_npz(path: str) -> list[tuple[Array, Array]]:
 
 
 @contextlib.contextmanager
-def members_of(path: str) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
-    """Open an archive of NumPy's: its members by their names; whatever is wrong with it is a DataError."""
+def open_archive(path: str) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+    """Open an archive and yield it with its members by name; raise DataError if it is damaged."""
     try:
         size = regular_size(path)
         with open(path, "rb") as file:
@@ -50,7 +50,7 @@ def members_of(path: str) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.Z
                 entries = archive.infolist()
                 members = {entry.filename.removesuffix(".npy"): entry for entry in entries}
                 if len(members) < len(entries):
-                    raise DataError(f"{path!r} has two members of one name: save it again")
+                    raise DataError(f"{path!r} has two members with the same name: save it again")
                 yield archive, members
     except DataError:
         raise
@@ -64,20 +64,20 @@ def members_of(path: str) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.Z
 
 
 def read_members(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], path: str) -> list[Array]:
-    """Return arrays; their size is checked before memory is taken for them."""
+    """Return arrays, after checking their size: before memory is allocated for them."""
     size = os.path.getsize(path)
     for entry in entries:
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"{entry.filename} in {path!r} must be compressed as by numpy.savez_compressed")
-    # Members that lie over one another would count several times.
+    # Overlapping members would count several times.
     if sum(entry.compress_size for entry in entries) > size:
         raise DataError(f"{path!r} has members that are larger than the file: save it again")
     needed = sum(entry.file_size for entry in entries)
     if needed > size:
-        expanded(repr(path), size, needed)
+        check_expansion(repr(path), size, needed)
     arrays = []
     for entry in entries:
-        with archive.open(entry) as member:
+        with cast(zipfile.ZipExtFile, archive.open(entry)) as member:
             arrays.append(read_array(member, entry.file_size, f"{entry.filename!r} in {path!r}"))
     return arrays
 

@@ -1,21 +1,20 @@
-"""What a data set is, in memory, and what is raised where a file does not hold one."""
+"""Data sets in memory, and the error for files that do not hold one."""
 
 import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsm._arguments import Array
+from fastsm.typing import Array
 
-__all__ = ["DataError", "Dataset", "Splits", "listed", "part_of", "split", "splits"]
+__all__ = ["DataError", "Dataset", "Splits", "listed", "make_datasets", "rows_of_part", "split"]
 
 
 class DataError(ValueError):
-    """Something is wrong with a file or a data set: one sentence that names it and says what to do.
+    """A file or data set cannot be used: one sentence names it and says what to do.
 
     Examples
     --------
@@ -24,37 +23,37 @@ class DataError(ValueError):
     ...     data.load("mnits")
     ... except data.DataError as error:
     ...     print(error)
-    'mnits' is no data set and no path: give digits, fashion-mnist, kmnist, mnist, or a file or folder
+    'mnits' is neither a data set nor a path: give digits, fashion-mnist, kmnist, mnist, or a file or folder
     """
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return some names that a file has, for an error of one line; what cannot be printed is escaped."""
+    """Return the first names in one line for an error message; characters that do not print are escaped."""
     shown = [name if name.isprintable() else ascii(name) for name in itertools.islice(names, 9)]
     return f"{', '.join(shown[:8]) or 'nothing':.200}{', ...' * (len(shown) > 8)}"
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Rows of numbers, and the class of each.
+    """Rows of numbers, each with its class.
 
     Attributes
     ----------
     X : ndarray of uint8, float32 or float64, shape (N, features)
-        The rows, C-contiguous. Images of bytes stay bytes: `fastsm.fit` takes them as ``X / 255``.
+        The rows, C-contiguous. Images stay uint8: `fastsm.fit` uses them as ``X / 255``.
     y : ndarray of int64, shape (N,)
         The classes, each an index of `classes`.
     classes : tuple of str
         The names of the classes.
     shape : tuple of int or None
-        The shape of the image that a row is, None if it is none.
+        The shape of the image in each row, None if rows are not images.
 
     Raises
     ------
     TypeError
         If `X` or `y` has another dtype.
     ValueError
-        If the shapes do not fit each other, or an element of `y` is no index of `classes`.
+        If the shapes do not match, or an element of `y` is not an index of `classes`.
 
     Examples
     --------
@@ -70,7 +69,7 @@ class Dataset:
     shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Check that the parts fit each other."""
+        """Check that dtypes and shapes match."""
         if self.X.dtype not in (np.uint8, np.float32, np.float64):
             raise TypeError(f"`X` must have dtype uint8, float32 or float64, got {self.X.dtype}")
         if self.X.ndim != 2 or not self.X.flags.c_contiguous:
@@ -91,7 +90,7 @@ class Dataset:
         return len(self.X)
 
     def __repr__(self) -> str:
-        """Say what there is, without the numbers."""
+        """Return a summary without the numbers."""
         rows, features = self.X.shape
         images = "" if self.shape is None else f", images of {' x '.join(map(str, self.shape))}"
         return f"Dataset({rows} x {features} {self.X.dtype}, {len(self.classes)} classes{images})"
@@ -99,16 +98,16 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """A data set in two parts: one to train on, one to test on.
+    """A data set split into training and test data.
 
     Attributes
     ----------
     name : str
-        What it is called.
+        The name of the data set.
     train, test : Dataset
-        The parts, of the same features and classes.
+        The two parts, with the same features and classes.
     source : str
-        Where it was read from: a path, or ``"bundled with fastsm"``.
+        Its origin: a path, or ``"bundled with fastsm"``.
 
     Examples
     --------
@@ -123,16 +122,16 @@ class Splits:
     source: str
 
 
-def part_of(rows: int, part: tuple[int, int]) -> slice:
-    """Return which rows are part number `part[0]`, from 0, of `part[1]`."""
+def rows_of_part(rows: int, part: tuple[int, int]) -> slice:
+    """Return the rows of part number `part[0]`, counted from 0, of `part[1]` parts."""
     number, count = part
     return slice(rows * number // count, rows * (number + 1) // count)
 
 
-def splits(
+def make_datasets(
     where: str, *parts: tuple[Array, Array], classes: tuple[str, ...] | None = None
 ) -> tuple[Dataset, ...]:
-    """Return the parts of a data set, with the classes of all of them; `where` names it in errors."""
+    """Return a data set for each part, all with the classes of all parts; errors name it as `where`."""
     rows = [_rows(where, X) for X, _ in parts]
     labels = [_labels(where, y, len(X)) for X, y in parts]
     if any(X.shape[1:] != rows[0].shape[1:] for X in rows):
@@ -160,13 +159,13 @@ def splits(
 
 
 def _rows(where: str, X: Array) -> Array:
-    """Return the features in a dtype that models take; bytes stay bytes."""
+    """Return the features as uint8, float32 or float64."""
     if X.ndim < 2 or X.size == 0:
         raise DataError(f"{where} must have rows of features, got an array of shape {X.shape}")
     if X.dtype.kind not in "biuf" or X.dtype.itemsize > 8:
         raise DataError(f"{where} must have numbers as features, got {X.dtype}")
     if X.dtype != np.uint8:
-        # Halves and short integers fit float32.
+        # float32 holds half precision and short integers exactly.
         single = X.dtype.itemsize <= (4 if X.dtype.kind == "f" else 2)
         X = X.astype(np.float32 if single else np.float64, copy=False)
         if not np.isfinite(X).all():
@@ -179,7 +178,7 @@ def _rows(where: str, X: Array) -> Array:
 
 
 def _labels(where: str, y: Array, rows: int) -> Array:
-    """Return the labels, integers or texts."""
+    """Return the labels as integers or strings."""
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.shape != (rows,):
@@ -189,20 +188,20 @@ def _labels(where: str, y: Array, rows: int) -> Array:
     if y.dtype.kind in "OU":
         return y
     if y.dtype.kind not in "iu" or y.max() >= 2**63:
-        raise DataError(f"{where} must have integers or texts as labels, got {y.dtype}")
+        raise DataError(f"{where} must have integers or strings as labels, got {y.dtype}")
     return y.astype(np.int64)
 
 
 def split(whole: Dataset) -> tuple[Dataset, Dataset]:
-    """Return four fifths to train on and a fifth to test on, of each class too; always the same rows."""
+    """Return four fifths to train on and a fifth to test on, class by class; always the same rows."""
     counts = np.bincount(whole.y, minlength=len(whole.classes))
     take = counts // 5
-    # The largest remainders round up, until a fifth of all is reached; a class with one row is trained on.
+    # The largest remainders round up until a fifth of all rows is reached; a class of one row is not tested.
     order = np.argsort(-np.where(counts > 1, counts % 5, 0), kind="stable")
     missing = min(-(-len(whole) // 5) - int(take.sum()), int((counts > 1).sum()))
     take[order[:missing]] += counts[order[:missing]] > 1
-    # Random bits are the same in every version of NumPy, which permutations need not be.
-    bits: NDArray[Any] = np.random.PCG64(0).random_raw(len(whole))
+    # Every version of NumPy gives the same random bits; its permutations may change.
+    bits: Array = np.random.PCG64(0).random_raw(len(whole))
     shuffled = np.argsort(bits, kind="stable")
     grouped = shuffled[np.argsort(whole.y[shuffled], kind="stable")]
     rank = np.arange(len(whole)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -1,26 +1,27 @@
 """The digits that come with the package."""
 
 from importlib import resources
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fastsm.typing import Array
 
 __all__ = ["load_digits"]
 
 
 def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return 1,797 images of handwritten digits, and what they show.
+    """Return 1,797 images of handwritten digits and their labels.
 
-    Digits by 13 of the 43 people of *Optical Recognition of Handwritten Digits* [1]_ (CC BY 4.0), also in
-    scikit-learn under this name; part of the package, so nothing is downloaded.
+    The digits of 13 of the 43 writers in *Optical Recognition of Handwritten Digits* [1]_ (CC BY 4.0), the
+    same as in scikit-learn. They are part of the package: nothing is downloaded.
 
     Returns
     -------
     images : ndarray of float32, shape (1797, 64)
-        Images of 8 x 8 pixels, row by row, from 0 (paper) to 1 (ink) in steps of 1/16.
+        Images of 8 x 8 pixels in row-major order, from 0 (paper) to 1 (ink) in steps of 1/16.
     labels : ndarray of int64, shape (1797,)
-        The digits, 0 to 9; about 180 of each.
+        The digits, 0 to 9, about 180 of each.
 
     References
     ----------
@@ -38,6 +39,6 @@ def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         (resources.files("fastsm.data") / "digits.npz").open("rb") as file,
         np.load(file, allow_pickle=False) as arrays,
     ):
-        images: NDArray[Any] = arrays["images"]
-        labels: NDArray[Any] = arrays["labels"]
+        images: Array = arrays["images"]
+        labels: Array = arrays["labels"]
     return images.astype(np.float32) / np.float32(16), labels.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Downloads of the named data sets, by pooch where it is installed, checked by their SHA-256 sums."""
+"""Download the named data sets with pooch, and check their SHA-256 sums."""
 
 import hashlib
 import importlib
@@ -9,12 +9,12 @@ from types import ModuleType
 from fastsm.data._dataset import DataError
 from fastsm.data._folder import FILES
 
-__all__ = ["SOURCES", "Source", "cached", "download", "pooch_or_none"]
+__all__ = ["SOURCES", "Source", "cached", "fetch", "pooch_or_none"]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the four files of a set are (named as in `FILES`, with .gz), and their SHA-256 sums."""
+    """The mirrors that serve the four files of a set (those of `FILES`, with .gz), and the SHA-256 sums."""
 
     mirrors: tuple[str, ...]
     sums: tuple[str, ...]
@@ -47,7 +47,7 @@ SOURCES = {
             "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
         ),
     ),
-    # http://yann.lecun.com/exdb/mnist, which serves the files no more
+    # http://yann.lecun.com/exdb/mnist, which no longer serves the files
     "mnist": Source(
         (
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -64,7 +64,7 @@ SOURCES = {
 
 
 def pooch_or_none() -> ModuleType | None:
-    """Return pooch, None if it is not installed."""
+    """Return pooch, or None if it is not installed."""
     try:
         return importlib.import_module("pooch")
     except ImportError:
@@ -72,7 +72,7 @@ def pooch_or_none() -> ModuleType | None:
 
 
 def cached(pooch: ModuleType, name: str) -> str | None:
-    """Return the folder in pooch's cache if all four files are there, as they should be."""
+    """Return the folder in pooch's cache, or None unless it has all four files with the right sums."""
     folder = os.path.join(pooch.os_cache("fastsm"), name)
     for file, known in zip(FILES, SOURCES[name].sums, strict=True):
         try:
@@ -84,8 +84,8 @@ def cached(pooch: ModuleType, name: str) -> str | None:
     return folder
 
 
-def download(pooch: ModuleType, name: str) -> str:
-    """Fetch what pooch's cache lacks of the four files; return the folder."""
+def fetch(pooch: ModuleType, name: str) -> str:
+    """Download the files that are missing in pooch's cache; return the folder."""
     folder = os.path.join(pooch.os_cache("fastsm"), name)
     source = SOURCES[name]
     for file, known in zip(FILES, source.sums, strict=True):
@@ -100,7 +100,7 @@ def download(pooch: ModuleType, name: str) -> str:
                     downloader=pooch.HTTPDownloader(timeout=30),
                 )
                 break
-            except (OSError, ValueError) as error:  # what requests raises is an OSError; ValueError: the sum
+            except (OSError, ValueError) as error:  # OSError from requests; ValueError for a wrong sum
                 reason = "the SHA-256 sum is wrong" if isinstance(error, ValueError) else _first_line(error)
                 failures.append(f"{mirror}: {reason}")
         else:

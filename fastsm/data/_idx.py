@@ -1,42 +1,42 @@
-"""IDX, the file format of MNIST: a short header, then the elements, big-endian."""
+"""Read IDX, the file format of MNIST: a short header, then the elements, big-endian."""
 
 import gzip
+import io
 import math
 import os
 import struct
 import zlib
-from typing import IO, Any, cast
 
 import numpy as np
 
-from fastsm._arguments import Array
 from fastsm.data._dataset import DataError
-from fastsm.data._limits import EXPANSION, LIMIT, expanded, regular_size
+from fastsm.data._limits import EXPANSION, LIMIT, check_expansion, regular_size
+from fastsm.typing import Array, DType
 
-__all__ = ["fill", "load_idx", "unreadable"]
+__all__ = ["decompressed", "load_idx", "read_elements", "unreadable"]
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_MAX_DIMENSIONS = 64  # NumPy's
+_MAX_DIMENSIONS = 64  # NumPy's limit
 
 
 def load_idx(
     path: str | os.PathLike[str], *, limit: int = LIMIT, rows: tuple[int, int] | None = None
 ) -> Array:
-    """Return the array in an IDX file, the format of MNIST, plain or compressed by gzip.
+    """Return the array in an IDX file, the format of MNIST [1]_, plain or compressed by gzip.
 
-    The format is described in [1]_. The file is not trusted: the size that its header promises is checked
-    before memory is taken for it, no more than that and one byte is read, and gzip's checksum is verified.
-    What is compressed may become 64 MB or 100 times its size.
+    The file is not trusted: the size in its header is checked before memory is allocated, at most one byte
+    more is read, and gzip's checksum is verified. A compressed file may expand to 64 MB, or to 100 times its
+    size if that is more.
 
     Parameters
     ----------
     path : path-like
-        The file. Whether it is compressed is seen from its first bytes, not from its name.
+        The file. Its first bytes say whether it is compressed, not its name.
     limit : int, default 2**32
-        The most bytes that the elements of the file may take.
+        The largest size in bytes of all elements of the file.
     rows : tuple of two int, optional
-        Take memory for these rows only: from the first number to before the second. Each must lie in the
-        file.
+        Read only the rows from ``rows[0]`` to before ``rows[1]``, and allocate memory for these only. All of
+        them must lie in the file.
 
     Returns
     -------
@@ -46,8 +46,8 @@ def load_idx(
     Raises
     ------
     DataError
-        If the file cannot be read, is not in this format, too short or too long, larger than `limit`, or has
-        no such `rows`.
+        If the file cannot be read, is not in this format, is too short or too long, is larger than `limit`,
+        or does not have these `rows`.
 
     References
     ----------
@@ -69,37 +69,38 @@ def load_idx(
     try:
         size = regular_size(name)
         with open(name, "rb") as file:
-            compressed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if not compressed:
-                return _read(file, name, limit, size, compressed, rows)
-            with gzip.GzipFile(fileobj=file) as plain:
-                return _read(cast(IO[bytes], plain), name, limit, size, compressed, rows)
+            return _read(decompressed(file), name, size, limit, rows)
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(name, error) from error
 
 
+def decompressed(file: io.BufferedReader) -> io.BufferedReader | gzip.GzipFile:
+    """Return the file itself, or a GzipFile over it if it is compressed."""
+    compressed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if compressed else file
+
+
 def unreadable(name: str, error: Exception) -> DataError:
-    """Return the error for a file that the system or gzip cannot read."""
+    """Return the error for a file that the operating system or gzip cannot read."""
     if isinstance(error, (gzip.BadGzipFile, EOFError, zlib.error)):
         return DataError(f"{name!r} is damaged or cut off, fetch it again: {error}")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return DataError(f"{name!r} cannot be read: {reason}")
 
 
-def _read(
-    file: IO[bytes], name: str, limit: int, size: int, compressed: bool, rows: tuple[int, int] | None
-) -> Array:
-    """Return the array, or some rows of it; `size` is that of the file, compressed or not."""
+def _read(file: io.BufferedIOBase, name: str, size: int, limit: int, rows: tuple[int, int] | None) -> Array:
+    """Return the array, or some rows of it; `size` is the size of the file on disk."""
     start = _exactly(file, 4, name)
     if start[:2] != b"\0\0" or start[2] not in _DTYPES or not 1 <= start[3] <= _MAX_DIMENSIONS:
         raise DataError(
             f"{name!r} must be an IDX file, which starts with 00 00, a type (08 to 0e) and the number of"
             f" dimensions, got {start.hex(' ')}"
         )
-    dtype: np.dtype[Any] = np.dtype(_DTYPES[start[2]])
+    dtype: DType = np.dtype(_DTYPES[start[2]])
     shape = struct.unpack(f">{start[3]}I", _exactly(file, 4 * start[3], name))
-    # Lengths of 0 count as 1, so that the others cannot be anything.
+    compressed = isinstance(file, gzip.GzipFile)
+    # Lengths of 0 count as 1: the others must be bounded, too.
     needed = math.prod(max(n, 1) for n in shape) * dtype.itemsize
     promised = math.prod(shape) * dtype.itemsize
     if needed > limit:
@@ -111,22 +112,22 @@ def _read(
             f" {'at most ' if compressed else ''}{largest - header}: it is cut off or not an IDX file"
         )
     if compressed:
-        expanded(repr(name), size, promised)
+        check_expansion(repr(name), size, promised)
     first, last = (0, shape[0]) if rows is None else rows
     if not 0 <= first <= last <= shape[0]:
         raise DataError(f"`rows` must lie in the {shape[0]} of {name!r}, got {rows}")
     array = np.empty((last - first, *shape[1:]), dtype)
-    of_a_row = math.prod(shape[1:]) * dtype.itemsize
-    file.seek(first * of_a_row, os.SEEK_CUR)
-    fill(file, array, repr(name), after=(shape[0] - last) * of_a_row)
+    row_bytes = math.prod(shape[1:]) * dtype.itemsize
+    file.seek(first * row_bytes, os.SEEK_CUR)
+    read_elements(file, array, repr(name), after=(shape[0] - last) * row_bytes)
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def fill(file: IO[bytes], array: Array, where: str, after: int = 0) -> None:
-    """Read the elements of a new array, and check that only `after` bytes come behind them."""
-    view, done = memoryview(cast(Any, array.reshape(-1).view(np.uint8))), 0
+def read_elements(file: io.BufferedIOBase, array: Array, where: str, after: int = 0) -> None:
+    """Read all elements of an array, and check that exactly `after` bytes follow them."""
+    view, done = array.reshape(-1).view(np.uint8).data, 0
     while done < array.nbytes:
-        count = cast(Any, file).readinto(view[done : done + (1 << 20)])
+        count = file.readinto(view[done : done + (1 << 20)])
         if not count:
             raise DataError(f"{where} promises {array.nbytes} bytes of elements, got {done}: it is cut off")
         done += count
@@ -136,8 +137,8 @@ def fill(file: IO[bytes], array: Array, where: str, after: int = 0) -> None:
         raise DataError(f"{where} has more than the {array.nbytes} bytes that it promises: fetch it again")
 
 
-def _exactly(file: IO[bytes], count: int, name: str) -> bytes:
-    """Return this many bytes of the header."""
+def _exactly(file: io.BufferedIOBase, count: int, name: str) -> bytes:
+    """Return the next `count` bytes of the header."""
     result = file.read(count)
     if len(result) < count:
         raise DataError(f"{name!r} must be an IDX file, got one that ends within its header")

@@ -1,33 +1,33 @@
-"""How much a file may ask for: what it promises is compared with this before memory is taken."""
+"""Limits on the memory that a file may ask for, checked before it is allocated."""
 
 import os
 import stat
 
 from fastsm.data._dataset import DataError
 
-__all__ = ["EXPANSION", "LIMIT", "expanded", "regular_size"]
+__all__ = ["EXPANSION", "LIMIT", "check_expansion", "regular_size"]
 
-# Bytes that the elements of one array, or the text of one table, may have unless the file itself is larger.
+# Bytes of the elements of one array, or of the text of one table.
 LIMIT = 1 << 32
-# The most that DEFLATE makes of a byte.
+# The largest ratio that DEFLATE can reach.
 EXPANSION = 1032
-# What is compressed may become 100 times as large as the file, and 64 MB in any case. Images and tables
-# become a few times as large; what becomes much more is most likely made to fill the memory.
+# A compressed file may expand to 64 MB, or to 100 times its size if that is more. Images and tables expand a
+# few times; a much larger ratio most likely means a file made to exhaust memory.
 _RATIO, _ALWAYS = 100, 1 << 26
 
 
 def regular_size(name: str) -> int:
-    """Return the size of a file; of a pipe or a device there is none, and reading it may never end."""
+    """Return the size of a regular file; reading a pipe or a device may never end."""
     status = os.stat(name)
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{name!r} must be a regular file")
     return status.st_size
 
 
-def expanded(where: str, size: int, needed: int) -> None:
-    """Check that what `size` bytes of a compressed file become is not out of proportion."""
+def check_expansion(where: str, size: int, needed: int) -> None:
+    """Check that `needed` bytes are in proportion to the `size` of a compressed file."""
     if needed > min(LIMIT, max(_ALWAYS, _RATIO * size)):
         raise DataError(
-            f"{where} would become {needed} bytes or more, out of proportion to the {size} that it has"
+            f"{where} would expand to {needed} bytes or more, out of proportion to the {size} that it has"
             " compressed: decompress it first, if you trust it"
         )

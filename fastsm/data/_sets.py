@@ -1,12 +1,11 @@
-"""`load`: data sets by name or path."""
+"""Load data sets by name or path."""
 
 import os
 
 from fastsm.data._archives import read_npz
-from fastsm.data._dataset import DataError, Dataset, Splits, part_of, split, splits
+from fastsm.data._dataset import DataError, Dataset, Splits, make_datasets, rows_of_part, split
 from fastsm.data._digits import load_digits
-from fastsm.data._download import cached, pooch_or_none
-from fastsm.data._download import download as fetch
+from fastsm.data._download import cached, fetch, pooch_or_none
 from fastsm.data._folder import FILES, files_in, read_folder
 from fastsm.data._tables import read_csv, stem
 
@@ -21,7 +20,7 @@ _CLASSES = {
     "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
     "mnist": _DIGITS,
 }  # fmt: skip
-# Where Debian puts the package dataset-fashion-mnist.
+# The folder of Debian's package dataset-fashion-mnist.
 _SYSTEM = "/usr/share/datasets"
 
 
@@ -33,40 +32,39 @@ def load(
     label: str = "label",
     part: tuple[int, int] = (0, 1),
 ) -> Splits:
-    """Return a data set, by its name or from a file or folder, in a part to train on and one to test on.
+    """Return a named data set, or one from a file or folder, as training and test data.
 
-    Where there is no part to test on, a fifth of the rows is split off: of each class about a fifth, and
-    always the same rows.
+    Without test data, a fifth of the rows is split off: about a fifth of each class, always the same rows.
 
     Parameters
     ----------
     name : str or path-like
-        - ``"digits"``: the 1,797 images of `load_digits`, 360 of them to test on;
-        - ``"fashion-mnist"`` [1]_, ``"kmnist"`` [2]_ or ``"mnist"`` [3]_: 60,000 and 10,000 images of bytes;
+        - ``"digits"``: the 1,797 images of `load_digits`, 360 of them for testing;
+        - ``"fashion-mnist"`` [1]_, ``"kmnist"`` [2]_ or ``"mnist"`` [3]_: 60,000 and 10,000 images of uint8;
         - a folder with four files in the format of MNIST, plain or compressed by gzip:
           ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
           ``t10k-labels-idx1-ubyte``;
-        - a file ``.npz`` with arrays ``X`` and ``y``, or ``x_train``, ``y_train``, ``x_test`` and ``y_test``;
-        - a file ``.csv`` or ``.csv.gz`` with a header, a column of labels (numbers or texts), and numbers in
-          the others. At least 100 columns, a square number of them, of whole numbers from 0 to 255 with some
-          above 1 are images of bytes.
+        - a ``.npz`` file with arrays ``X`` and ``y``, or ``x_train``, ``y_train``, ``x_test`` and ``y_test``;
+        - a ``.csv`` or ``.csv.gz`` file with a header, a column of labels (numbers or strings), and numbers
+          in the other columns. If there are at least 100 of these, a square number, with whole numbers from
+          0 to 255 and some above 1, the rows are images of uint8.
 
-        A name goes before a path: write ``"./mnist"`` for a folder ``mnist``. Files are not trusted: what
-        they promise is checked before memory is taken, and what is compressed may become 64 MB or 100 times
-        its size.
+        A name takes precedence over a path: write ``"./mnist"`` for a folder ``mnist``. Files are not
+        trusted: sizes are checked before memory is allocated, and a compressed file may expand to 64 MB, or
+        to 100 times its size if that is more.
     data_dir : path-like, optional
-        Where to look for a named set first: in the folder of that name in it, then in it. Next come the
-        folder that the environment variable ``FASTSM_DATA_DIR`` names, ``/usr/share/datasets`` and the cache
-        of pooch.
+        The first place to look for a named set: its subfolder of that name, then the folder itself. Next come
+        the folder in the environment variable ``FASTSM_DATA_DIR``, ``/usr/share/datasets`` and the cache of
+        pooch.
     download : bool, default True
-        Whether to download a named set that is not found, by pooch (``pip install fastsm[data]``) into its
+        Whether to download a named set that is not found, with pooch (``pip install fastsm[data]``) into its
         cache, checked by SHA-256.
     label : str, default "label"
-        The column with the labels, of a CSV file; where there is none of the name ``"label"``, the last one.
+        The column of a CSV file with the labels; by default the last one if none is called ``"label"``.
     part : tuple of two int, default (0, 1)
-        Of the rows to train on take part number ``part[0]``, counted from 0, of ``part[1]`` about equal parts
-        only, as one of several processes may want. Of the files of MNIST's format no more than that is in
-        memory; others are read as a whole first.
+        Return only part number ``part[0]``, counted from 0, of ``part[1]`` nearly equal parts of the training
+        rows, for one of several processes. Files in the format of MNIST are read only in part, others as a
+        whole first.
 
     Returns
     -------
@@ -76,7 +74,7 @@ def load(
     Raises
     ------
     DataError
-        If there is no such data set, or something is wrong with it: the message says what to do.
+        If there is no such data set, or it cannot be used: the message says what to do.
 
     References
     ----------
@@ -102,7 +100,7 @@ def load(
     if text == "digits":
         images, labels = load_digits()
         train, test = split(Dataset(images, labels, _DIGITS, (8, 8)))
-        return Splits(text, _cut(train, part), test, "bundled with fastsm")
+        return Splits(text, _part(train, part), test, "bundled with fastsm")
     if text in _CLASSES:
         folder = _find(text, data_dir, download)
         return Splits(text, *read_folder(folder, _CLASSES[text], part), folder)
@@ -110,25 +108,26 @@ def load(
         return Splits(os.path.basename(os.path.realpath(text)), *read_folder(text, None, part), text)
     if not os.path.exists(text):
         raise DataError(
-            f"{text!r} is no data set and no path: give digits, {', '.join(_CLASSES)}, or a file or folder"
+            f"{text!r} is neither a data set nor a path: give digits, {', '.join(_CLASSES)}, or a file or"
+            " folder"
         )
     if text.lower().endswith(".npz"):
-        parts = splits(repr(text), *read_npz(text))
+        parts = make_datasets(repr(text), *read_npz(text))
     elif text.lower().endswith((".csv", ".csv.gz")):
-        parts = splits(repr(text), read_csv(text, label))
+        parts = make_datasets(repr(text), read_csv(text, label))
     else:
         raise DataError(f"{text!r} must be a folder or end in .npz, .csv or .csv.gz")
     train, test = parts if len(parts) == 2 else split(parts[0])
     if not len(test):
-        raise DataError(f"{text!r} must have two rows of a class at least, so that one can be tested on")
-    return Splits(stem(text), _cut(train, part), test, text)
+        raise DataError(f"{text!r} must have a class with at least two rows, one of them for testing")
+    return Splits(stem(text), _part(train, part), test, text)
 
 
-def _cut(whole: Dataset, part: tuple[int, int]) -> Dataset:
-    """Return some rows, and no more than these."""
+def _part(whole: Dataset, part: tuple[int, int]) -> Dataset:
+    """Return a copy of the rows of `part`, so that the others can be freed."""
     if part == (0, 1):
         return whole
-    own = part_of(len(whole), part)
+    own = rows_of_part(len(whole), part)
     return Dataset(whole.X[own].copy(), whole.y[own], whole.classes, whole.shape)
 
 
@@ -138,7 +137,7 @@ def _find(name: str, data_dir: str | os.PathLike[str] | None, allowed: bool) -> 
         if folder:
             if not os.path.isdir(folder):
                 raise DataError(
-                    f"{os.fspath(folder)!r} must be a folder with data sets, as `data_dir` names it"
+                    f"`data_dir` or FASTSM_DATA_DIR must be a folder with data sets, got {os.fspath(folder)!r}"
                 )
             for place in (os.path.join(folder, name), os.fspath(folder)):
                 if files_in(place):
@@ -153,8 +152,8 @@ def _find(name: str, data_dir: str | os.PathLike[str] | None, allowed: bool) -> 
             cache = fetch(pooch, name)
         if cache is not None:
             return cache
-    advice = "allow the download" if pooch else "`pip install fastsm[data]` to have it downloaded"
+    advice = "allow the download" if pooch else "`pip install fastsm[data]` to download it"
     raise DataError(
         f"{name} is not on this computer: {advice}, or put {', '.join(FILES)} (plain or .gz) into a folder"
-        " and give it as `data_dir` or in FASTSM_DATA_DIR"
+        " and pass it as `data_dir` or in FASTSM_DATA_DIR"
     )

@@ -1,8 +1,7 @@
-"""Tables of numbers with a label in each row: CSV files."""
+"""Read CSV files: tables of numbers with a label in each row."""
 
 import contextlib
 import csv
-import gzip
 import io
 import itertools
 import math
@@ -10,28 +9,27 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
-from typing import IO, cast
 
 import numpy as np
 
-from fastsm._arguments import Array
 from fastsm.data._dataset import DataError, listed
-from fastsm.data._idx import unreadable
-from fastsm.data._limits import LIMIT, expanded, regular_size
+from fastsm.data._idx import decompressed, unreadable
+from fastsm.data._limits import LIMIT, check_expansion, regular_size
+from fastsm.typing import Array
 
-__all__ = ["csv_rows", "read_csv"]
+__all__ = ["csv_rows", "number", "read_csv", "stem"]
 
-_ROW_LIMIT = 1 << 24  # letters
-_BLOCK = 1 << 16  # cells that are parsed at a time
+_ROW_LIMIT = 1 << 24  # characters
+_BLOCK = 1 << 16  # cells parsed at a time
 _BYTES = {str(byte): byte for byte in range(256)}
 
 
 def read_csv(path: str, label: str) -> tuple[Array, Array]:
     """Return the rows and labels of a CSV file with a header.
 
-    The label is in the column of that name; without a column ``"label"`` in the last one. Rows are uint8 of
-    shape (N, side, side) where they can only be images (100 columns or more, a square number of them, whole
-    numbers from 0 to 255 and some above 1), else float64.
+    The column `label` has the labels; if that is ``"label"`` and missing, the last column. Rows that look
+    like images (100 columns or more, a square number of them, whole numbers from 0 to 255 and some above 1)
+    are uint8 of shape (N, side, side), others float64.
     """
     rows = csv_rows(path)
     _, header = next(rows, (0, []))
@@ -45,17 +43,16 @@ def read_csv(path: str, label: str) -> tuple[Array, Array]:
 def csv_rows(path: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a CSV file, plain or compressed by gzip, each with the number of its last line.
 
-    Empty ones are left out. Rows are of bounded length, and together of bounded size; DataError says what is
-    wrong.
+    Empty rows are skipped. Raise DataError if a row or the file is too large or cannot be read.
     """
     left = _ROW_LIMIT
 
     def lines() -> Iterator[str]:
         nonlocal left
         for line in _lines(path):
-            left -= len(line)  # a row may have several lines, within quotes
+            left -= len(line)  # a quoted cell may span several lines
             if left <= 0:
-                raise DataError(f"{path!r} has too long a line, or quotes over too many lines")
+                raise DataError(f"{path!r} has a line that is too long, or a quoted cell over too many lines")
             yield line
 
     reader = csv.reader(lines(), strict=True)
@@ -73,34 +70,30 @@ def csv_rows(path: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _lines(path: str) -> Iterator[str]:
-    """Yield the lines of a file, the long ones in pieces."""
+    """Yield the lines of a file, long ones in pieces."""
     size, total = regular_size(path), 0
     with open(path, "rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        plain = cast(IO[bytes], gzip.GzipFile(fileobj=file)) if compressed else file
+        plain = decompressed(file)
         with io.TextIOWrapper(plain, "utf-8-sig", newline="") as text:
             while line := text.readline(_ROW_LIMIT):
                 total += len(line)
-                if compressed:
-                    expanded(repr(path), size, total)
+                if plain is not file:
+                    check_expansion(repr(path), size, total)
                 elif total > LIMIT:
                     raise DataError(f"{path!r} is too large for a table")
                 yield line
 
 
 def _label_column(path: str, header: list[str], label: str) -> int:
-    """Return the number of the column that holds the labels."""
+    """Return the index of the column with the labels."""
     if len(header) < 2:
         raise DataError(
             f"{path!r} must have a header with at least two columns, separated by commas, got"
             f" {listed(header)}"
         )
     names = [name.strip() for name in header]
-    if all(_number(name) is not None for name in names):
-        raise DataError(
-            f"{path!r} must have a header: put a line with the names of the columns before the others"
-        )
+    if all(number(name) is not None for name in names):
+        raise DataError(f"{path!r} must have a header: add a first line with the names of the columns")
     if label in names:
         return names.index(label)
     if label != "label":
@@ -108,7 +101,8 @@ def _label_column(path: str, header: list[str], label: str) -> int:
     return len(names) - 1
 
 
-def _number(text: str) -> float | None:
+def number(text: str) -> float | None:
+    """Return the number in a cell, None if it is something else."""
     try:
         return float(text)
     except ValueError:
@@ -118,12 +112,12 @@ def _number(text: str) -> float | None:
 def _cells(
     path: str, numbered: Iterator[tuple[int, list[str]]], header: list[str], column: int
 ) -> tuple[Array, Array]:
-    """Return the numbers, as bytes if they fit, and the labels."""
+    """Return the numbers, as uint8 if all fit, and the labels."""
     blocks: list[Array] = []
     rows: list[list[str]] = []
     lines: list[int] = []
     labels: list[str] = []
-    known: dict[str, str] = {}  # each label once in memory
+    known: dict[str, str] = {}  # keeps equal labels in memory once
     full = max(_BLOCK // len(header), 1)
     for line, row in numbered:
         if len(row) != len(header):
@@ -147,8 +141,8 @@ def _cells(
 
 
 def _parse(path: str, header: list[str], column: int, rows: list[list[str]], lines: list[int]) -> Array:
-    """Return a block of cells as numbers: as bytes if nothing is lost."""
-    with contextlib.suppress(KeyError):  # pixels, several times as fast as through floats
+    """Return a block of cells as numbers: as uint8 if that is exact."""
+    with contextlib.suppress(KeyError):  # for pixels several times as fast as converting floats
         pixels = bytes(map(_BYTES.__getitem__, itertools.chain.from_iterable(rows)))
         return np.frombuffer(pixels, np.uint8).reshape(len(rows), -1)
     try:
@@ -160,7 +154,7 @@ def _parse(path: str, header: list[str], column: int, rows: list[list[str]], lin
         names = header[:column] + header[column + 1 :]
         for line, row in zip(lines, rows, strict=True):
             for name, cell in zip(names, row, strict=True):
-                value = _number(cell)
+                value = number(cell)
                 if value is None or not math.isfinite(value):
                     raise DataError(
                         f"{path!r} must have finite numbers outside the labels, got {cell[:40]!r} in line"
@@ -172,19 +166,17 @@ def _parse(path: str, header: list[str], column: int, rows: list[list[str]], lin
 
 
 def _label_array(path: str, labels: list[str], known: dict[str, str]) -> Array:
-    """Return labels as integers if all of them are, else as texts."""
+    """Return labels as integers if all of them are, else as strings."""
     if all(re.fullmatch(r"[+-]?\d{1,18}", name, re.ASCII) for name in known):
         return np.array([int(name) for name in labels], np.int64)
-    numbers = [_number(name) for name in known]
-    if all(number is not None and math.isfinite(number) for number in numbers):
-        if not all(
-            cast(float, number).is_integer() and abs(cast(float, number)) < 2**53 for number in numbers
-        ):
+    finite = [x for name in known if (x := number(name)) is not None and math.isfinite(x)]
+    if len(finite) == len(known):
+        if not all(x.is_integer() and abs(x) < 2**53 for x in finite):
             raise DataError(f"{path!r} must have classes as labels, got numbers such as {next(iter(known))}")
         return np.array([int(float(name)) for name in labels], np.int64)
     return np.array(labels, object)
 
 
 def stem(path: str) -> str:
-    """Return the name of a file without what its ending says about the format."""
+    """Return the name of a file without its folder and its extensions."""
     return os.path.basename(path).removesuffix(".gz").rsplit(".", 1)[0]

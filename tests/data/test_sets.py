@@ -136,7 +136,7 @@ def test_fashion_mnist_of_the_system(monkeypatch):
 def test_unknown_names_and_paths(tmp_path, monkeypatch):
     """The message says what to do."""
     with pytest.raises(
-        data.DataError, match="'mnits' is no data set and no path: give digits, fashion-mnist"
+        data.DataError, match="'mnits' is neither a data set nor a path: give digits, fashion-mnist"
     ):
         data.load("mnits")
     (tmp_path / "file.txt").write_text("x")
@@ -276,7 +276,7 @@ def test_without_pooch(monkeypatch):
     """The message says how to install it."""
     monkeypatch.setitem(sys.modules, "pooch", None)
     monkeypatch.setattr(_sets, "pooch_or_none", _download.pooch_or_none)
-    with pytest.raises(data.DataError, match=r"`pip install fastsm\[data\]` to have it downloaded, or put"):
+    with pytest.raises(data.DataError, match=r"`pip install fastsm\[data\]` to download it, or put"):
         data.load("mnist")
 
 

@@ -141,13 +141,13 @@ def test_many_rows(load):
         ("a,label\n1,x\n2, \n", "a label in every row, got none in line 3"),
         ("a,label\n1,0.5\n2,1\n", "must have classes as labels, got numbers such as 0.5"),
         ("a,label\n1,x\n2,x\n", "at least two classes, got only 'x'"),
-        ("a,label\n1,x\n2,y\n", "two rows of a class at least"),
+        ("a,label\n1,x\n2,y\n", "a class with at least two rows"),
         ('a,label\n1,"x\n', "must be a CSV file"),
         ('a,label\n1,"x"y\n', "must be a CSV file"),
         (b"a,label\n1,\xff\n", "must be text in UTF-8"),
         (gzip.compress(CSV.encode(), mtime=0)[:-9], "damaged or cut off"),
         (CSV + "x" * (1 << 17), "cells in every row|CSV"),
-        ("a,label\n" + "1" * (1 << 24), "too long a line"),
+        ("a,label\n" + "1" * (1 << 24), "a line that is too long"),
     ],
 )
 def test_wrong_csv(load, content, message):
@@ -163,7 +163,7 @@ def test_bomb_without_lines_is_bounded(load):
     bomb = gzip.compress(b"a,label\n" + b"1" * 60_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(data.DataError, match="too long a line"):
+        with pytest.raises(data.DataError, match="a line that is too long"):
             load(bomb)
         assert tracemalloc.get_traced_memory()[1] < 60_000_000
     finally:
@@ -239,16 +239,16 @@ def test_npz_with_other_labels(load):
         ({"X": IMAGES}, "must hold X and y.*got x"),
         ({"X": IMAGES, "y": LABELS[:5]}, "a label for each of its 20 rows"),
         ({"X": IMAGES, "y": np.eye(20)}, "a label for each of its 20 rows"),
-        ({"X": IMAGES, "y": LABELS + 0.5}, "integers or texts as labels"),
-        ({"X": IMAGES, "y": np.full(20, np.nan)}, "integers or texts as labels"),
-        ({"X": IMAGES, "y": np.full(20, 2**63, np.uint64)}, "integers or texts as labels"),
+        ({"X": IMAGES, "y": LABELS + 0.5}, "integers or strings as labels"),
+        ({"X": IMAGES, "y": np.full(20, np.nan)}, "integers or strings as labels"),
+        ({"X": IMAGES, "y": np.full(20, 2**63, np.uint64)}, "integers or strings as labels"),
         ({"X": IMAGES, "y": LABELS * 0}, "at least two classes"),
         ({"X": IMAGES[:0], "y": LABELS[:0]}, "must have rows of features"),
         ({"X": LABELS, "y": LABELS}, "must have rows of features"),
-        ({"X": IMAGES * 1j, "y": LABELS}, "must have numbers or texts, got complex"),
+        ({"X": IMAGES * 1j, "y": LABELS}, "must have numbers or strings, got complex"),
         ({"X": IMAGES.astype(str), "y": LABELS}, "must have numbers as features"),
         ({"X": np.where(IMAGES > 9, np.nan, 0), "y": LABELS}, "finite numbers.*in row 0"),
-        ({"X": IMAGES, "y": np.array(["a"] * 20, object)}, "must have numbers or texts, got object"),
+        ({"X": IMAGES, "y": np.array(["a"] * 20, object)}, "must have numbers or strings, got object"),
         (
             {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES[:, 1:], "y_test": LABELS},
             "the same features for training and test",

@@ -179,7 +179,7 @@ def test_command_with_shards(tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (("--data", "nowhere"), 3, "fastsm train: error: 'nowhere' is no data set and no path"),
+        (("--data", "nowhere"), 3, "fastsm train: error: 'nowhere' is neither a data set nor a path"),
         (("--lr", 1e30, "--dtype", "float32"), 4, "fastsm train: error: the loss became"),
     ],
 )
