@@ -133,15 +133,12 @@ def _part(whole: Dataset, part: tuple[int, int]) -> Dataset:
 
 def _find(name: str, data_dir: str | os.PathLike[str] | None, allowed: bool) -> str:
     """Return the folder with the four files of a named set."""
-    for folder in (data_dir, os.environ.get("FASTSM_DATA_DIR")):
-        if folder:
-            if not os.path.isdir(folder):
-                raise DataError(
-                    f"`data_dir` or FASTSM_DATA_DIR must be a folder with data sets, got {os.fspath(folder)!r}"
-                )
-            for place in (os.path.join(folder, name), os.fspath(folder)):
-                if files_in(place):
-                    return place
+    for path in [os.fspath(folder) for folder in (data_dir, os.environ.get("FASTSM_DATA_DIR")) if folder]:
+        if not os.path.isdir(path):
+            raise DataError(f"`data_dir` or FASTSM_DATA_DIR must be a folder with data sets, got {path!r}")
+        for place in (os.path.join(path, name), path):
+            if files_in(place):
+                return place
     system = os.path.join(_SYSTEM, name)
     if files_in(system):
         return system

@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
-from fastsm.distributed._reductions import maximum, total
+from fastsm.distributed._reductions import allreduce
 from fastsm.functional._loss_options import LossOptions
 from fastsm.functional._partial_classes import PartialTargets, Sums
 from fastsm.nn.losses._class_loss import ClassLoss
-from fastsm.typing import Reduction
+from fastsm.typing import Array, Communicator, Reduction
 
 __all__ = ["ShardedCrossEntropyLoss", "sharded_cross_entropy", "sharded_cross_entropy_with_grad"]
 
@@ -21,7 +20,7 @@ def sharded_cross_entropy(
     targets: ArrayLike,
     /,
     *,
-    comm: Any,
+    comm: Communicator,
     class_start: int,
     n_classes: int,
     class_weight: ArrayLike | None = None,
@@ -33,13 +32,13 @@ def sharded_cross_entropy(
 ) -> Any:
     r"""Cross-entropy where each rank has the logits of its own classes.
 
-    Called by all ranks of the communicator together.
+    All ranks of the communicator must call it together.
 
     Parameters
     ----------
     logits_shard : array_like
-        Shape (N, c): all rows, the classes from `class_start` on. The parts of all ranks together are all
-        classes, each once.
+        Shape (N, c): all rows, the classes from `class_start` on. The shards of all ranks together hold each
+        class once.
     targets : array_like
         Labels, shape (N,): integers in ``[0, n_classes)``, the same on all ranks. Or probabilities of the
         rank's own classes: floating, shape (N, c).
@@ -48,29 +47,30 @@ def sharded_cross_entropy(
     class_start : int
         The rank's first class.
     n_classes : int
-        The number of classes of all ranks together.
+        The number of classes over all ranks.
     class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction
-        As for `fastsm.cross_entropy`, with the weights of all classes, the same on all ranks.
+        As for `fastsm.cross_entropy`, the same on all ranks; `class_weight` has the weights of all classes.
 
     Returns
     -------
     scalar or ndarray
-        As `fastsm.cross_entropy` of the whole logits returns it, the same on all ranks.
+        The same on all ranks: what `fastsm.cross_entropy` returns for the whole logits.
 
     Raises
     ------
     TypeError
         If an argument has a wrong type or dtype.
     ValueError
-        If an argument has a wrong shape or value, or the parts are not all classes.
+        If an argument has a wrong shape or value, or the shards do not hold all classes.
 
     See Also
     --------
-    fastsm.linear_cross_entropy : many classes on one machine, one chunk after the other.
+    fastsm.linear_cross_entropy : many classes on one machine, in chunks.
 
     Notes
     -----
-    Two reductions: one number a row by maximum, four by sum [1]_. No rank has the logits of others.
+    Each row takes two reductions [1]_: the maximum of one number and the sum of four. Logits stay on their
+    rank.
 
     References
     ----------
@@ -81,7 +81,7 @@ def sharded_cross_entropy(
     --------
     >>> from mpi4py import MPI
     >>> from fastsm import distributed
-    >>> logits = [[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]  # all of them, on a single rank
+    >>> logits = [[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]  # all classes, on a single rank
     >>> distributed.sharded_cross_entropy(
     ...     logits, [0, 1], comm=MPI.COMM_SELF, class_start=0, n_classes=3, reduction="none").round(4)
     array([0.2395, 1.0986])
@@ -97,7 +97,7 @@ def sharded_cross_entropy_with_grad(
     targets: ArrayLike,
     /,
     *,
-    comm: Any,
+    comm: Communicator,
     class_start: int,
     n_classes: int,
     class_weight: ArrayLike | None = None,
@@ -108,28 +108,28 @@ def sharded_cross_entropy_with_grad(
     reduction: Reduction = "mean",
     out: Array | None = None,
 ) -> tuple[Any, Array]:
-    """Cross-entropy where each rank has the logits of its own classes, and the gradient over these.
+    """Cross-entropy where each rank has the logits of its own classes, and its gradient over these logits.
 
     Parameters
     ----------
     logits_shard, targets, comm, class_start, n_classes, class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction
         As for `sharded_cross_entropy`.
     out : ndarray, optional
-        Where to put the gradient; it may be `logits_shard`.
+        The array for the gradient; it may be `logits_shard`.
 
     Returns
     -------
     loss : scalar or ndarray
         As `sharded_cross_entropy` returns it.
     grad : ndarray
-        Over the rank's own logits, in their shape and dtype; `out` if that was given.
+        The gradient over the rank's own logits, in their shape and dtype; `out` if that was given.
 
     Raises
     ------
     TypeError
         If an argument has a wrong type or dtype.
     ValueError
-        If an argument has a wrong shape or value, or the parts are not all classes.
+        If an argument has a wrong shape or value, or the shards do not hold all classes.
 
     Examples
     --------
@@ -157,11 +157,11 @@ class ShardedCrossEntropyLoss(ClassLoss):
     Parameters
     ----------
     n_classes : int
-        The number of classes of all ranks together.
+        The number of classes over all ranks.
     comm : mpi4py.MPI.Comm
-        The communicator; its ranks have the classes that `class_range` says.
+        The communicator; each rank has the classes of its `class_range`.
     class_weight, ignore_index, label_smoothing, temperature
-        As for `fastsm.nn.CrossEntropyLoss`; the weights of all classes.
+        As for `fastsm.nn.CrossEntropyLoss`; `class_weight` has the weights of all classes.
 
     Raises
     ------
@@ -188,7 +188,7 @@ class ShardedCrossEntropyLoss(ClassLoss):
     def __init__(
         self,
         n_classes: int,
-        comm: Any,
+        comm: Communicator,
         *,
         class_weight: ArrayLike | None = None,
         ignore_index: int | None = None,
@@ -220,7 +220,7 @@ class ShardedCrossEntropyLoss(ClassLoss):
         return float(value), grad
 
     def config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again but for the communicator, as JSON can hold them."""
+        """Return the arguments that make this loss again, without the communicator, in the types of JSON."""
         own = {"label_smoothing": self.label_smoothing, "temperature": self.temperature}
         return {"n_classes": self.n_classes, **super().config(), **own}
 
@@ -238,10 +238,10 @@ class ShardedCrossEntropyLoss(ClassLoss):
 
 
 class _Shard:
-    """The logits of a rank, in an array that the gradient is computed in."""
+    """The logits of one rank, and the array in which their gradient is computed."""
 
     def __init__(
-        self, logits: ArrayLike, out: Array | None, comm: Any, class_start: int, n_classes: int
+        self, logits: ArrayLike, out: Array | None, comm: Communicator, class_start: int, n_classes: int
     ) -> None:
         self.comm = _arguments.communicator(comm)
         x = _arguments.array("logits_shard", logits)
@@ -263,7 +263,7 @@ class _Shard:
         self.work: Array = np.empty((0, 0))
 
     def targets(self, targets: ArrayLike, options: LossOptions) -> PartialTargets:
-        """Return the targets and what weighs them."""
+        """Return the checked targets with their weights."""
         x = self._logits
         result = PartialTargets(targets, (x.shape[0], x.shape[1]), self.n_classes, options)
         if self._out is not None and isinstance(targets, np.ndarray):
@@ -272,12 +272,12 @@ class _Shard:
 
     def measure(self, targets: PartialTargets) -> Sums:
         """Return the sums over the classes of all ranks."""
-        # From here on arguments are right: `out` may be written.
+        # All arguments have been checked: `out` may be written from here on.
         usable = self._out is not None and self._out.flags.c_contiguous and self._out.flags.aligned
         dtype = _arguments.compute_dtype(self.dtype)
         if usable and self._out is not None and self._out.dtype == dtype:
             self.work = self._out
-            if not _arguments.share_memory(self._out, self._logits):  # else it is the logits themselves
+            if not _arguments.share_memory(self._out, self._logits):  # otherwise `out` is the logits
                 self.work[...] = self._logits
         else:
             self.work = np.array(self._logits, dtype, order="C")
@@ -285,7 +285,7 @@ class _Shard:
         return self._over_ranks(own)
 
     def gradient(self) -> Array:
-        """Return the gradient that was computed in `work`, where it is to go."""
+        """Return the gradient that was computed in `work`, in `out` if that was given."""
         if self._out is None or self._given is None:
             return self.work.astype(self.dtype, copy=False)
         if self.work is not self._out:
@@ -293,19 +293,19 @@ class _Shard:
         return self._given
 
     def result(self, loss: Any) -> Any:
-        """Return a loss in the dtype of the logits."""
+        """Return the loss in the dtype of the logits."""
         return loss.astype(self.dtype) if isinstance(loss, np.ndarray) else self.dtype.type(loss)
 
     def _over_ranks(self, own: Sums) -> Sums:
-        """Merge the sums of all ranks by one maximum and one sum."""
+        """Combine the sums of all ranks with one maximum and one sum."""
         rows = len(own.others)
-        shift = maximum(self.comm, own.others.copy())
+        shift = allreduce("MAX", self.comm, own.others.copy())
         shift[shift == -np.inf] = 0
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             exponentials = np.exp(own.others - shift)
-            # One number more: whether these are all classes.
+            # The last number counts the classes.
             numbers = np.concatenate([exponentials, *own.summed(), [self.work.shape[1]]])
-            total(self.comm, numbers)
+            allreduce("SUM", self.comm, numbers)
             others = shift + np.log(numbers[:rows])
         if numbers[-1] != self.n_classes:
             raise ValueError(

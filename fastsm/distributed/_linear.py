@@ -1,4 +1,4 @@
-"""A linear layer whose classes are spread over ranks, and what belongs to it."""
+"""A linear layer whose classes are spread over ranks, with `class_range` and `sharded_argmax`."""
 
 from typing import Any
 
@@ -6,20 +6,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments, nn
-from fastsm._arguments import Array
-from fastsm.distributed._reductions import maximum, minimum, total
+from fastsm.distributed._reductions import allreduce
 from fastsm.nn.initializers import Initializer
+from fastsm.typing import Array, Communicator
 
 __all__ = ["ShardedLinear", "class_range", "sharded_argmax"]
 
 
-def class_range(n_classes: int, comm: Any) -> tuple[int, int]:
-    """Return the classes of this rank, as even as can be: the first one, and the one after the last.
+def class_range(n_classes: int, comm: Communicator) -> tuple[int, int]:
+    """Return the range of this rank's classes, which are divided as evenly as possible.
 
     Parameters
     ----------
     n_classes : int
-        The number of classes of all ranks together.
+        The number of classes over all ranks.
     comm : mpi4py.MPI.Comm
         The communicator.
 
@@ -45,22 +45,24 @@ def class_range(n_classes: int, comm: Any) -> tuple[int, int]:
     return count * rank // size, count * (rank + 1) // size
 
 
-def sharded_argmax(logits_shard: ArrayLike, /, *, comm: Any, class_start: int) -> Array:
+def sharded_argmax(logits_shard: ArrayLike, /, *, comm: Communicator, class_start: int) -> Array:
     """Return the class with the largest logit in each row, where each rank has the logits of its own classes.
+
+    All ranks of the communicator must call it together.
 
     Parameters
     ----------
     logits_shard : array_like
         Shape (N, c): all rows, the classes from `class_start` on.
     comm : mpi4py.MPI.Comm
-        The communicator, all of whose ranks call this together.
+        The communicator.
     class_start : int
         The rank's first class.
 
     Returns
     -------
     ndarray
-        Shape (N,), int64, the same on all ranks; of equal logits the first class.
+        Shape (N,), int64, the same on all ranks; the first class if logits are equal.
 
     Raises
     ------
@@ -82,34 +84,34 @@ def sharded_argmax(logits_shard: ArrayLike, /, *, comm: Any, class_start: int) -
     if x.shape[1]:
         best = x.argmax(axis=1)
         own = x[np.arange(len(x)), best].astype(np.float64)
-    largest = maximum(_arguments.communicator(comm), own.copy())
+    largest = allreduce("MAX", _arguments.communicator(comm), own.copy())
     nowhere = np.iinfo(np.int64).max
-    return minimum(comm, np.where((own == largest) & (x.shape[1] > 0), best + start, nowhere))
+    return allreduce("MIN", comm, np.where((own == largest) & (x.shape[1] > 0), best + start, nowhere))
 
 
 class ShardedLinear(nn.Linear):
-    """The last layer of a network with very many classes: each rank has the weights of its own.
+    """The last layer of a network with very many classes: each rank has the weights of its own classes.
 
-    The output is this rank's part of the logits, shape (N, stop - start) as `class_range` says; the gradient
-    over the input is summed over the ranks, so that the layers before, which all ranks have, learn the same.
+    The output is this rank's shard of the logits, shape (N, stop - start). The gradient over the input is
+    summed over the ranks: the layers before, which all ranks have, stay the same on all of them.
 
     Parameters
     ----------
     n_in : int
         Number of features of the input.
     n_classes : int
-        The number of classes of all ranks together; at least one for each rank.
+        The number of classes over all ranks, at least one for each rank.
     comm : mpi4py.MPI.Comm
         The communicator.
     bias, init
         As for `fastsm.nn.Linear`.
     rng : None or int
-        The seed of the weights, from which each rank makes its own.
+        The seed of the weights; each rank derives its own from it.
 
     Attributes
     ----------
     start, stop : int
-        The rank's classes.
+        The range of this rank's classes, from `class_range`.
 
     Raises
     ------
@@ -131,7 +133,7 @@ class ShardedLinear(nn.Linear):
         self,
         n_in: int,
         n_classes: int,
-        comm: Any,
+        comm: Communicator,
         *,
         bias: bool = True,
         init: str | Initializer = "he_normal",
@@ -148,13 +150,13 @@ class ShardedLinear(nn.Linear):
         super().__init__(n_in, self.stop - self.start, bias=bias, init=init, rng=generator)
 
     def config(self) -> dict[str, Any]:
-        """Return the arguments that make such a layer but for the communicator, in the types of JSON."""
+        """Return the arguments that make this layer again, without the communicator, in the types of JSON."""
         config = super().config()
         del config["n_out"]
         return {**config, "n_classes": self.n_classes}
 
     def gathered(self) -> nn.Linear:
-        """Return the layer with all classes, on all ranks: for saving, or for a machine that can hold it."""
+        """Return the layer with all classes, on all ranks: to save it or to use it on one machine."""
         layer = nn.Linear(self.n_in, self.n_classes, bias=self.bias)
         parts = self.comm.allgather({name: np.asarray(value) for name, value in self.params.items()})
         layer.params = {name: np.concatenate([part[name] for part in parts], axis=-1) for name in self.params}
@@ -163,7 +165,7 @@ class ShardedLinear(nn.Linear):
 
     def _backward(self, dy: Array, input_grad: bool, reuse: bool) -> Array | None:
         dx = super()._backward(dy, input_grad, reuse)
-        return None if dx is None else total(self.comm, dx)
+        return None if dx is None else allreduce("SUM", self.comm, dx)
 
     def __repr__(self) -> str:
         return f"ShardedLinear({self.n_in}, {self.start}:{self.stop} of {self.n_classes})"

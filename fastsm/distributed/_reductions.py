@@ -1,30 +1,15 @@
-"""Reductions over the ranks of a communicator, in place."""
+"""Reductions over the ranks of a communicator."""
 
-from typing import Any
+from typing import Literal
 
-from fastsm._arguments import Array
+from fastsm.typing import Array, Communicator
 
-__all__ = ["maximum", "minimum", "total"]
-
-
-def maximum(comm: Any, array: Array) -> Array:
-    """Return the largest of all ranks, element by element, in the array itself."""
-    return _reduce(comm, array, "MAX")
+__all__ = ["allreduce"]
 
 
-def minimum(comm: Any, array: Array) -> Array:
-    """Return the smallest of all ranks, element by element, in the array itself."""
-    return _reduce(comm, array, "MIN")
+def allreduce(operation: Literal["MAX", "MIN", "SUM"], comm: Communicator, array: Array) -> Array:
+    """Replace each element by its maximum, minimum or sum over all ranks, and return the array."""
+    from mpi4py import MPI  # fastsm works without mpi4py: only callers with a communicator need it
 
-
-def total(comm: Any, array: Array) -> Array:
-    """Return the sum over all ranks, element by element, in the array itself."""
-    return _reduce(comm, array, "SUM")
-
-
-def _reduce(comm: Any, array: Array, name: str) -> Array:
-    # Whoever has a communicator has mpi4py; fastsm itself does not need it.
-    from mpi4py import MPI
-
-    comm.Allreduce(MPI.IN_PLACE, array, op=getattr(MPI, name))
+    comm.Allreduce(MPI.IN_PLACE, array, getattr(MPI, operation))
     return array
