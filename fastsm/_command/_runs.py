@@ -52,7 +52,7 @@ def new_folder(out: str | None, data: str) -> Path:
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a file such that there is always a complete one."""
     text = json.dumps({"fastsm": __version__, **plain(values)}, indent=1, allow_nan=False) + "\n"
-    _atomic.replace(path, lambda file: file.write(text.encode()))
+    _atomic.write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Write files such that there is a complete one at any time, and tell files from pipes and devices."""
+"""Write files atomically, and reject pipes and devices."""
 
 import contextlib
 import errno
@@ -8,19 +8,19 @@ import stat
 from collections.abc import Callable
 from typing import IO
 
-__all__ = ["regular_size", "replace"]
+__all__ = ["regular_size", "write_atomically"]
 
 
-def replace(path: str | os.PathLike[str], fill: Callable[[IO[bytes]], object]) -> None:
-    """Write a file beside the one at `path`, then put it in its place.
+def write_atomically(path: str | os.PathLike[str], fill: Callable[[IO[bytes]], object]) -> None:
+    """Write a temporary file with `fill`, then rename it to `path`.
 
-    A process that is killed meanwhile leaves what it had written, under a name that ends in ``.tmp``.
+    A process that is killed in between leaves the temporary file, whose name ends in ``.tmp``.
     """
     target = os.path.realpath(path)
     if os.path.exists(target):
-        regular_size(target)  # a device must not be replaced by a file
+        regular_size(target)  # a file must not replace a device
     folder, name = os.path.split(target)
-    # 60 characters of the name: even in four bytes each, the whole fits into 255.
+    # File names have at most 255 bytes, and a character takes up to four.
     temporary = os.path.join(folder, f".{name[:60]}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -32,7 +32,7 @@ def replace(path: str | os.PathLike[str], fill: Callable[[IO[bytes]], object]) -
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    if hasattr(os, "O_DIRECTORY"):  # the new name must be on the disk too; Windows has no way to say so
+    if hasattr(os, "O_DIRECTORY"):  # the new name must reach the disk, too; Windows cannot sync a folder
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
@@ -41,7 +41,7 @@ def replace(path: str | os.PathLike[str], fill: Callable[[IO[bytes]], object]) -
 
 
 def regular_size(path: str | os.PathLike[str]) -> int:
-    """Return the size of a file; a pipe or a device has none, and reading it may never end."""
+    """Return the size of a regular file; reading a pipe or a device may never end."""
     status = os.stat(path)
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))

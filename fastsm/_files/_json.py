@@ -1,19 +1,19 @@
-"""JSON from files that are not trusted."""
+"""Parse JSON from files that are not trusted."""
 
 import json
 import math
-from typing import Any
+from typing import NoReturn
 
-__all__ = ["parse"]
+__all__ = ["parse_json"]
 
 
-def parse(text: str, what: str) -> dict[str, Any]:
-    """Return the object in a JSON text, strictly: no key twice, no NaN, no number that overflows.
+def parse_json(text: str, what: str) -> dict[str, object]:
+    """Return the object in a JSON text, without duplicate keys, NaN or numbers that overflow.
 
-    Raises ValueError, in one sentence that begins with `what`, for anything else.
+    Raise ValueError for anything else, in one sentence that begins with `what`.
     """
 
-    def no_constant(name: str) -> Any:
+    def no_constant(name: str) -> NoReturn:
         raise ValueError(f"{what} must be JSON, which has no {name}")
 
     def finite(digits: str) -> float:
@@ -22,7 +22,7 @@ def parse(text: str, what: str) -> dict[str, Any]:
             raise ValueError(f"{what} must have numbers of double precision, got {digits:.40}")
         return value
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         result = dict(pairs)
         if len(result) != len(pairs):
             raise ValueError(f"{what} must have each key once, and has one twice")

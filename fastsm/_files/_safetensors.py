@@ -1,11 +1,11 @@
-"""Arrays in a file of the safetensors layout, which is described at https://github.com/huggingface/safetensors.
+"""Read and write arrays in the safetensors layout: https://github.com/huggingface/safetensors.
 
-The file begins with the length of the header in 8 bytes. The header is a JSON object: the name of each array
-with its dtype, shape and place, and under ``__metadata__`` texts with names. The arrays follow, little-endian
+The file begins with the length of the header in 8 bytes. The header is a JSON object: for each array its
+name, dtype, shape and offsets, and under ``__metadata__`` strings by name. The arrays follow, little-endian
 and without gaps.
 
-A file that is read is not trusted. The header is checked as a whole, against the size of the file, before
-memory is taken for an array. Arrays are read one by one, to where they are wanted.
+Files are not trusted: the whole header is checked, also against the size of the file, before memory is
+allocated for an array. Arrays are read one by one, into given memory if wanted.
 """
 
 import contextlib
@@ -17,24 +17,25 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple, TypeGuard
 
 import numpy as np
 
-from fastsm._arguments import Array
-from fastsm._files import _atomic, _json
+from fastsm._files._atomic import regular_size, write_atomically
+from fastsm._files._json import parse_json
+from fastsm.typing import Array, DType
 
-__all__ = ["CODES", "METADATA", "Tensors", "opened", "stored", "write"]
+__all__ = ["CODES", "METADATA", "Tensors", "as_stored", "checksum_of", "open_tensors", "write_tensors"]
 
 METADATA = "__metadata__"
-#: The names that NumPy's dtypes have in a file.
+#: The names of NumPy's dtypes in a file.
 CODES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32",
     "int16": "I16", "int8": "I8", "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8",
     "bool": "BOOL",
 }  # fmt: skip
 _NAMES = {code: name for name, code in CODES.items()}
-# Enough for a long history; parsing JSON takes some ten times its size.
+# Enough for a long history; parsing JSON takes about ten times its size in memory.
 _LONGEST_HEADER = 1 << 24
 _MOST_ARRAYS = 1 << 16
 _MOST_AXES = 32
@@ -43,20 +44,19 @@ _MOST_AXES = 32
 # ---- writing ----
 
 
-def stored(array: Array) -> Array:
-    """Return an array as it lies in a file: little-endian, in C order."""
+def as_stored(array: Array) -> Array:
+    """Return an array as files store it: little-endian, in C order."""
     little = array.dtype if array.dtype.name == "bfloat16" else array.dtype.newbyteorder("<")
     return np.ascontiguousarray(array, little).reshape(array.shape)
 
 
-def write(path: str | os.PathLike[str], metadata: Mapping[str, str], arrays: Mapping[str, Array]) -> None:
-    """Write `stored` arrays, so that the file is either as it was or complete, even if the power fails.
-
-    There is no time in the file: the same arrays make the same bytes.
-    """
+def write_tensors(
+    path: str | os.PathLike[str], metadata: Mapping[str, str], arrays: Mapping[str, Array]
+) -> None:
+    """Write arrays that `as_stored` returned, atomically; the same arrays make the same bytes."""
     # Wide elements first, so that each array is aligned; otherwise in the order given.
     names = sorted(arrays, key=lambda name: -arrays[name].dtype.itemsize)
-    header: dict[str, Any] = {METADATA: dict(metadata)}
+    header: dict[str, object] = {METADATA: dict(metadata)}
     stop = 0
     for name in names:
         array = arrays[name]
@@ -73,7 +73,7 @@ def write(path: str | os.PathLike[str], metadata: Mapping[str, str], arrays: Map
         for name in names:
             file.write(_bytes(arrays[name]))
 
-    _atomic.replace(path, fill)
+    write_atomically(path, fill)
 
 
 def _bytes(array: Array) -> memoryview:
@@ -81,8 +81,8 @@ def _bytes(array: Array) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
-def crc(array: Array) -> int:
-    """Return the checksum of a `stored` array."""
+def checksum_of(array: Array) -> int:
+    """Return the checksum of an array that `as_stored` returned."""
     return zlib.crc32(_bytes(array))
 
 
@@ -90,42 +90,42 @@ def crc(array: Array) -> int:
 
 
 class _Entry(NamedTuple):
-    """What the header says of an array."""
+    """The description of an array in the header."""
 
-    dtype: np.dtype[Any]
+    dtype: DType
     shape: tuple[int, ...]
     start: int
     stop: int
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator["Tensors"]:
-    """Open a file; every error that is raised with it open becomes one sentence that names the file.
+def open_tensors(path: str | os.PathLike[str]) -> Iterator["Tensors"]:
+    """Open a file; errors inside the block become a ValueError of one sentence that names the file.
 
-    Raises ValueError for what is wrong with the file, OSError as `open` does.
+    Raise OSError as `open` does.
     """
-    _atomic.regular_size(path)
+    regular_size(path)
     with open(path, "rb") as file:
         try:
             yield Tensors(file)
         except (ValueError, TypeError, OverflowError) as error:
-            reason = " ".join(str(error).split())  # arrays may be shown in several lines
+            reason = " ".join(str(error).split())  # the repr of an array may have several lines
             raise ValueError(
                 f"`path` must be a usable file of fastsm, got {os.fspath(path)!r}: {reason}"
             ) from error
 
 
 class Tensors:
-    """The arrays of an open file, whose header has been checked.
+    """The arrays of an open file with a checked header.
 
     Attributes
     ----------
     metadata : dict of str to str
-        The texts in the header.
+        The strings in the header.
     unread : set of str
-        The names of the arrays that have not been read.
+        The names of the arrays that have not been read yet.
     rows : list of tuple
-        Of each array that has been read the name, dtype, shape and checksum.
+        The name, dtype, shape and checksum of each array that has been read.
     """
 
     def __init__(self, file: io.BufferedReader) -> None:
@@ -152,7 +152,7 @@ class Tensors:
         return None if entry is None else entry.shape
 
     def read(self, name: str, out: Array | None = None) -> Array:
-        """Return an array, each once; `out`, in C order, must have its dtype and shape, and takes it."""
+        """Return an array that has not been read yet, in `out` if given: C order, same dtype and shape."""
         if name not in self.unread:
             raise ValueError(f"its array {name[:50]!r} is missing, or named twice in the settings")
         dtype, shape, start, _ = self._entries[name]
@@ -165,62 +165,62 @@ class Tensors:
         self._file.seek(self._start + start)
         memory = _bytes(out)
         if self._file.readinto(memory) != len(memory):
-            raise ValueError("it has become shorter meanwhile")
+            raise ValueError("it became shorter while it was read")
         self.rows.append((name, dtype.name, list(shape), zlib.crc32(memory)))
         if dtype == np.bool_ and out.view(np.uint8).max(initial=0) > 1:
-            raise ValueError(f"its array {name[:50]!r} of bools must have zeros and ones")
+            raise ValueError(f"its array {name[:50]!r} of bools must hold zeros and ones")
         if sys.byteorder == "big":
             out.byteswap(inplace=True)
         return out
 
 
-def _header(file: io.BufferedReader) -> tuple[dict[str, Any], int, int]:
-    """Return the header, where the arrays begin, and how many bytes they take."""
+def _header(file: io.BufferedReader) -> tuple[dict[str, object], int, int]:
+    """Return the header, the offset of the arrays, and their size in bytes."""
     size = os.fstat(file.fileno()).st_size
     begin = file.read(8)
     if begin[:2] == b"PK":
-        raise ValueError("it is a zip archive such as .npz, and models are files of the safetensors layout")
+        raise ValueError("it is a zip archive such as .npz, and models are in the safetensors layout")
     length = int.from_bytes(begin, "little")
     if len(begin) < 8 or length > size - 8:
-        raise ValueError("its header does not fit into it: it is cut off, or no file of safetensors")
+        raise ValueError("its header does not fit into it: it is cut off, or not in the safetensors layout")
     if length > _LONGEST_HEADER:
         raise ValueError(f"its header has {length} bytes, more than {_LONGEST_HEADER}")
     text = file.read(length)
     if text[:1] != b"{":
         raise ValueError("its header must begin with a brace")
-    return _json.parse(text.decode(), "its header"), 8 + length, size - 8 - length
+    return parse_json(text.decode(), "its header"), 8 + length, size - 8 - length
 
 
-def _metadata(value: Any) -> dict[str, str]:
+def _metadata(value: object) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise ValueError(f"its {METADATA} must be an object of texts")
+        raise ValueError(f"its {METADATA} must be an object of strings")
     return value
 
 
-def _entry(name: str, described: Any) -> _Entry:
-    """Return what the header says of an array, if it is possible."""
+def _entry(name: str, described: object) -> _Entry:
+    """Return the checked description of an array."""
     its = f"its array {name[:50]!r}"
     if not isinstance(described, dict) or set(described) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{its} must have a dtype, a shape and data_offsets, and nothing else")
     shape, offsets, dtype = described["shape"], described["data_offsets"], _dtype(its, described["dtype"])
     if not _are_counts(shape) or len(shape) > _MOST_AXES:
         raise ValueError(f"{its} must have a shape of at most {_MOST_AXES} lengths")
-    # Lengths of 0 count as 1, so that the others cannot be anything.
+    # Lengths of 0 count as 1: the others must be bounded, too.
     if math.prod(max(length, 1) for length in shape) * dtype.itemsize >= 1 << 62:
         raise ValueError(f"{its} must have a shape that fits into memory")
     if not _are_counts(offsets) or len(offsets) != 2:
         raise ValueError(f"{its} must have two data_offsets")
     start, stop = offsets
     if stop - start != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{its} must take as many bytes as its shape and dtype say")
+        raise ValueError(f"{its} must have data_offsets that match its shape and dtype")
     return _Entry(dtype, tuple(shape), start, stop)
 
 
-def _are_counts(values: Any) -> bool:
+def _are_counts(values: object) -> TypeGuard[list[int]]:
     return isinstance(values, list) and all(type(value) is int and 0 <= value < 1 << 62 for value in values)
 
 
-def _dtype(its: str, code: Any) -> np.dtype[Any]:
+def _dtype(its: str, code: object) -> DType:
     if not isinstance(code, str) or code not in _NAMES:
         raise ValueError(f"{its} must have one of the dtypes {', '.join(_NAMES)}")
     if code != "BF16":
@@ -228,5 +228,5 @@ def _dtype(its: str, code: Any) -> np.dtype[Any]:
     try:
         bfloat16: type = importlib.import_module("ml_dtypes").bfloat16
     except ImportError:
-        raise ValueError(f"{its} is of bfloat16, which needs the package ml_dtypes") from None
+        raise ValueError(f"{its} has dtype bfloat16, which needs the package ml_dtypes") from None
     return np.dtype(bfloat16)

@@ -22,7 +22,7 @@ def write(path: str | os.PathLike[str], run: Run) -> None:
         {"class": type(c).__name__, "state": c.state()} for c in run.callbacks if hasattr(c, "state")
     ]
     training = {"epoch": run.epoch, "seed": run.seed, "callbacks": callbacks}
-    _saving.write(path, run.model, run.optimizer, run.history, training)
+    _saving.write_model(path, run.model, run.optimizer, run.history, training)
 
 
 def resume(path: str | os.PathLike[str], run: Run) -> None:
@@ -30,7 +30,7 @@ def resume(path: str | os.PathLike[str], run: Run) -> None:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"`resume_from` must be a path, got {_arguments.shown(path)}")
     own = [type(layer) for layer in run.model.layers if not is_ours(layer)]
-    saved = _saving.read(path, own)
+    saved = _saving.read_model(path, own)
     name, training, model = os.fspath(path), saved.training, run.model
     if training is None:
         raise ValueError(f"`resume_from` must be a checkpoint, got {name!r}, which holds only a model")

@@ -17,7 +17,8 @@ from model_files import array_entry, checksum, put_together, taken_apart, tree_o
 
 import fastsm
 from fastsm import nn, optim
-from fastsm._files import _atomic, _trees
+from fastsm._files import _safetensors
+from fastsm._files._trees import open_tree, write_tree
 
 
 class Scale:
@@ -223,9 +224,9 @@ def test_all_dtypes_both_ways(tmp_path, big):
     kinds = [*"fdebBhHiIqQ?", *(BFLOAT16 if not big else [])]
     tree = {np.dtype(k).name: np.array([[0, 1, 1]], np.dtype(k)) for k in kinds}
     swapped = {name: a.astype(a.dtype.newbyteorder(">")) if big else a for name, a in tree.items()}
-    _trees.write(tmp_path / "ours", swapped, {})
+    write_tree(tmp_path / "ours", swapped, {})
     numpy.save_file(tree, tmp_path / "its", taken_apart((tmp_path / "ours").read_bytes())[0]["__metadata__"])
-    with _trees.reading(tmp_path / "ours") as (ours, _), _trees.reading(tmp_path / "its") as (its, _):
+    with open_tree(tmp_path / "ours") as (ours, _), open_tree(tmp_path / "its") as (its, _):
         theirs = numpy.load_file(tmp_path / "ours")
     for name, array in tree.items():
         for found in (ours[name], its[name], theirs[name]):
@@ -248,12 +249,12 @@ def test_unsaveable_models(tmp_path):
         (
             strange,
             TypeError,
-            "must be numbers, texts, arrays, lists or dicts to be saved, got builtin_function",
+            "must be numbers, strings, arrays, lists or dicts to be saved, got builtin_function",
         ),
-        (keyed, TypeError, "must have texts as keys, got 3"),
+        (keyed, TypeError, "must have strings as keys, got 3"),
         (dollar, ValueError, r"must have no key that starts with \$"),
         (complex_state, TypeError, "must have a real dtype to be saved, got complex128"),
-        (nn.Sequential(Needy(3)), TypeError, r"Needy must have config\(\), a dict of the arguments"),
+        (nn.Sequential(Needy(3)), TypeError, r"Needy must have config\(\), which returns a dict of its arguments"),
     ):
         with pytest.raises(error, match=message):
             fastsm.save(path, model)
@@ -337,8 +338,8 @@ def test_foreign_files(tmp_path):
     arrays, array = io.BytesIO(), io.BytesIO()
     np.savez(arrays, params=np.zeros(3))
     np.save(array, np.zeros(3))
-    zipped = "it is a zip archive such as .npz, and models are files of the safetensors layout"
-    cut = "its header does not fit into it: it is cut off, or no file of safetensors"
+    zipped = "it is a zip archive such as .npz, and models are in the safetensors layout"
+    cut = "its header does not fit into it: it is cut off, or not in the safetensors layout"
     for content, reason in (
         (b"", cut),
         (b"PK", zipped),
@@ -378,8 +379,8 @@ def test_tricks_with_the_layout(tmp_path):
         (b'{"a": 1e999}', "must have numbers of double precision, got 1e999"),
         (b'{"a": 1' + b"0" * 5000 + b"}", "digits"),
         (b'{"a": ' * 100_000, "must not be nested so deeply"),
-        ({**header, "__metadata__": []}, "must be an object of texts"),
-        ({**header, "__metadata__": {"fastsm": 3}}, "must be an object of texts"),
+        ({**header, "__metadata__": []}, "must be an object of strings"),
+        ({**header, "__metadata__": {"fastsm": 3}}, "must be an object of strings"),
         ({**header, "x": []}, "must have a dtype, a shape and data_offsets, and nothing else"),
         (entry(more=1), "must have a dtype, a shape and data_offsets, and nothing else"),
         ({**header, "x": {"dtype": "F32", "shape": []}}, "must have a dtype, a shape and data_offsets"),
@@ -395,13 +396,13 @@ def test_tricks_with_the_layout(tmp_path):
         (entry(shape=[1 << 62]), "must have a shape of at most 32"),
         (entry(shape=[0, 1 << 61]), "that fits into memory"),
         (entry(shape=[1 << 30] * 32), "that fits into memory"),
-        (entry(shape=[3]), "must take as many bytes as its shape and dtype say"),
+        (entry(shape=[3]), "must have data_offsets that match"),
         *(
             (entry(data_offsets=o), "must have two data_offsets")
             for o in (0, [0], [0] * 3, [-8, 0], [0.0, 8])
         ),
-        (entry(data_offsets=[8, 0]), "must take as many bytes"),
-        (entry(data_offsets=[0, 1 << 61]), "must take as many bytes"),
+        (entry(data_offsets=[8, 0]), "must have data_offsets that match"),
+        (entry(data_offsets=[0, 1 << 61]), "must have data_offsets that match"),
         (entry(data_offsets=[0, 8]), "must begin where the one before ends"),
         (entry(data_offsets=[len(data) + 8, len(data) + 16]), "must begin where the one before ends"),
         (entry(data_offsets=[len(data), len(data) + 8]), "it ends before its arrays do"),
@@ -446,14 +447,14 @@ def test_tricks_with_arrays(tmp_path):
 
 
 def test_bools_other_than_0_and_1(tmp_path):
-    _trees.write(tmp_path / "t", {"flags": np.array([True, False])}, {})
+    write_tree(tmp_path / "t", {"flags": np.array([True, False])}, {})
     header, data = taken_apart((tmp_path / "t").read_bytes())
     assert data == b"\1\0"
     header["__metadata__"]["fastsm_crc32"] = checksum(header, b"\1\2")
     (tmp_path / "t").write_bytes(put_together(header, b"\1\2"))
     with (
-        pytest.raises(ValueError, match="'flags' of bools must have zeros and ones"),
-        _trees.reading(tmp_path / "t"),
+        pytest.raises(ValueError, match="'flags' of bools must hold zeros and ones"),
+        open_tree(tmp_path / "t"),
     ):
         pass
 
@@ -463,12 +464,12 @@ def test_shrinking_files(tmp_path):
     fastsm.save(path, nn.MLP([40, 100]))
 
     def cut_and_read():
-        with _trees.reading(path) as (_, tensors):
+        with open_tree(path) as (_, tensors):
             os.truncate(path, path.stat().st_size - 8000)
             for name in list(tensors.unread):
                 tensors.read(name)
 
-    with pytest.raises(ValueError, match="it has become shorter meanwhile"):
+    with pytest.raises(ValueError, match="it became shorter while it was read"):
         cut_and_read()
 
 
@@ -516,9 +517,9 @@ def test_tricks_with_json(tmp_path):
         '{"a": 1, "a": 2}': "must have each key once",
         "[" * 100_000: "must not be nested so deeply",
         '{"a": ' * 100_000: "must not be nested so deeply",
-        '{"a": {"$float": "1"}}': "a number that is none",
-        '{"a": {"$float": ["nan"]}}': "a number that is none",
-        '{"a": {"$float": "nan", "b": 1}}': "a number that is none",
+        '{"a": {"$float": "1"}}': "a .float other than nan",
+        '{"a": {"$float": ["nan"]}}': "a .float other than nan",
+        '{"a": {"$float": "nan", "b": 1}}': "a .float other than nan",
         '{"a": {"$array": "optimizer.state.velocity", "b": 1}}': "an array without a name",
         '{"a": {"$array": ["x"]}}': "an array without a name",
         '{"a": {"$array": "x"}}': "is missing",
@@ -584,18 +585,18 @@ def test_checked_settings(tmp_path):
         (layer(**{"class": "Linear", "config": {"n_in": 2, "n_out": 3, "evil": 1}}), "unexpected keyword"),
         (layer(**{"class": "Linear", "config": huge}), "layer 0 must have an array 'weight'"),
         (layer(**{"class": "Linear", "config": {"n_in": 3, "n_out": 2}}), "layer 0 must have an array"),
-        (layer(**{"class": "ReLU"}), "the parameters are not those of the layers"),
+        (layer(**{"class": "ReLU"}), "the names of the parameters do not match"),
         (layer(**{"class": "LayerNorm", "config": {"n": 1 << 60}}), "layer 0 must have an array 'gain'"),
-        (at("model", "parameters", value=[]), "the parameters are not those of the layers"),
+        (at("model", "parameters", value=[]), "the names of the parameters do not match"),
         (at("model", "layers", 1, "state", value={"seed": -1, "count": 0}), "`state` must have a seed"),
         (at("model", "layers", 1, "state", value=3), "its state is missing"),
         (at("model", "layers", 3, "state", value={}), "in the file or in the code, but not in both"),
-        (at("model", "parameters", value=["0.bias", "0.weight", "2.gain", "2.bias"]), "are not those of the"),
+        (at("model", "parameters", value=["0.bias", "0.weight", "2.gain", "2.bias"]), "do not match the layers"),
         (at("optimizer", value=3), "its optimizer is missing"),
         (at("optimizer", "steps", value=-1), "no class or no number of steps"),
         (at("optimizer", "steps", value=1.5), "no class or no number of steps"),
         (at("optimizer", "steps", value=True), "no class or no number of steps"),
-        (at("optimizer", "state", "other", value=3), "does not fit the parameters"),
+        (at("optimizer", "state", "other", value=3), "does not match the parameters"),
         (at("history", value=[]), "its history is missing"),
         (at("history", "loss", value="text"), "is not a list of numbers"),
         (at("history", "loss", value=[None]), "is not a list of numbers"),
@@ -649,12 +650,14 @@ def test_failed_write_keeps_old_file(tmp_path, monkeypatch, what):
     fastsm.save(path, old)
     before = path.read_bytes()
     error = KeyboardInterrupt() if what == "interrupt" else Broken(errno.ENOSPC, "No space left on device")
-    replace = _atomic.replace
+    write = _safetensors.write_atomically
     if what in ("replace", "fsync"):
         monkeypatch.setattr(os, what, fails)
     else:
         monkeypatch.setattr(
-            _atomic, "replace", lambda path, fill: replace(path, lambda file: fill(Full(file, error)))
+            _safetensors,
+            "write_atomically",
+            lambda path, fill: write(path, lambda file: fill(Full(file, error))),
         )
     with pytest.raises(type(error)):
         fastsm.save(path, nn.MLP([4, 3], rng=1))
@@ -697,7 +700,7 @@ def test_links_and_modes(tmp_path):
 
 
 def read_tree(path):
-    with _trees.reading(path) as (tree, _):
+    with open_tree(path) as (tree, _):
         return tree
 
 
@@ -711,7 +714,7 @@ def test_trees(tmp_path):
         "bools": np.array([[True], [False]]),
     }  # fmt: skip
     path = tmp_path / "t"
-    _trees.write(path, tree, {})
+    write_tree(path, tree, {})
     again = read_tree(path)
 
     def same(a, b):
@@ -732,7 +735,7 @@ def test_trees(tmp_path):
 
 
 def test_numpy_scalars(tmp_path):
-    _trees.write(
+    write_tree(
         tmp_path / "t", {"a": np.float64(0.5), "b": np.int32(3), "c": (1, 2), "d": np.bool_(True)}, {}
     )
     assert read_tree(tmp_path / "t") == {"a": 0.5, "b": 3, "c": [1, 2], "d": True}
@@ -741,5 +744,5 @@ def test_numpy_scalars(tmp_path):
 def test_too_much(tmp_path):
     for tree in ({"a": "x" * (1 << 25)}, {str(i): np.zeros(1) for i in range(70_000)}):
         with pytest.raises(ValueError, match="cannot hold so much besides its arrays"):
-            _trees.write(tmp_path / "t", tree, {})
+            write_tree(tmp_path / "t", tree, {})
     assert os.listdir(tmp_path) == []

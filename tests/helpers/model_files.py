@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from fastsm._files import _trees
+from fastsm._files._trees import open_tree, write_tree
 
 
 def taken_apart(content):
@@ -49,10 +49,10 @@ def with_settings(content, change):
 
 def rewrite(source, target, change):
     """Write a file with a changed tree that contains its arrays."""
-    with _trees.reading(source) as (tree, tensors):
+    with open_tree(source) as (tree, tensors):
         others = {name: tensors.read(name) for name in sorted(tensors.unread)}
     change(tree)
-    _trees.write(target, tree, others)
+    write_tree(target, tree, others)
 
 
 def array_entry(array, start=0):

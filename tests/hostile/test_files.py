@@ -262,7 +262,7 @@ def test_forged_headers(entries, shifts):
     path = written(put_together(header, data), "f.safetensors")
 
     def read():
-        with _safetensors.opened(path) as tensors:
+        with _safetensors.open_tensors(path) as tensors:
             return {name: tensors.read(name) for name in sorted(tensors.unread)}
 
     arrays = attempt(read, ValueError)
