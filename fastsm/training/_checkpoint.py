@@ -1,40 +1,42 @@
-"""Trainings in files, such that they go on from the end of an epoch bit for bit.
+"""Save trainings at the end of an epoch, and resume them to the same bits.
 
-What an epoch does depends on the parameters, the states of the optimizer, the layers and the callbacks, and
-on the seed and number of the epoch, which make the order of the rows: this is what a checkpoint holds.
+A checkpoint holds all that determines the next epoch: the parameters, the states of the optimizer, the layers
+and the callbacks, and the seed and the number of the epoch, which determine the order of the rows.
 """
 
 import os
 from typing import Any, cast
 
-from fastsm import _arguments, _saving
+from fastsm import _arguments, nn
+from fastsm._files._trees import Tree
+from fastsm._saving import read_model, write_model
 from fastsm.nn._structure import is_ours
 from fastsm.training._history import History
 from fastsm.training._run import Run
 from fastsm.typing import Stateful
 
-__all__ = ["resume", "write"]
+__all__ = ["resume", "write_checkpoint"]
 
 
-def write(path: str | os.PathLike[str], run: Run) -> None:
+def write_checkpoint(path: str | os.PathLike[str], run: Run) -> None:
     """Write a checkpoint at the end of an epoch."""
     callbacks = [
         {"class": type(c).__name__, "state": c.state()} for c in run.callbacks if hasattr(c, "state")
     ]
-    training = {"epoch": run.epoch, "seed": run.seed, "callbacks": callbacks}
-    _saving.write_model(path, run.model, run.optimizer, run.history, training)
+    training: Tree = {"epoch": run.epoch, "seed": run.seed, "callbacks": callbacks}
+    write_model(path, run.model, run.optimizer, run.history, training)
 
 
 def resume(path: str | os.PathLike[str], run: Run) -> None:
-    """Let a training that has not begun continue from a checkpoint; if that fails nothing is changed."""
+    """Set a training that has not begun to the state in a checkpoint; after an error nothing is changed."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"`resume_from` must be a path, got {_arguments.shown(path)}")
     own = [type(layer) for layer in run.model.layers if not is_ours(layer)]
-    saved = _saving.read_model(path, own)
+    saved = read_model(path, own)
     name, training, model = os.fspath(path), saved.training, run.model
     if training is None:
         raise ValueError(f"`resume_from` must be a checkpoint, got {name!r}, which holds only a model")
-    if _kinds(saved.model) != _kinds(model):
+    if _structure(saved.model) != _structure(model):
         raise ValueError(f"`model` must be like the one in {name!r}, {saved.model!r}, got {model!r}")
     saved.check_optimizer(run.optimizer)
     epoch, seed, states = (training.get(key) for key in ("epoch", "seed", "callbacks"))
@@ -49,7 +51,7 @@ def resume(path: str | os.PathLike[str], run: Run) -> None:
             try:
                 callback.check_state(state, run)
             except (TypeError, ValueError) as error:
-                raise ValueError(f"`resume_from` must fit the callbacks, got {name!r}: {error}") from error
+                raise ValueError(f"`resume_from` must match the callbacks, got {name!r}: {error}") from error
     _set_states(restored)
     saved.restore_optimizer(run.optimizer)
     model.params[...] = saved.model.params
@@ -60,9 +62,9 @@ def resume(path: str | os.PathLike[str], run: Run) -> None:
     run.epoch, run.seed = epoch, seed
 
 
-def _set_states(restored: list[tuple[Any, dict[str, Any]]]) -> None:
-    """Let callbacks continue from these states: all of them or, if one refuses, none."""
-    before: list[tuple[Any, dict[str, Any]]] = []
+def _set_states(restored: list[tuple[Stateful, Tree]]) -> None:
+    """Set callbacks to states; if one raises an error, set all of them back."""
+    before: list[tuple[Stateful, Tree]] = []
     try:
         for callback, state in restored:
             before.append((callback, callback.state()))
@@ -73,26 +75,25 @@ def _set_states(restored: list[tuple[Any, dict[str, Any]]]) -> None:
         raise
 
 
-def _kinds(model: Any) -> list[Any]:
-    """Return what makes two models the same: dtype, layers and their arguments, shapes of parameters."""
+def _structure(model: nn.Sequential) -> list[object]:
+    """Return the dtype, the layers with their arguments, and the shapes of the parameters."""
     layers = []
     for layer in model.layers:
         config = dict(layer.config()) if hasattr(layer, "config") else {}
-        config.pop("init", None)  # a function has no place in the file, and the weights are there anyway
+        config.pop("init", None)  # files have no functions, and the weights replace the initial ones
         layers.append((type(layer), config))
     return [model.dtype, layers, [[name, array.shape] for name, array in model.named_parameters()]]
 
 
-def _matching(states: Any, callbacks: list[Any], name: str) -> list[tuple[Any, dict[str, Any]]]:
-    """Return the callbacks that have a state in the file, each with its own; others start anew."""
-    well_formed = isinstance(states, list) and all(
+def _matching(states: object, callbacks: list[Any], name: str) -> list[tuple[Stateful, Tree]]:
+    """Return the callbacks with a state in the file, each with that state."""
+    if not isinstance(states, list) or not all(
         isinstance(s, dict) and isinstance(s.get("class"), str) and isinstance(s.get("state"), dict)
         for s in states
-    )
-    if not well_formed:
+    ):
         raise ValueError(f"`resume_from` must be a checkpoint with states of callbacks, got {name!r}")
     result = []
-    left = [c for c in callbacks if hasattr(c, "state") and hasattr(c, "set_state")]
+    left = [c for c in callbacks if isinstance(c, Stateful)]
     for state in states:
         callback = next((c for c in left if type(c).__name__ == state["class"]), None)
         if callback is not None:

@@ -1,4 +1,4 @@
-"""What a training did, epoch by epoch."""
+"""The history of a training."""
 
 import importlib
 import os
@@ -10,7 +10,7 @@ __all__ = ["History"]
 
 
 class History(dict[str, list[float]]):
-    """A dict of columns, one value for each epoch: ``history["loss"]``, ``history["val_accuracy"]``.
+    """A dict of columns with a value for each epoch: ``history["loss"]``, ``history["val_accuracy"]``.
 
     `fit` returns it. The columns are ``"loss"`` and the metrics, the same over the validation data as
     ``"val_loss"`` and so on, ``"learning_rate"`` (of the first step) and ``"seconds"``. Others may be added.
@@ -19,7 +19,7 @@ class History(dict[str, list[float]]):
     ----------
     stopped : str
         Why the training ended: ``"epochs"`` (all are done), ``"early stop"`` (a callback asked for it) or
-        ``"interrupted"`` (from the keyboard); ``""`` as long as it goes on.
+        ``"interrupted"`` (from the keyboard); ``""`` while it is running.
 
     Examples
     --------
@@ -33,7 +33,7 @@ class History(dict[str, list[float]]):
 
     @property
     def epochs(self) -> int:
-        """How many epochs were completed."""
+        """The number of completed epochs."""
         return len(self.get("loss", ()))
 
     def best(self, name: str, mode: str = "min") -> int:
@@ -42,9 +42,9 @@ class History(dict[str, list[float]]):
         Parameters
         ----------
         name : str
-            A column.
+            The name of a column.
         mode : {"min", "max"}, default "min"
-            Whether small or large is good.
+            Whether smaller or larger values are better.
         """
         _arguments.one_of("mode", mode, ("min", "max"))
         if not self.get(name):
@@ -52,7 +52,7 @@ class History(dict[str, list[float]]):
         sign = 1 if mode == "min" else -1
         known = [(sign * value, epoch) for epoch, value in enumerate(self[name], 1) if value == value]
         if not known:
-            raise ValueError(f"`name` must be a column with numbers in it, got {name!r}, all of it NaN")
+            raise ValueError(f"`name` must be a column with numbers, got {name!r}, which has only NaN")
         return min(known)[1]
 
     def record(self, logs: dict[str, float]) -> None:
@@ -61,12 +61,12 @@ class History(dict[str, list[float]]):
             self.setdefault(name, []).append(value)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw each quantity over the epochs, that of the validation data beside it. Needs matplotlib.
+        """Draw each quantity over the epochs, for training and validation data. Needs matplotlib.
 
         Parameters
         ----------
         path : path, optional
-            Where to save the picture; its ending says the format.
+            The file to save the picture to; its extension selects the format.
 
         Returns
         -------
@@ -78,7 +78,7 @@ class History(dict[str, list[float]]):
         ImportError
             If matplotlib is not installed.
         ValueError
-            If there is nothing to draw.
+            If there is no completed epoch.
         """
         try:
             pyplot = importlib.import_module("matplotlib.pyplot")

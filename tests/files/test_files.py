@@ -254,7 +254,11 @@ def test_unsaveable_models(tmp_path):
         (keyed, TypeError, "must have strings as keys, got 3"),
         (dollar, ValueError, r"must have no key that starts with \$"),
         (complex_state, TypeError, "must have a real dtype to be saved, got complex128"),
-        (nn.Sequential(Needy(3)), TypeError, r"Needy must have config\(\), which returns a dict of its arguments"),
+        (
+            nn.Sequential(Needy(3)),
+            TypeError,
+            r"Needy must have config\(\), which returns a dict of its arguments",
+        ),
     ):
         with pytest.raises(error, match=message):
             fastsm.save(path, model)
@@ -591,7 +595,10 @@ def test_checked_settings(tmp_path):
         (at("model", "layers", 1, "state", value={"seed": -1, "count": 0}), "`state` must have a seed"),
         (at("model", "layers", 1, "state", value=3), "its state is missing"),
         (at("model", "layers", 3, "state", value={}), "in the file or in the code, but not in both"),
-        (at("model", "parameters", value=["0.bias", "0.weight", "2.gain", "2.bias"]), "do not match the layers"),
+        (
+            at("model", "parameters", value=["0.bias", "0.weight", "2.gain", "2.bias"]),
+            "do not match the layers",
+        ),
         (at("optimizer", value=3), "its optimizer is missing"),
         (at("optimizer", "steps", value=-1), "no class or no number of steps"),
         (at("optimizer", "steps", value=1.5), "no class or no number of steps"),

@@ -211,7 +211,7 @@ def mine(outputs, targets):
         (
             lambda: fit(metrics=[mine], callbacks=[callbacks.EarlyStopping("val_mine")]),
             ValueError,
-            "`mode` must be one of min, max for the monitor 'mine', which does not say what is better",
+            "`mode` must be min or max for the monitor 'mine', whose metric has no default",
         ),
         (
             lambda: fit(callbacks=[callbacks.Checkpoint("/nowhere/at/all.safetensors")]),
@@ -402,7 +402,7 @@ def test_best():
     for name, mode, message in (
         ("c", "min", "`name` must be one of a, b, got 'c'"),
         ("a", "up", "`mode` must be one of min, max, got 'up'"),
-        ("b", "min", "`name` must be a column with numbers in it, got 'b', all of it NaN"),
+        ("b", "min", "`name` must be a column with numbers, got 'b', which has only NaN"),
     ):
         with pytest.raises(ValueError, match=message):
             history.best(name, mode)

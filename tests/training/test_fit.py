@@ -517,7 +517,7 @@ def test_states_refused_by_callback(tmp_path):
             assert width.size == size
     model, width = network(), Width()
     before = model.params.copy()
-    message = r"`resume_from` must fit the callbacks, got '.*': `size` must be 75, got 7"
+    message = r"`resume_from` must match the callbacks, got '.*': `size` must be 75, got 7"
     with pytest.raises(ValueError, match=message):
         run(model, 2, callbacks=[width], resume_from=path)
     assert width.size == 0

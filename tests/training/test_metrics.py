@@ -277,7 +277,7 @@ WRONG = [
             nn.MLP([2, 2]), [[0.0, 0.0]], [[0.0, 0.0]], loss=nn.MSELoss(), metrics=["nll"]
         ),
         ValueError,
-        "`metrics` must do without log_probs, as the model gives none: end it in nn.Softmax()",
+        "`metrics` must not need log_probs, which the model does not return: end it in nn.Softmax()",
     ),
 ]
 

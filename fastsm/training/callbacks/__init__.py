@@ -1,10 +1,10 @@
-"""Callbacks: objects that `fit` calls as a training goes on.
+"""Callbacks: objects that `fit` calls during a training.
 
-One of your own has any of the methods ``on_train_begin``, ``on_epoch_begin``, ``on_batch_end``,
-``on_epoch_end`` and ``on_train_end``, each with the argument `run` (see `fastsm.training.Run`). With
-``state()``, a dict of numbers, texts and arrays, and ``set_state(state)`` it becomes part of checkpoints.
-``check_state(state, run)`` is optional: called before a training is resumed, it raises ValueError if the
-state does not fit, and then nothing is changed.
+Your own callback has any of the methods ``on_train_begin``, ``on_epoch_begin``, ``on_batch_end``,
+``on_epoch_end`` and ``on_train_end``, each with the argument `run` (see `fastsm.training.Run`). Checkpoints
+include it if it has ``state()``, which returns a dict of numbers, strings and arrays, and
+``set_state(state)``. An optional ``check_state(state, run)`` is called before a training is resumed: if it
+raises ValueError because the state does not match, nothing is changed.
 
 >>> from fastsm import nn, fit
 >>> class Printer:

@@ -1,22 +1,25 @@
-"""Callbacks that watch a value: early stopping and checkpoints."""
+"""Callbacks that monitor a value: early stopping and checkpoints."""
 
 import math
 import os
-from typing import Any
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from fastsm import _arguments
-from fastsm.training import _checkpoint
+from fastsm.training._checkpoint import write_checkpoint
 from fastsm.training._run import Run
+from fastsm.typing import Array
 
 __all__ = ["Checkpoint", "EarlyStopping"]
 
+Mode: TypeAlias = Literal["min", "max"]
+
 
 class Monitor:
-    """Finds out whether a value in the logs is the best so far."""
+    """Tells whether a value in the logs is the best so far."""
 
-    def __init__(self, name: str, mode: str | None, min_delta: float) -> None:
+    def __init__(self, name: str, mode: Mode | None, min_delta: float) -> None:
         if not isinstance(name, str):
             raise TypeError(f"`monitor` must be the name of a value, got {name!r}")
         if mode is not None:
@@ -25,7 +28,7 @@ class Monitor:
         self.best: float | None = None
 
     def begin(self, run: Run) -> None:
-        """Fail now, not after the first epoch, if there will be no such value."""
+        """Raise ValueError before the first epoch if there will be no such value."""
         if self.name not in run.names:
             advice = ": pass validation_data" if self.name.startswith("val_") else ""
             raise ValueError(f"`monitor` must be one of {', '.join(run.names)}, got {self.name!r}{advice}")
@@ -33,59 +36,57 @@ class Monitor:
             self.mode = _better(self.name.removeprefix("val_"), run)
 
     def improves(self, run: Run) -> bool:
-        """Return whether this epoch is the best so far, and remember its value if it is."""
+        """Return whether this epoch is the best so far, and if so remember its value."""
         value = run.logs[self.name]
         if math.isnan(value):
             return False
         gain = math.inf if self.best is None else (self.best - value) * (1 if self.mode == "min" else -1)
-        # Not >=: with min_delta=0 an equal value is no improvement.
+        # Not >=: with min_delta=0 an equal value does not improve.
         if self.best is None or gain > self.min_delta:
             self.best = value
             return True
         return False
 
 
-def _better(name: str, run: Run) -> str:
-    known = {"loss": "min", "seconds": "min"}
-    known |= {
-        m.name: "max" if m.larger_is_better else "min" for m in run.metrics if m.larger_is_better is not None
-    }
+def _better(name: str, run: Run) -> Mode:
+    known: dict[str, Mode] = {"loss": "min", "seconds": "min"}
+    for metric in run.metrics:
+        if metric.larger_is_better is not None:
+            known[metric.name] = "max" if metric.larger_is_better else "min"
     if name not in known:
-        raise ValueError(
-            f"`mode` must be one of min, max for the monitor {name!r}, which does not say what is better"
-        )
+        raise ValueError(f"`mode` must be min or max for the monitor {name!r}, whose metric has no default")
     return known[name]
 
 
 class EarlyStopping:
     """Ends a training when a value has not improved for some epochs.
 
-    Like the criteria UP in [1]_, which count how often in a row the validation error has grown.
+    It resembles the criteria UP in [1]_, which count successive increases of the validation error.
 
     Parameters
     ----------
     monitor : str, default "val_loss"
         The name of a value in the history.
     patience : int, default 5
-        The training ends after so many epochs in a row without improvement; at least 1.
+        The number of successive epochs without improvement after which the training ends; at least 1.
     min_delta : float, default 0.0
-        What counts as improvement is more than this.
+        An improvement counts only if it is larger than this.
     restore_best : bool, default True
-        Whether the model gets the parameters of the best epoch at the end, unless an error ends it.
+        Whether to set the model to the parameters of the best epoch at the end, unless an error ends it.
     mode : {None, "min", "max"}
-        Whether small or large is good; None: as the metric says.
+        Whether smaller or larger values are better; None takes the default of the metric.
 
     Attributes
     ----------
     best : float or None
-        The best value.
+        The best value, None before the first epoch.
     best_epoch : int
-        Its epoch; 0 before there is one.
+        The epoch of the best value, 0 before the first epoch.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is wrong; when the training begins, if there is nothing to monitor.
+        If an argument is wrong; at the beginning of the training, if there is no such value.
 
     References
     ----------
@@ -109,14 +110,14 @@ class EarlyStopping:
         patience: int = 5,
         min_delta: float = 0.0,
         restore_best: bool = True,
-        mode: str | None = None,
+        mode: Mode | None = None,
     ) -> None:
         self._monitor = Monitor(monitor, mode, _arguments.at_least_0("min_delta", min_delta))
         self.patience = _arguments.positive_integer("patience", patience)
         self.restore_best = bool(restore_best)
         self.best_epoch = 0
         self._waited = 0
-        self._params: np.ndarray[Any, Any] | None = None
+        self._params: Array | None = None
 
     @property
     def best(self) -> float | None:
@@ -124,7 +125,7 @@ class EarlyStopping:
         return self._monitor.best
 
     def on_train_begin(self, run: Run) -> None:
-        """Start anew, but for a training that is resumed."""
+        """Forget earlier trainings, unless this one is resumed."""
         self._monitor.begin(run)
         if run.epoch == 0:
             self._monitor.best, self.best_epoch, self._waited, self._params = None, 0, 0, None
@@ -132,7 +133,7 @@ class EarlyStopping:
             run.stop()
 
     def on_epoch_end(self, run: Run) -> None:
-        """Compare, and stop the training if it has been long enough."""
+        """Compare the value, and stop the training if it did not improve for `patience` epochs."""
         if self._monitor.improves(run):
             self.best_epoch, self._waited = run.epoch, 0
             if self.restore_best:
@@ -143,56 +144,57 @@ class EarlyStopping:
             run.stop()
 
     def on_train_end(self, run: Run) -> None:
-        """Give the model the best parameters."""
+        """Set the model to the best parameters."""
         if self._params is not None:
             run.model.params[...] = self._params
 
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint remembers."""
-        best = {"best": self.best, "best_epoch": self.best_epoch, "waited": self._waited}
-        return best if self._params is None else {**best, "params": self._params}
+    def state(self) -> dict[str, object]:
+        """Return the state for a checkpoint."""
+        params = {} if self._params is None else {"params": self._params}
+        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self._waited, **params}
 
-    def check_state(self, state: dict[str, Any], run: Run) -> None:
-        """Check that the best parameters are those of the model in `run`; ValueError if they are not."""
+    def check_state(self, state: dict[str, object], run: Run) -> None:
+        """Raise ValueError if the best parameters do not match the model in `run`."""
         best, params = state.get("params"), run.model.params
         if isinstance(best, np.ndarray) and (best.shape != params.shape or best.dtype != params.dtype):
             raise ValueError("`state` must have the best parameters of this model")
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from there; ValueError if it is something else."""
+    def set_state(self, state: dict[str, object]) -> None:
+        """Continue from a state; raise ValueError for a wrong one."""
         best, epoch, waited = (state.get(name) for name in ("best", "best_epoch", "waited"))
         params = state.get("params")
-        if (
-            not (best is None or type(best) is float)
-            or not all(type(n) is int and 0 <= n < 1 << 62 for n in (epoch, waited))
-            or not (params is None or isinstance(params, np.ndarray))
+        if not (
+            (best is None or type(best) is float)
+            and (type(epoch) is int and 0 <= epoch < 1 << 62)
+            and (type(waited) is int and 0 <= waited < 1 << 62)
+            and (params is None or isinstance(params, np.ndarray))
         ):
             raise ValueError("`state` must be that of an EarlyStopping")
         self._monitor.best, self._params = best, params
-        self.best_epoch, self._waited = int(epoch or 0), int(waited or 0)
+        self.best_epoch, self._waited = epoch, waited
 
 
 class Checkpoint:
-    """Saves a training at the end of epochs, such that ``fit(..., resume_from=path)`` goes on from there.
+    """Saves a training at the end of epochs, so that ``fit(..., resume_from=path)`` can continue it.
 
     `fastsm.load` reads the model from the file. The file is always complete: see `fastsm.save`.
 
     Parameters
     ----------
     path : path
-        Where to save, as ``"run.safetensors"``; nothing is appended to the name. ``{epoch}`` in it becomes
-        the number of the epoch, without it one file is replaced.
+        The file, such as ``"run.safetensors"``; nothing is appended to the name. ``{epoch}`` in it becomes
+        the number of the epoch; without it, one file is replaced again and again.
     every : int, default 1
-        Save after so many epochs, and at the end.
+        The number of epochs between two checkpoints; the last epoch is always saved.
     monitor : str, optional
         Save only when this value in the history is the best so far.
     mode : {None, "min", "max"}
-        Whether small or large is good; None: as the metric says.
+        Whether smaller or larger values are better; None takes the default of the metric.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is wrong; when the training begins, if there is nothing to monitor.
+        If an argument is wrong; at the beginning of the training, if there is no such value.
 
     Examples
     --------
@@ -221,7 +223,7 @@ class Checkpoint:
         path: str | os.PathLike[str],
         every: int = 1,
         monitor: str | None = None,
-        mode: str | None = None,
+        mode: Mode | None = None,
     ) -> None:
         self.path = os.fspath(path)
         self.every = _arguments.positive_integer("every", every)
@@ -229,11 +231,11 @@ class Checkpoint:
 
     @property
     def order(self) -> int:
-        """When this is called: after other callbacks, which are 0, and saving the best before saving all."""
+        """The position among callbacks: after the others, which have 0, and the best before every epoch."""
         return 2 if self._monitor is None else 1
 
     def on_train_begin(self, run: Run) -> None:
-        """Check that there is something to monitor, and somewhere to save to."""
+        """Raise an error if there is no such value to monitor, or no such folder."""
         if self._monitor is not None:
             self._monitor.begin(run)
             if run.epoch == 0:
@@ -243,18 +245,18 @@ class Checkpoint:
             raise FileNotFoundError(f"`path` must lie in a folder that exists, got {self.path!r}")
 
     def on_epoch_end(self, run: Run) -> None:
-        """Save, if it is time to."""
+        """Save the training if this epoch is due."""
         best = self._monitor is None or self._monitor.improves(run)
         last = run.stopping or run.epoch == run.epochs
         if best and (run.epoch % self.every == 0 or last):
-            _checkpoint.write(self.path.replace("{epoch}", str(run.epoch)), run)
+            write_checkpoint(self.path.replace("{epoch}", str(run.epoch)), run)
 
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint remembers."""
+    def state(self) -> dict[str, object]:
+        """Return the state for a checkpoint."""
         return {"best": None if self._monitor is None else self._monitor.best}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from there; ValueError if it is something else."""
+    def set_state(self, state: dict[str, object]) -> None:
+        """Continue from a state; raise ValueError for a wrong one."""
         best = state.get("best")
         if not (best is None or type(best) is float):
             raise ValueError("`state` must be that of a Checkpoint")

@@ -1,4 +1,4 @@
-"""Callbacks that tell how a training goes: on the terminal and in files."""
+"""Callbacks that report on a training: on the terminal and in files."""
 
 import csv
 import importlib
@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from fastsm import _arguments
@@ -15,18 +16,16 @@ from fastsm.training._run import Run
 
 __all__ = ["CSVLogger", "JSONLogger", "ProgressBar"]
 
-Path = str | os.PathLike[str]
-
 
 class ProgressBar:
-    """Shows on the standard error how far the training is: nothing unless that is a terminal.
+    """Shows the progress of the training on the standard error if that is a terminal.
 
-    With the package tqdm installed there is a bar for each epoch, otherwise a line.
+    Each epoch has a bar if the package tqdm is installed, otherwise a line.
 
     Parameters
     ----------
     interval : float, default 0.1
-        Seconds between two updates of the bar.
+        The seconds between two updates of the bar.
 
     Examples
     --------
@@ -43,7 +42,7 @@ class ProgressBar:
         self._shown = False
 
     def on_train_begin(self, run: Run) -> None:
-        """Find out whether anybody looks."""
+        """Find out whether the standard error is a terminal."""
         self._shown = sys.stderr is not None and sys.stderr.isatty()
 
     def on_epoch_begin(self, run: Run) -> None:
@@ -57,7 +56,7 @@ class ProgressBar:
         self._bar = tqdm.tqdm(total=run.steps, desc=f"epoch {run.epoch}/{run.epochs}", file=sys.stderr)
 
     def on_batch_end(self, run: Run) -> None:
-        """Move on, if enough time has passed since the last time."""
+        """Update the bar if `interval` has passed since the last update."""
         if self._bar is not None and time.monotonic() >= self._next:
             self._next = time.monotonic() + self.interval
             self._bar.update(run.step - self._bar.n)
@@ -88,11 +87,11 @@ class _Logger:
 
     first_rank_only = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
 
     def on_train_begin(self, run: Run) -> None:
-        """Start the file, with the epochs so far if the training is resumed."""
+        """Start the file, with the earlier epochs if the training is resumed."""
         with open(self.path, "w", encoding="utf-8", newline="") as file:
             file.write(self._head(run))
             for i in range(run.epoch):
@@ -114,12 +113,12 @@ class _Logger:
 
 
 class CSVLogger(_Logger):
-    r"""Writes the history to a file with a column for each quantity, a line for each epoch.
+    r"""Writes the history to a CSV file: a column for each quantity, a line for each epoch.
 
     Parameters
     ----------
     path : path
-        The file; replaced when a training begins, completed when one is resumed.
+        The file. A new training replaces it; a resumed one writes the earlier epochs, too.
 
     Examples
     --------
@@ -141,22 +140,22 @@ class CSVLogger(_Logger):
         return _csv_line([epoch, *(logs.get(name, "") for name in run.names)])
 
 
-def _csv_line(cells: list[Any]) -> str:
-    # A metric's name may have any characters in it.
+def _csv_line(cells: Iterable[object]) -> str:
+    # The name of a metric may contain any characters.
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()
 
 
 class JSONLogger(_Logger):
-    """Writes the history to a file with a JSON object for each epoch, one a line.
+    """Writes the history to a file: a line with a JSON object for each epoch.
 
     NaN and infinities, which JSON lacks, become null.
 
     Parameters
     ----------
     path : path
-        The file; replaced when a training begins, completed when one is resumed.
+        The file. A new training replaces it; a resumed one writes the earlier epochs, too.
 
     Examples
     --------

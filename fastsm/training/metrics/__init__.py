@@ -1,21 +1,20 @@
-"""Metrics: how good the outputs of a model are, for people to read.
+"""Metrics, which tell people how good the outputs of a model are.
 
-``metric(outputs, targets)`` is the weighted mean of a value for each row. `fit` takes them by name
+``metric(outputs, targets)`` is the weighted mean of a value for each row. `fit` takes metrics by name
 (``"accuracy"``, ``"top_5"``, ``"nll"``, ``"brier"``, ``"ece"``), as the objects here, or as any function of
-outputs and targets that returns one value a row.
+outputs and targets that returns a value for each row.
 
 Targets are labels, shape (N,), or one-hot rows or probabilities, shape (N, C). Outputs are probabilities
 unless `on` says ``"logits"`` or ``"log_probs"``; for accuracy and top-k they may be any scores.
 """
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from fastsm import _arguments
-from fastsm._arguments import Array
-from fastsm.training.metrics._metric import Metric, RowFunction
+from fastsm.training.metrics._metric import Metric
+from fastsm.typing import Array
 
 __all__ = ["Metric", "accuracy", "brier", "expected_calibration_error", "nll", "top_k"]
 
@@ -24,39 +23,30 @@ MOST_BINS = 1 << 20
 
 
 def _labels(outputs: Array, targets: Array) -> Array:
-    """Return the labels, those of the largest probability where there are no labels."""
+    """Return the labels, or the classes with the largest probability in dense targets."""
     if outputs.ndim != 2 or outputs.shape[1] < 2:
         raise ValueError(f"`metrics` on classes need at least two of them, got outputs {outputs.shape}")
     if targets.ndim != 1:
-        return np.asarray(_like(outputs, targets).argmax(axis=1))
+        return np.asarray(_dense(outputs, targets).argmax(axis=1))
     if targets.dtype.kind not in "iu":
         raise TypeError(f"`targets` must be integers if they are labels, got {targets.dtype}")
-    bad = (targets < 0) | (targets >= outputs.shape[1])
-    if bad.any():
-        where = int(bad.argmax())
-        raise ValueError(
-            f"`targets` must lie in [0, {outputs.shape[1]}), got {targets[where]} at position {where}"
-        )
-    return targets.astype(np.int64, copy=False)
+    labels, _, _ = _arguments.usable_labels("targets", targets, outputs.shape[1], None)
+    return labels
 
 
-def _like(outputs: Array, targets: Array) -> Array:
-    """Return targets that are no labels: one for each output, as others would be stretched to their shape."""
+def _dense(outputs: Array, targets: Array) -> Array:
+    """Return targets with one value for each output; other shapes would broadcast."""
     return _arguments.same_shape("targets", targets, outputs.shape)
 
 
-def _own(outputs: Array, targets: Array) -> Array:
-    """Return the output of the class of each row, shape (N, 1)."""
+def _outputs_at_labels(outputs: Array, targets: Array) -> Array:
+    """Return the output for the class of each row, shape (N, 1)."""
     return np.take_along_axis(outputs, _labels(outputs, targets)[:, None], axis=1)
 
 
-def _metric(**options: Any) -> Callable[[RowFunction], Metric]:
-    return lambda rows: Metric(rows, **options)
-
-
-@_metric(takes="scores", larger_is_better=True)
+@partial(Metric, takes="scores", larger_is_better=True)
 def accuracy(outputs: Array, targets: Array) -> Array:
-    """Part of the rows whose largest output is that of their class.
+    """Fraction of the rows whose class has the largest output.
 
     Examples
     --------
@@ -68,9 +58,9 @@ def accuracy(outputs: Array, targets: Array) -> Array:
 
 
 def top_k(k: int) -> Metric:
-    """Part of the rows whose class has one of the `k` largest outputs.
+    """Fraction of the rows whose class has one of the `k` largest outputs.
 
-    Of equal outputs those of lower classes count as larger, as for `accuracy`.
+    Of equal outputs the one of the lower class counts as larger, as for `accuracy`.
 
     Parameters
     ----------
@@ -90,18 +80,18 @@ def top_k(k: int) -> Metric:
         labels = _labels(outputs, targets)
         if k > outputs.shape[1]:
             raise ValueError(f"`k` must be at most the number of classes, {outputs.shape[1]}, got {shown}")
-        own = _own(outputs, labels)
+        own = _outputs_at_labels(outputs, labels)
         lower = np.arange(outputs.shape[1]) < labels[:, None]
         before = np.count_nonzero((outputs > own) | ((outputs == own) & lower), axis=1)
-        # With NaN no comparison is true: such a row is wrong.
+        # No comparison with NaN is true: such a row counts as wrong.
         return np.asarray((before < k) & (own[:, 0] == own[:, 0]))
 
     return Metric(rows, f"top_{shown}", takes="scores", larger_is_better=True)
 
 
-@_metric(takes="log_probs", larger_is_better=False)
+@partial(Metric, takes="log_probs", larger_is_better=False)
 def nll(outputs: Array, targets: Array) -> Array:
-    """Negative log-likelihood of the classes, in nats: cross-entropy without any of a loss's options.
+    """Negative log-likelihood of the classes, in nats: cross-entropy without options.
 
     Examples
     --------
@@ -110,18 +100,18 @@ def nll(outputs: Array, targets: Array) -> Array:
     1.0397
     """
     if targets.ndim == 1:
-        return -_own(outputs, targets)[:, 0]
+        return -_outputs_at_labels(outputs, targets)[:, 0]
     with np.errstate(invalid="ignore"):
-        terms = _like(outputs, targets) * outputs
+        terms = _dense(outputs, targets) * outputs
     terms[(targets == 0) & np.isinf(outputs)] = 0  # 0 log 0
     return np.asarray(-terms.sum(axis=1, dtype=np.float64))
 
 
-@_metric(takes="probs", larger_is_better=False)
+@partial(Metric, takes="probs", larger_is_better=False)
 def brier(outputs: Array, targets: Array) -> Array:
     r"""Brier score: :math:`\sum_k (p_k - y_k)^2`, from 0 to 2.
 
-    It is the sum over the classes, as in [1]_; others take their mean, or for two classes one of them.
+    This is the sum over the classes, as in [1]_; others take the mean, or a single term for two classes.
 
     References
     ----------
@@ -135,17 +125,17 @@ def brier(outputs: Array, targets: Array) -> Array:
     0.25
     """
     if targets.ndim == 1:
-        own = _own(outputs, targets)[:, 0].astype(np.float64)
-        # (p - 1)^2 - p^2 = 1 - 2p for the own class
+        own = _outputs_at_labels(outputs, targets)[:, 0].astype(np.float64)
+        # (p - 1)^2 - p^2 = 1 - 2p at the label
         return np.asarray(np.square(outputs).sum(axis=1, dtype=np.float64) + 1 - 2 * own)
-    return np.asarray(np.square(outputs - _like(outputs, targets)).sum(axis=1, dtype=np.float64))
+    return np.asarray(np.square(outputs - _dense(outputs, targets)).sum(axis=1, dtype=np.float64))
 
 
 def expected_calibration_error(bins: int = 15) -> Metric:
-    r"""How far confidence is from accuracy: :math:`\sum_b \frac{n_b}{N} |\text{acc}_b - \text{conf}_b|`.
+    r"""Gap between confidence and accuracy: :math:`\sum_b \frac{n_b}{N} |\text{acc}_b - \text{conf}_b|`.
 
-    The confidence of a row is its largest probability. Bin b of M takes those in :math:`((b - 1)/M, b/M]`
-    [1]_.
+    The confidence of a row is its largest probability. Bin b of M holds the rows with a confidence in
+    :math:`((b - 1)/M, b/M]` [1]_.
 
     Parameters
     ----------
@@ -172,18 +162,18 @@ def expected_calibration_error(bins: int = 15) -> Metric:
         labels = _labels(outputs, targets)
         choice = outputs.argmax(axis=1)
         confidence = outputs.max(axis=1).astype(np.float64)
-        # Written so that NaN goes to some bin, where it makes the result NaN.
+        # NaN goes to the first bin and makes the result NaN.
         place = np.nan_to_num(np.ceil(confidence * bins) - 1).clip(0, bins - 1).astype(np.int64)
         gaps = np.zeros((len(outputs), bins))
         gaps[np.arange(len(outputs)), place] = (choice == labels) - confidence
         return gaps
 
-    # The mean over all rows is n_b / N times that over the rows of a bin.
+    # The mean over all rows is n_b / N times the mean over the rows of bin b.
     return Metric(rows, "ece", takes="probs", finish=lambda gaps: np.abs(gaps).sum(), larger_is_better=False)
 
 
 def resolve(metrics: object) -> list[Metric]:
-    """Return the metrics that these are, each by name, as a metric or as a function."""
+    """Return metrics, which may be given by name, as metrics or as functions."""
     if isinstance(metrics, str) or not isinstance(metrics, (list, tuple)):
         raise TypeError(f"`metrics` must be a list of names or functions, got {_arguments.shown(metrics)}")
     result = [_resolve_one(metric) for metric in metrics]

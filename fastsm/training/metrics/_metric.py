@@ -1,40 +1,38 @@
-"""What a metric is, and how it is averaged over many rows."""
+"""The class of metrics, and their means over many rows."""
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments, functional
-from fastsm._arguments import Array
 from fastsm.training._ranks import ALONE, Alone
-from fastsm.typing import Domain
+from fastsm.typing import Array, Domain
 
 __all__ = ["Metric", "RowFunction", "Running"]
 
 RowFunction: TypeAlias = Callable[[Array, Array], ArrayLike]
 
-# What metrics want, and what models give.
 TAKES = ("output", "scores", "probs", "log_probs")
 ON = ("probs", "logits", "log_probs", "output")
 
 
 class Metric:
-    """What makes a number of the outputs and targets of many rows.
+    """A mean over rows of a function of their outputs and targets.
 
     Parameters
     ----------
     rows : callable
         ``rows(outputs, targets)`` returns the value of each row, shape (N,) or (N, K).
     name : str, optional
-        What it is called in a history; by default the name of the function.
+        The name in a history; by default the name of the function.
     takes : {"output", "scores", "probs", "log_probs"}, default "output"
-        What `rows` wants: what the model gives (and scores, of which the largest counts), or what can be
-        computed from it.
+        The outputs that `rows` takes: "output" is what the model returns, "scores" anything whose largest
+        value decides, and probabilities or their logarithms are computed if necessary.
     finish : callable, default float
-        Makes the number out of the mean over the rows, which has shape () or (K,).
+        ``finish(mean)`` turns the mean over the rows, which has shape () or (K,), into a number.
     larger_is_better : bool, optional
         Whether larger values are better; None if that is not known.
 
@@ -53,7 +51,7 @@ class Metric:
         name: str | None = None,
         *,
         takes: str = "output",
-        finish: Callable[[Any], float] = float,
+        finish: Callable[[Array], float] = float,
         larger_is_better: bool | None = None,
     ) -> None:
         for argument, function in (("rows", rows), ("finish", finish)):
@@ -89,7 +87,7 @@ class Metric:
         sample_weight : array_like, optional
             A factor for each row, shape (N,).
         on : {"probs", "logits", "log_probs"}, default "probs"
-            What the outputs are.
+            The kind of the outputs.
         """
         x, y = _arguments.array("outputs", outputs), _arguments.array("targets", targets)
         if x.ndim != 2:
@@ -107,24 +105,24 @@ class Metric:
 class Running:
     """Means of metrics over rows that come in blocks.
 
-    The rows are `on` logits, say, of this temperature, and the model gives `gives`: what comes out of a
-    softmax that is taken together with the loss is not at hand.
+    The blocks hold outputs of kind `on`, logits of this temperature for instance, and metrics on "output" get
+    the kind `gives`. The two differ if the loss computes the last softmax of a model.
     """
 
     def __init__(
         self, metrics: list[Metric], on: str, temperature: float = 1.0, gives: str = "output"
     ) -> None:
         self.metrics, self.on, self.temperature, self.gives = metrics, on, temperature, gives
-        self._sums: list[Any] = [0.0] * len(metrics)
+        self._sums = [np.zeros(()) for _ in metrics]
         self._weight = 0.0
 
     def update(self, outputs: Array, targets: Array, weight: Array | None) -> None:
-        """Add rows, all of the same weight if that is None."""
+        """Add a block of rows, all with weight 1 if `weight` is None."""
         converted: dict[str, Array] = {}
         for i, metric in enumerate(self.metrics):
             takes = self.gives if metric.takes == "output" else metric.takes
             if takes not in converted:
-                converted[takes] = convert(outputs, self.on, takes, self.temperature)
+                converted[takes] = convert_outputs(outputs, self.on, takes, self.temperature)
             values = _arguments.array(f"what {metric.name} returns", metric.rows(converted[takes], targets))
             rows = values.astype(np.float64)
             if rows.shape[:1] != outputs.shape[:1] or rows.ndim > 2:
@@ -136,18 +134,18 @@ class Running:
         self._weight += len(outputs) if weight is None else float(weight.sum())
 
     def results(self, ranks: Alone = ALONE) -> dict[str, float]:
-        """Return the metrics of all rows so far, of all ranks, NaN if they weigh nothing; start again."""
+        """Return the metrics of all rows on all ranks, NaN without weight, and start again."""
         *sums, total = ranks.add([*self._sums, self._weight])
         results = {
             m.name: float(m.finish(s / total)) if total else float("nan")
             for m, s in zip(self.metrics, sums, strict=True)
         }
-        self._sums, self._weight = [0.0] * len(self.metrics), 0.0
+        self._sums, self._weight = [np.zeros(()) for _ in self.metrics], 0.0
         return results
 
 
-def convert(outputs: Array, on: str, takes: str, temperature: float = 1.0) -> Array:
-    """Return what a metric takes, from outputs that are `on`."""
+def convert_outputs(outputs: Array, on: str, takes: str, temperature: float) -> Array:
+    """Return outputs of the kind that a metric takes, given outputs of kind `on`."""
     if takes in ("output", "scores") or takes == on:
         return outputs
     if on == "logits":
@@ -156,6 +154,8 @@ def convert(outputs: Array, on: str, takes: str, temperature: float = 1.0) -> Ar
     if on == "log_probs":
         return np.exp(outputs)
     if on == "probs":
-        with np.errstate(divide="ignore", invalid="ignore"):  # the logarithm of 0 is meant, NaN is an answer
+        with np.errstate(divide="ignore", invalid="ignore"):  # log 0 = -inf is right, and NaN stays NaN
             return np.asarray(np.log(outputs))
-    raise ValueError(f"`metrics` must do without {takes}, as the model gives none: end it in nn.Softmax()")
+    raise ValueError(
+        f"`metrics` must not need {takes}, which the model does not return: end it in nn.Softmax()"
+    )
