@@ -1,6 +1,6 @@
-"""The command ``fastsm``: train, evaluate, predict and look, from a shell.
+"""The command ``fastsm``: train, evaluate and predict from a shell.
 
-Only what a subcommand needs is imported, when it is called: ``fastsm --help`` is quick.
+Each subcommand imports what it needs when it runs, so that ``fastsm --help`` is quick.
 """
 
 import argparse
@@ -20,36 +20,40 @@ __all__ = ["main"]
 
 _EPILOG = """\
 exit codes:
-  0  all is well                       3  the data are missing, damaged or do not fit
-  1  something failed                  4  the training diverged: the loss became NaN or infinite
-  2  the command was called wrongly    130  interrupted from the keyboard
+  0    success
+  1    failure
+  2    wrong usage
+  3    the data are missing, damaged or do not match the model
+  4    the training diverged: the loss became NaN or infinite
+  130  interrupted from the keyboard
 
-Results go to the standard output, everything else to the standard error. NO_COLOR=1 turns colours off.
+Results go to the standard output, everything else to the standard error.
+NO_COLOR=1 turns colours off.
 
 start here:
-  fastsm train                         train on handwritten digits, which come with fastsm: a few seconds
-  fastsm evaluate fastsm-runs/digits-1 what it gets right and wrong
+  fastsm train                          train on the digits included in fastsm
+  fastsm evaluate fastsm-runs/digits-1  show what the model gets right and wrong
 """
 
 _COMMANDS = {
-    "train": "train a classifier, and keep the model, plots and figures in a folder",
-    "evaluate": "measure a trained model: accuracy, classes, confusion, calibration",
-    "predict": "let a trained model classify your inputs",
-    "info": "describe a trained model, or this installation",
+    "train": "train a classifier; write the model, plots and results to a folder",
+    "evaluate": "measure a model: accuracy, classes, confusion, calibration",
+    "predict": "classify inputs with a trained model",
+    "info": "describe a trained model or this installation",
     "demo": "show in seconds what the library does",
-    "bench": "measure the speed on this machine, beside other libraries",
+    "bench": "compare the speed with other libraries on this machine",
 }
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser that raises its errors as UsageError."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def _parser(only: str | None) -> argparse.ArgumentParser:
-    """Return the parser; the options of one subcommand are enough."""
+    """Return the parser, with options only for the subcommand `only`."""
     parser = _Parser(
         prog="fastsm",
         description="Train classifiers on the CPU with fastsm: softmax and backpropagation for NumPy.",
@@ -78,17 +82,17 @@ def _parser(only: str | None) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return its exit code."""
+    """Run the command and return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command = next((word for word in arguments if word in _COMMANDS), None)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names of classes and files may have characters that the terminal lacks.
+        # The names of classes and files may have characters that the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             code = _run(arguments, command)
-        except SystemExit as leaving:  # argparse, after --help and --version
-            code = leaving.code if isinstance(leaving.code, int) else _errors.FAILURE
+        except SystemExit as exit_:  # from argparse, after --help and --version
+            code = exit_.code if isinstance(exit_.code, int) else _errors.FAILURE
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
@@ -97,11 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", command, _errors.INTERRUPTED)
     except OSError as error:
-        _give_up_stdout()
-        if isinstance(error, BrokenPipeError):  # who read our output has left, as `head` does
+        _discard_stdout()
+        if isinstance(error, BrokenPipeError):  # the reader of our output has ended, as `head` does
             return _errors.FAILURE
         return _fail(str(error), command, _errors.FAILURE)
-    except ImportError as error:  # a wrong FASTSM_NUM_THREADS, or FASTSM_ISA
+    except ImportError as error:  # a wrong FASTSM_NUM_THREADS or FASTSM_ISA
         if not (error.name or "").startswith("FASTSM_"):
             raise
         return _fail(str(error), command, _errors.USAGE)
@@ -117,14 +121,14 @@ def _run(arguments: list[str], command: str | None) -> int:
     parsed, unknown = parser.parse_known_args(arguments)
     if parsed.command is None:
         parser.error("a command is missing")
-    if unknown:  # argparse would name the help of all commands
+    if unknown:  # argparse would refer to the help of all commands
         raise UsageError(f"unrecognized arguments: {' '.join(unknown)} (see fastsm {parsed.command} --help)")
     code: int = parsed.run(parsed)
     return code
 
 
-def _give_up_stdout() -> None:
-    """If the standard output cannot be written to, spare Python the complaint when it flushes at its end."""
+def _discard_stdout() -> None:
+    """Redirect a standard output that cannot be written, so that Python does not fail to flush it at exit."""
     try:
         sys.stdout.flush()
     except OSError:

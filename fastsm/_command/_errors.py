@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and errors that are told in one line."""
+"""Exit codes, and errors that are printed in one line."""
 
 __all__ = ["DATA", "DIVERGED", "FAILURE", "INTERRUPTED", "OK", "USAGE", "CommandError", "UsageError"]
 
@@ -6,7 +6,7 @@ OK, FAILURE, USAGE, DATA, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 class CommandError(Exception):
-    """What ends a command with one line on the standard error, and with this exit code."""
+    """An error that ends the command with one line on the standard error and this exit code."""
 
     def __init__(self, message: str, code: int = FAILURE) -> None:
         super().__init__(message)
@@ -14,7 +14,7 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """The command was called in a wrong way."""
+    """The command was called wrongly."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, USAGE)

@@ -1,19 +1,19 @@
-"""Data for models: in what form they get it, and whether it fits."""
+"""Load data for models, and check and convert them."""
 
 import zlib
-from typing import Any
 
 import numpy as np
 
 from fastsm import data
-from fastsm._arguments import Array
 from fastsm._command._errors import DATA, CommandError
+from fastsm._command._options import Settings
+from fastsm.typing import Array
 
 __all__ = ["as_trained_on", "check_features", "fingerprint", "load_splits", "split_off"]
 
 
-def load_splits(settings: dict[str, Any], part: tuple[int, int] = (0, 1)) -> Any:
-    """Return training data, or a part of them, and test data."""
+def load_splits(settings: Settings, part: tuple[int, int] = (0, 1)) -> data.Splits:
+    """Return the training data, or a part of them, and the test data."""
     try:
         return data.load(
             settings["data"],
@@ -27,7 +27,7 @@ def load_splits(settings: dict[str, Any], part: tuple[int, int] = (0, 1)) -> Any
 
 
 def split_off(labels: Array, part: float, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return the rows that are left and those that are set aside: the same part of each class."""
+    """Return the rows to keep and the rows to set aside, the same part of each class."""
     aside = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
@@ -36,12 +36,12 @@ def split_off(labels: Array, part: float, rng: np.random.Generator) -> tuple[Arr
 
 
 def fingerprint(x: Array, y: Array) -> int:
-    """Return a number that other data most likely do not have."""
+    """Return a checksum of the data."""
     return zlib.crc32(y.tobytes(), zlib.crc32(x.data if x.size else b""))
 
 
 def check_features(x: Array, features: int, source: str) -> None:
-    """Check that rows have as many values as the model takes."""
+    """Check that each row has the number of values that the model takes."""
     if x.shape[1] != features:
         raise CommandError(
             f"the rows of {source} have {x.shape[1]} values, and the model takes {features}", DATA
@@ -49,11 +49,10 @@ def check_features(x: Array, features: int, source: str) -> None:
 
 
 def as_trained_on(x: Array, kind: str | None) -> Array:
-    """Return inputs on the scale that the model was trained on.
+    """Return inputs on the scale that the model was trained on; `kind` is the dtype of its training data.
 
-    A model that was trained on bytes has seen them divided by 255, as happens to bytes everywhere here:
-    whole numbers from 0 to 255 with at least one above 1 are taken for bytes. A model that was trained on
-    other numbers gets bytes as the numbers that they are.
+    Bytes are divided by 255 in training. So for a model trained on bytes, whole numbers from 0 to 255 with at
+    least one above 1 become bytes. For a model trained on other numbers, bytes become floats of equal value.
     """
     if kind == "uint8" and x.dtype != np.uint8 and x.size:
         low, high = x.min(), x.max()

@@ -1,20 +1,21 @@
-"""Trained models, as the commands that use one need them."""
+"""Load trained models."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import fastsm
 from fastsm import nn
 from fastsm._command import _runs
 from fastsm._command._errors import DATA, CommandError
+from fastsm._command._options import Settings
 
 __all__ = ["Trained", "load_trained"]
 
 
 @dataclass
 class Trained:
-    """A model, its history, and what its folder says about it."""
+    """A model, its history, and the description in its folder."""
 
     path: Path
     model: nn.Sequential
@@ -22,12 +23,12 @@ class Trained:
     features: int
     classes: list[str]
     shape: tuple[int, ...] | None
-    dtype: str | None  # of the data that it was trained on
-    settings: dict[str, Any]
+    dtype: str | None  # of the training data
+    settings: Settings
 
 
 def load_trained(name: str) -> Trained:
-    """Return a model; one that `fastsm.save` wrote elsewhere has classes that are called 0, 1, ..."""
+    """Return a model; without a description of its run, the classes are called 0, 1, ..."""
     path, description = _runs.find_model(name)
     history = fastsm.History()
     try:
@@ -42,22 +43,12 @@ def load_trained(name: str) -> Trained:
     settings = description.get("settings", {})
     if not isinstance(about, dict) or not isinstance(settings, dict):
         raise CommandError(f"{path.parent / _runs.CONFIG} must be the description of a run", DATA)
-    classes, shape, dtype = about.get("classes"), about.get("shape"), about.get("dtype")
+    classes, lengths, dtype = about.get("classes"), about.get("shape"), about.get("dtype")
     if not (isinstance(classes, list) and len(classes) == count and all(type(c) is str for c in classes)):
         classes = [str(i) for i in range(count)]
-    fits = (
-        isinstance(shape, list)
-        and all(type(n) is int and n > 0 for n in shape)
-        and _product(shape) == features
-    )
-    image = tuple(shape) if fits and isinstance(shape, list) else None
+    shape = None
+    if isinstance(lengths, list) and all(type(n) is int and n > 0 for n in lengths):
+        shape = tuple(lengths) if math.prod(lengths) == features else None
     return Trained(
-        path, model, history, features, classes, image, dtype if isinstance(dtype, str) else None, settings
+        path, model, history, features, classes, shape, dtype if isinstance(dtype, str) else None, settings
     )
-
-
-def _product(numbers: list[int]) -> int:
-    result = 1
-    for number in numbers:
-        result *= number
-    return result

@@ -1,21 +1,23 @@
-"""From settings to a network, a loss and an optimizer."""
+"""Make a network, a loss, targets and an optimizer from settings."""
 
 from typing import Any
 
 import numpy as np
 
 from fastsm import nn, optim
-from fastsm._arguments import Array
 from fastsm._command._errors import UsageError
+from fastsm._command._options import Settings
 from fastsm.nn.losses import LOSSES
+from fastsm.nn.losses._row_loss import RowLoss
 from fastsm.optim._optimizers import OPTIMIZERS
 from fastsm.optim.schedules import SCHEDULES
+from fastsm.typing import Array, Loss
 
-__all__ = ["make_loss", "make_model", "make_optimizer", "targets"]
+__all__ = ["make_loss", "make_model", "make_optimizer", "make_targets"]
 
 
-def make_model(settings: dict[str, Any], features: int, classes: int) -> nn.Sequential:
-    """Return a network that ends in probabilities, so that its file says all that predictions need."""
+def make_model(settings: Settings, features: int, classes: int) -> nn.Sequential:
+    """Return a network that ends in softmax, so that its file is enough for predictions."""
     return nn.MLP(
         [features, *settings["hidden"], classes],
         activation=settings["activation"],
@@ -27,9 +29,9 @@ def make_model(settings: dict[str, Any], features: int, classes: int) -> nn.Sequ
     )
 
 
-def make_loss(settings: dict[str, Any], counts: Array) -> Any:
-    """Return the loss for classes with so many rows."""
-    name, kind = settings["loss"], _loss(settings)
+def make_loss(settings: Settings, counts: Array) -> Loss:
+    """Return the loss; `counts` are the numbers of rows of the classes."""
+    name, kind = settings["loss"], _loss_class(settings)
     options: dict[str, Any] = {}
     if issubclass(kind, (nn.CrossEntropyLoss, nn.FocalLoss)):
         options["on"] = "probs"
@@ -46,20 +48,20 @@ def make_loss(settings: dict[str, Any], counts: Array) -> Any:
     return kind(**options)
 
 
-def targets(settings: dict[str, Any], labels: Array, classes: int) -> Array:
-    """Return what the loss compares with: labels, or rows that are 1 at the label."""
-    if _loss(settings).takes_labels:
+def make_targets(settings: Settings, labels: Array, classes: int) -> Array:
+    """Return the targets of the loss: labels, or one-hot rows."""
+    if _loss_class(settings).takes_labels:
         return labels
     return np.asarray(np.eye(classes, dtype=settings["dtype"])[labels])
 
 
-def make_optimizer(settings: dict[str, Any], steps: int) -> optim.Optimizer:
-    """Return the optimizer of a training of so many steps."""
+def make_optimizer(settings: Settings, steps: int) -> optim.Optimizer:
+    """Return the optimizer for a training of `steps` steps."""
     lr = SCHEDULES[settings["schedule"].replace("-", "_")](settings["lr"], steps)
     kind = OPTIMIZERS[settings["optimizer"]]
     options = {"momentum": settings["momentum"]} if issubclass(kind, (optim.SGD, optim.RMSprop)) else {}
     return kind(lr, weight_decay=settings["weight_decay"], decay_biases=False, **options)
 
 
-def _loss(settings: dict[str, Any]) -> type[Any]:
+def _loss_class(settings: Settings) -> type[RowLoss]:
     return LOSSES[settings["loss"].replace("-", "_")]

@@ -1,7 +1,7 @@
-"""Options: each has a flag, an environment variable, a key in the configuration file, and a default.
+"""Options, each with a flag, an environment variable, a key in the configuration file, and a default.
 
-The flag wins over the variable ``FASTSM_<NAME>``, that over the file of ``--config``, and that over the
-default. All four go through the same conversion, so that the same values are right everywhere.
+A flag takes precedence over the variable ``FASTSM_<NAME>``, the variable over the file of ``--config``, and
+the file over the default. All values go through the same conversion.
 """
 
 import argparse
@@ -10,15 +10,17 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from fastsm._command._errors import UsageError
 
 __all__ = [
-    "Option", "add_options", "flag", "given_flags", "one_of", "real", "resolve", "sizes", "text", "whole",
+    "Option", "Settings", "add_options", "flag", "given_flags", "one_of", "real", "resolve", "sizes", "text",
+    "whole",
 ]  # fmt: skip
 
-Converter = Callable[[object], Any]
+Settings: TypeAlias = dict[str, Any]  # the value of each option, by its key
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,10 @@ class Option:
     """An option of a command."""
 
     name: str  # as in the flag: "batch-size"
-    convert: Converter  # raises ValueError("must be ...")
-    default: Any
+    convert: Callable[[object], object]  # raises ValueError("must be ...")
+    default: object
     help: str
-    metavar: str | None = None  # None for what is on or off
+    metavar: str | None = None  # None if the option is on or off
     variable: str | None = None
     group: str = "options"
 
@@ -44,42 +46,41 @@ class Option:
         return self.variable or f"FASTSM_{self.key.upper()}"
 
 
-# ---- conversions of strings, and of the values that files have ----
+# ---- conversions of strings and of the values in files ----
 
 
 def text(value: object) -> str:
-    """Take any string that is not empty."""
+    """Convert to a string that is not empty."""
     if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("must be a text that is not empty")
+        raise ValueError("must be a string that is not empty")
     return value
 
 
 def flag(value: object) -> bool:
-    """Take on or off."""
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False}
-    words["off"] = False
+    """Convert to True or False."""
     if isinstance(value, bool):
         return value
-    if isinstance(value, str) and value.lower() in words:
-        return words[value.lower()]
+    word = value.lower() if isinstance(value, str) else None
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
     raise ValueError("must be true or false (or 1 or 0)")
 
 
-def one_of(*choices: str) -> Converter:
-    """Take one of some words."""
+def one_of(*choices: str) -> Callable[[object], str]:
+    """Return a conversion to one of the choices."""
 
     def convert(value: object) -> str:
         if not isinstance(value, str) or value not in choices:
-            close = difflib.get_close_matches(str(value), choices, 1)
-            advice = f" (did you mean {close[0]}?)" if close else ""
-            raise ValueError(f"must be one of {', '.join(choices)}{advice}")
+            raise ValueError(f"must be one of {', '.join(choices)}{_did_you_mean(str(value), choices)}")
         return value
 
     return convert
 
 
-def whole(least: int) -> Converter:
-    """Take an integer of at least `least`."""
+def whole(least: int) -> Callable[[object], int]:
+    """Return a conversion to an integer of at least `least`."""
 
     def convert(value: object) -> int:
         number = value
@@ -95,8 +96,8 @@ def whole(least: int) -> Converter:
     return convert
 
 
-def real(least: float, below: float = math.inf, *, above: bool = False) -> Converter:
-    """Take a number from `least` (or above it) to below `below`."""
+def real(least: float, below: float = math.inf, *, above: bool = False) -> Callable[[object], float]:
+    """Return a conversion to a number from `least` (or above it) to below `below`."""
     limit = f"above {least:g}" if above else f"of at least {least:g}"
     if below < math.inf:
         limit += f" and below {below:g}"
@@ -114,7 +115,7 @@ def real(least: float, below: float = math.inf, *, above: bool = False) -> Conve
 
 
 def sizes(value: object) -> list[int]:
-    """Take integers such as "512,512"; "none" for no layer."""
+    """Convert to a list of integers, given as "512,512" or "none"."""
     parts: object = value
     if isinstance(value, str):
         parts = [] if value.strip().lower() == "none" else value.split(",")
@@ -133,8 +134,8 @@ def sizes(value: object) -> list[int]:
 
 
 def add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
-    """Add the flags; a flag that is not given leaves no trace in the result."""
-    groups: dict[str, Any] = {}
+    """Add the flags to a parser; its results hold only those that are given."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
     for option in options:
         if option.group not in groups:
             groups[option.group] = parser.add_argument_group(option.group)
@@ -142,17 +143,21 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> N
         if isinstance(shown, list):
             shown = ",".join(map(str, shown)) or "none"
         known = "" if shown is None or option.metavar is None else f" [{shown}]"
-        arguments: dict[str, Any] = {"dest": option.key, "default": argparse.SUPPRESS}
-        arguments["help"] = (option.help + known).replace("%", "%%")
+        add = partial(
+            groups[option.group].add_argument,
+            f"--{option.name}",
+            dest=option.key,
+            default=argparse.SUPPRESS,
+            help=(option.help + known).replace("%", "%%"),
+        )
         if option.metavar is None:
-            action = argparse.BooleanOptionalAction
-            groups[option.group].add_argument(f"--{option.name}", action=action, **arguments)
+            add(action=argparse.BooleanOptionalAction)
         else:
-            groups[option.group].add_argument(f"--{option.name}", metavar=option.metavar, **arguments)
+            add(metavar=option.metavar)
 
 
-def given_flags(arguments: argparse.Namespace, options: Iterable[Option]) -> dict[str, Any]:
-    """Return the values of the flags that were given."""
+def given_flags(arguments: argparse.Namespace, options: Iterable[Option]) -> Settings:
+    """Return the converted values of the flags that were given."""
     return {
         option.key: _converted(option, getattr(arguments, option.key), f"--{option.name}")
         for option in options
@@ -162,36 +167,40 @@ def given_flags(arguments: argparse.Namespace, options: Iterable[Option]) -> dic
 
 def resolve(
     options: Iterable[Option],
-    flags: Mapping[str, Any],
-    file: Mapping[str, Any] | None = None,
+    flags: Mapping[str, object],
+    file: Mapping[str, object] | None = None,
     file_name: str = "",
     *,
     environment: bool = True,
-) -> dict[str, Any]:
-    """Return the value of each option: of the flag, the variable, the file, or the default."""
+) -> Settings:
+    """Return the value of each option: from the flag, the variable, the file, or the default."""
     options, file = list(options), dict(file or {})
-    result = {}
+    result: Settings = {}
     for option in options:
         variable = os.environ.get(option.environment, "") if environment else ""
         names = [name for name in (option.name, option.key) if name in file]
-        of_file = [file.pop(name) for name in dict.fromkeys(names)]
+        in_file = [file.pop(name) for name in dict.fromkeys(names)]
         if option.key in flags:
             result[option.key] = flags[option.key]
         elif variable:
             result[option.key] = _converted(option, variable, option.environment)
-        elif of_file and not (of_file[0] is None and option.default is None):
-            result[option.key] = _converted(option, of_file[0], f"`{names[0]}` in {file_name}")
+        elif in_file and not (in_file[0] is None and option.default is None):
+            result[option.key] = _converted(option, in_file[0], f"`{names[0]}` in {file_name}")
         else:
             result[option.key] = option.default
     if file:
         unknown = next(iter(file))
-        close = difflib.get_close_matches(unknown, [option.name for option in options], 1)
-        advice = f" (did you mean {close[0]}?)" if close else ""
-        raise UsageError(f"{file_name} has {unknown!r}, which is no option{advice}")
+        advice = _did_you_mean(unknown, [option.name for option in options])
+        raise UsageError(f"{file_name} has {unknown!r}, which is not an option{advice}")
     return result
 
 
-def _converted(option: Option, value: object, source: str) -> Any:
+def _did_you_mean(word: str, choices: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(choices), 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _converted(option: Option, value: object, source: str) -> object:
     try:
         return option.convert(value)
     except ValueError as error:

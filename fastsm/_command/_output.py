@@ -1,82 +1,83 @@
-"""What a command tells: results on the standard output, everything else on the standard error."""
+"""Print results on the standard output and everything else on the standard error."""
 
 import json
 import math
 import os
 import sys
-from typing import Any, TextIO
+from collections.abc import Mapping
+from typing import TextIO
 
-__all__ = ["Output", "Silence", "bold", "plain", "printable", "red", "table"]
+__all__ = ["Output", "SilentOutput", "bold", "json_value", "printable", "red", "table"]
 
 
 def _colours(stream: TextIO) -> bool:
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return not plain and stream is not None and stream.isatty()
+    off = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not off and stream is not None and stream.isatty()
 
 
 def bold(words: str) -> str:
-    """Return the words in bold face, if the standard output is a terminal that may show it."""
+    """Return the words in bold face if the standard output is a terminal with colours."""
     return f"\033[1m{words}\033[0m" if _colours(sys.stdout) else words
 
 
 def red(words: str) -> str:
-    """Return the words in red, if the standard error is a terminal that may show it."""
+    """Return the words in red if the standard error is a terminal with colours."""
     return f"\033[31m{words}\033[0m" if _colours(sys.stderr) else words
 
 
 def printable(words: str) -> str:
-    """Return text from a file as one line for a terminal, which control characters would command."""
+    """Return text from a file in one line, with control characters escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
 
 
 class Output:
-    """Lines for people, or with --json an object a line for programs."""
+    """Prints lines for people or, with --json, a JSON object per line for programs."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, object]) -> None:
         self.json = bool(settings.get("json"))
         self.quiet = bool(settings.get("quiet"))
 
-    def result(self, words: str, **values: Any) -> None:
-        """Print a result; flushed, so that a program that reads along sees it now."""
+    def result(self, words: str, **values: object) -> None:
+        """Print a result and flush it, so that a program that reads the output gets it at once."""
         if self.json:
-            print(json.dumps(plain(values), allow_nan=False), flush=True)
+            print(json.dumps(json_value(values), allow_nan=False), flush=True)
         else:
             print(words, flush=True)
 
     def note(self, words: str) -> None:
-        """Tell what should be known."""
+        """Print a note, unless --quiet is given."""
         if not self.quiet:
             print(words, file=sys.stderr, flush=True)
 
     def progress(self, words: str) -> None:
-        """Tell what is going on, if somebody looks."""
+        """Print a note if the standard error is a terminal."""
         if sys.stderr is not None and sys.stderr.isatty():
             self.note(words)
 
 
-class Silence(Output):
-    """Of the ranks of a training one tells, and the others are silent."""
+class SilentOutput(Output):
+    """Prints nothing: for all ranks of a training but the first."""
 
     def __init__(self) -> None:
         super().__init__({"quiet": True})
 
-    def result(self, words: str, **values: Any) -> None:
-        """Say nothing."""
+    def result(self, words: str, **values: object) -> None:
+        """Do nothing."""
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON can have it: NaN and infinities become null."""
+def json_value(value: object) -> object:
+    """Return a value in the types of JSON; NaN and infinities become null."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [json_value(item) for item in value]
     if hasattr(value, "tolist"):
-        return plain(value.tolist())
+        return json_value(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(rows: list[list[str]]) -> str:
-    """Return lines of columns, the first one aligned to the left and the others to the right."""
+    """Return lines of columns, the first aligned to the left and the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = (
         "  ".join(

@@ -1,29 +1,28 @@
-"""Inputs of ``fastsm predict``, from files of all kinds."""
+"""Read the inputs of ``fastsm predict`` from files of several formats."""
 
 import array
 import importlib
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fastsm import data
-from fastsm._arguments import Array
 from fastsm._command._errors import DATA, CommandError
 from fastsm._command._models import Trained
 from fastsm.data._archives import open_archive, read_members
 from fastsm.data._dataset import listed
 from fastsm.data._limits import regular_size
 from fastsm.data._npy import read_array
-from fastsm.data._tables import csv_rows
+from fastsm.data._tables import csv_rows, number
+from fastsm.typing import Array
 
 __all__ = ["read_rows"]
 
 _NAMES = ("X", "x", "images", "x_test", "X_test")
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
-# What Pillow may take a file for. It knows some fifty formats by their content, whatever the name says; one
-# is PostScript, for which it would start an interpreter.
+# Pillow recognizes some fifty formats by content, whatever the name. One is PostScript, for which it would
+# start an interpreter: only these formats are allowed.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _MOST_PIXELS = 1 << 26
 
@@ -49,7 +48,7 @@ def read_rows(name: str, trained: Trained, *, invert: bool) -> Array:
 
 
 def _rows(x: Array, trained: Trained, name: str) -> Array:
-    """Return rows of numbers that the model can take."""
+    """Return an array as rows of finite numbers in a dtype that the model takes."""
     if x.dtype.kind not in "fiub":
         raise CommandError(f"{name} must hold numbers, got {x.dtype}", DATA)
     if x.shape == (trained.features,) or x.shape == trained.shape:
@@ -78,44 +77,36 @@ def _numpy(path: Path, kind: str) -> Array:
 
 
 def _table(path: Path) -> Array:
-    """Return the numbers of a table."""
+    """Return the numbers of a CSV file, without its header and its column "label"."""
     values = array.array("d")
-    left_out, width, number = None, 0, 0
+    label_column, width, count = None, 0, 0
     for _, row in csv_rows(str(path)):
         if not width:
             width = len(row)
-            if not all(map(_is_number, row)):
+            if any(number(cell) is None for cell in row):
                 names = [cell.strip().lower() for cell in row]
-                left_out = names.index("label") if "label" in names else None
+                label_column = names.index("label") if "label" in names else None
                 continue
-        number += 1
+        count += 1
         if len(row) != width:
-            raise ValueError(f"row {number} must have {width} cells as the first line, got {len(row)}")
-        if left_out is not None:
-            del row[left_out]
+            raise ValueError(f"row {count} must have {width} cells like the first line, got {len(row)}")
+        if label_column is not None:
+            del row[label_column]
         try:
             values.extend(map(float, row))
         except ValueError:
-            raise ValueError(f"row {number} must hold numbers, got {row!r:.80}") from None
-    if not number:
+            raise ValueError(f"row {count} must hold numbers, got {row!r:.80}") from None
+    if not count:
         raise ValueError("it has no rows")
-    return np.frombuffer(values).reshape(number, -1) if values else np.empty((number, 0))
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return np.frombuffer(values).reshape(count, -1) if values else np.empty((count, 0))
 
 
 def _image(path: Path, trained: Trained, invert: bool) -> Array:
-    """Return an image as the model has seen images: bytes, or from 0 to 1."""
+    """Return an image in the form of the training images: bytes, or numbers from 0 to 1."""
     if trained.shape is None or len(trained.shape) != 2:
-        raise ValueError("the model was not trained on images in grey")
+        raise ValueError("the model was not trained on grey images")
     try:
-        images: Any = importlib.import_module("PIL.Image")
+        images = importlib.import_module("PIL.Image")
     except ImportError:
         raise CommandError("reading images needs Pillow: pip install fastsm[images]") from None
     height, width = trained.shape
@@ -126,7 +117,7 @@ def _image(path: Path, trained: Trained, invert: bool) -> Array:
                 raise ValueError(f"it has {opened.width} x {opened.height} pixels")
             grey = opened.convert("L").resize((width, height), images.Resampling.BOX)
             pixels = np.asarray(grey, np.uint8)
-    except Exception as error:  # Pillow does not say what it raises for a damaged file: SyntaxError, for one
+    except Exception as error:  # Pillow may raise anything for a damaged file, even SyntaxError
         raise ValueError(str(error) or type(error).__name__) from error
     if invert:
         pixels = 255 - pixels

@@ -1,23 +1,41 @@
-"""What a classifier gets right and wrong: figures, and how to print them."""
+"""Measure a classifier, and print the figures."""
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
-from fastsm import nn
-from fastsm._arguments import Array
+from fastsm import functional, nn
 from fastsm._command._errors import DATA, CommandError
 from fastsm._command._output import printable, table
 from fastsm.training import metrics
+from fastsm.typing import Array
 
-__all__ = ["check_classes", "confusion_table", "predict_probs", "report", "report_table"]
+__all__ = ["Figures", "check_classes", "class_table", "confusion_table", "measure", "predict_probs"]
 
 _BLOCK = 4096
 _MOST_CLASSES = 4096
 
+ClassFigures = TypedDict(
+    "ClassFigures", {"class": str, "precision": float, "recall": float, "f1": float, "rows": int}
+)
+
+
+class Figures(TypedDict):
+    """The figures of a classifier on a data set."""
+
+    rows: int
+    accuracy: float
+    nll: float
+    brier: float
+    ece: float
+    macro_f1: float
+    per_class: list[ClassFigures]
+    confusion: list[list[int]]
+    calibration: list[dict[str, float]]
+
 
 def check_classes(count: int, source: str) -> None:
-    """Check that there are not so many classes that a matrix of them would fill the memory."""
+    """Check that the confusion matrix of the classes fits into memory."""
     if count > _MOST_CLASSES:
         raise CommandError(f"{source} must have at most {_MOST_CLASSES} classes, got {count}", DATA)
 
@@ -28,15 +46,11 @@ def predict_probs(model: nn.Sequential, x: Array) -> Array:
     outputs: Array = np.concatenate(blocks) if blocks else model(x)
     if model.emits == "log_probs":
         return np.asarray(np.exp(outputs))
-    if model.emits != "probs":
-        import fastsm
-
-        return np.asarray(fastsm.softmax(outputs))
-    return outputs
+    return outputs if model.emits == "probs" else np.asarray(functional.softmax(outputs))
 
 
-def report(probs: Array, labels: Array, classes: list[str]) -> dict[str, Any]:
-    """Return accuracy, precision, recall and F1 of each class, the confusion matrix, and calibration."""
+def measure(probs: Array, labels: Array, classes: list[str]) -> Figures:
+    """Return the figures of predictions: overall, of each class, and of their calibration."""
     count = len(classes)
     check_classes(count, "the model")
     choice = probs.argmax(axis=1)
@@ -45,7 +59,7 @@ def report(probs: Array, labels: Array, classes: list[str]) -> dict[str, Any]:
     precision = _ratio(right, confusion.sum(axis=0))
     recall = _ratio(right, confusion.sum(axis=1))
     f1 = _ratio(2 * right, confusion.sum(axis=0) + confusion.sum(axis=1))
-    per_class = [
+    per_class: list[ClassFigures] = [
         {
             "class": name,
             "precision": float(precision[i]),
@@ -69,12 +83,12 @@ def report(probs: Array, labels: Array, classes: list[str]) -> dict[str, Any]:
 
 
 def _ratio(part: Array, whole: Array) -> Array:
-    """Return the ratios, 0 where there is nothing."""
+    """Return the ratios, 0 where `whole` is 0."""
     return np.asarray(part / np.maximum(whole, 1))
 
 
 def _calibration(probs: Array, labels: Array, bins: int = 10) -> list[dict[str, float]]:
-    """Return, for rows of similar confidence, how many there are and how often they are right."""
+    """Return the mean confidence, the accuracy and the number of rows in each bin of confidence."""
     confidence, right = probs.max(axis=1).astype(np.float64), probs.argmax(axis=1) == labels
     place = (np.ceil(confidence * bins) - 1).clip(0, bins - 1).astype(np.int64)
     return [
@@ -88,23 +102,18 @@ def _calibration(probs: Array, labels: Array, bins: int = 10) -> list[dict[str, 
     ]
 
 
-def report_table(figures: dict[str, Any]) -> str:
-    """Return precision, recall and F1 of each class."""
+def class_table(figures: Figures) -> str:
+    """Return a table with precision, recall and F1 of each class."""
     rows = [["class", "precision", "recall", "F1", "rows"]]
-    rows += [
-        [
-            _shown(one["class"]),
-            *(f"{one[key]:.3f}" for key in ("precision", "recall", "f1")),
-            str(one["rows"]),
-        ]
-        for one in figures["per_class"]
-    ]
+    for one in figures["per_class"]:
+        ratios = (f"{ratio:.3f}" for ratio in (one["precision"], one["recall"], one["f1"]))
+        rows.append([_short(one["class"]), *ratios, str(one["rows"])])
     return table(rows)
 
 
-def confusion_table(figures: dict[str, Any]) -> str:
+def confusion_table(figures: Figures) -> str:
     """Return the confusion matrix: a line for each true class, a column for each answer."""
-    names = [_shown(one["class"]) for one in figures["per_class"]]
+    names = [_short(one["class"]) for one in figures["per_class"]]
     head = [name if len(name) <= 6 else f"{name[:5]}." for name in names]
     rows = [["true \\ answer", *head]]
     rows += [
@@ -114,6 +123,6 @@ def confusion_table(figures: dict[str, Any]) -> str:
     return table(rows)
 
 
-def _shown(name: str) -> str:
-    """Return the name of a class such that the table stays one."""
+def _short(name: str) -> str:
+    """Return the name of a class in one line of at most 40 characters."""
     return printable(name[:40])

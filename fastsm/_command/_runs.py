@@ -1,14 +1,15 @@
-"""The folders of runs: what is in them, making new ones, and finding what they hold."""
+"""Make the folders of runs, and read and write the files in them."""
 
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from fastsm._command._errors import DATA, CommandError, UsageError
-from fastsm._command._output import plain
-from fastsm._files import _atomic
+from fastsm._command._output import json_value
+from fastsm._files._atomic import write_atomically
+from fastsm._files._json import parse_json
 from fastsm._version import __version__
 
 __all__ = [
@@ -19,12 +20,11 @@ __all__ = [
 MODEL, CHECKPOINT, CONFIG = "model.safetensors", "checkpoint.safetensors", "config.json"
 METRICS, RESULTS = "metrics.jsonl", "results.json"
 
-# A description is small; what is larger is none.
-_LARGEST = 1 << 24
+_LARGEST = 1 << 24  # bytes of a description
 
 
 def new_folder(out: str | None, data: str) -> Path:
-    """Make the folder of a new run; one that exists must be empty."""
+    """Make the folder of a new run; an existing folder must be empty."""
     if out is not None:
         folder = Path(out)
         try:
@@ -49,30 +49,26 @@ def new_folder(out: str | None, data: str) -> Path:
             number += 1
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a file such that there is always a complete one."""
-    text = json.dumps({"fastsm": __version__, **plain(values)}, indent=1, allow_nan=False) + "\n"
-    _atomic.write_atomically(path, lambda file: file.write(text.encode()))
+def write_json(path: Path, values: Mapping[str, object]) -> None:
+    """Write a JSON file atomically."""
+    text = json.dumps(json_value({"fastsm": __version__, **values}), indent=1, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return what `write_json` wrote."""
+def read_json(path: Path) -> dict[str, object]:
+    """Return the values that `write_json` wrote."""
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError("it is too large")
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ValueError("it is no JSON object")
-    except (ValueError, RecursionError) as error:
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise CommandError(f"{path} must be the description of a run: {why}", DATA) from None
-    return values
+        return parse_json(path.read_text(encoding="utf-8"), "it")
+    except ValueError as error:
+        raise CommandError(f"{path} must be the description of a run: {error}", DATA) from None
 
 
-def find_model(name: str) -> tuple[Path, dict[str, Any]]:
-    """Return the file of a model, and the description of its run, empty if there is none.
+def find_model(name: str) -> tuple[Path, dict[str, object]]:
+    """Return the file of a model, and the description of its run, empty without one.
 
-    A folder whose training is not at its end has its latest checkpoint.
+    The folder of a training that has not ended has its last checkpoint.
     """
     path = Path(name)
     if path.is_dir():

@@ -1,55 +1,44 @@
-"""The options of ``fastsm train``, and those that it shares with other commands."""
+"""The options of ``fastsm train``, and those that other commands share."""
 
 from collections.abc import Iterable
-from typing import Any
 
-from fastsm._command._options import Option, flag, one_of, real, sizes, text, whole
+from fastsm._command._options import Option, Settings, flag, one_of, real, sizes, text, whole
 from fastsm.nn._activations import ACTIVATIONS
 from fastsm.nn.losses import LOSSES
 from fastsm.optim._optimizers import OPTIMIZERS
 from fastsm.optim.schedules import SCHEDULES
 
-__all__ = ["CHANGEABLE", "DATA", "NAMED", "OUTPUT", "THREADS", "TRAIN", "complete"]
+__all__ = ["CHANGEABLE", "DATA", "NAMED", "OUTPUT", "TRAIN", "complete"]
 
-# What is no path, whatever lies in the current folder.
+# These are never paths, even if there are files with these names.
 NAMED = ("digits", "fashion-mnist", "mnist", "kmnist")
 
 
-def words(names: Iterable[str]) -> tuple[str, ...]:
-    """Return names of the library as the command writes them."""
+def _with_hyphens(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name.replace("_", "-") for name in names)
 
 
-# A network that ends in softmax and learns from labels has no use for the others.
-_LOSSES = words(name for name in LOSSES if name not in ("nll", "kl_div"))
+# The others add nothing for a network that ends in softmax and learns from labels.
+_LOSSES = _with_hyphens(name for name in LOSSES if name not in ("nll", "kl_div"))
 
 DATA = [
     Option(
         "data",
         text,
         "digits",
-        "what to learn: digits (comes with fastsm), fashion-mnist, mnist, kmnist, or a PATH: a folder with"
-        " the four files of MNIST, a .npz, a .csv",
+        "the data set: digits (included), fashion-mnist, mnist, kmnist, or a PATH: a folder with the four"
+        " files of MNIST, a .npz, a .csv",
         "NAME|PATH",
         group="data",
     ),
-    Option("data-dir", text, None, "a folder to look for the named data sets in", "DIR", group="data"),
-    Option("label", text, "label", "the column of a .csv that holds the classes", "COLUMN", group="data"),
-    Option("download", flag, True, "fetch a named data set that is not found", group="data"),
+    Option("data-dir", text, None, "a folder with named data sets", "DIR", group="data"),
+    Option("label", text, "label", "the column of a .csv with the classes", "COLUMN", group="data"),
+    Option("download", flag, True, "download a named data set that is not found", group="data"),
 ]
 OUTPUT = [
-    Option("json", flag, False, "print one JSON object a line", group="output"),
-    Option("quiet", flag, False, "nothing on the standard error but errors", group="output"),
+    Option("json", flag, False, "print a JSON object per line", group="output"),
+    Option("quiet", flag, False, "print only errors on the standard error", group="output"),
 ]
-THREADS = Option(
-    "threads",
-    whole(0),
-    0,
-    "threads; 0 chooses by the size of the matrices",
-    "N",
-    variable="FASTSM_NUM_THREADS",
-    group="training",
-)
 
 TRAIN = [
     *DATA,
@@ -57,18 +46,18 @@ TRAIN = [
         "shard-data",
         flag,
         False,
-        "with --mpi: each process loads its own part of the training data only",
+        "with --mpi: each process loads only its own part of the training data",
         group="data",
     ),
     Option(
         "val-split",
         real(0, 1),
         0.1,
-        "the part of the training data that is set aside, to watch the training by",
+        "the fraction of the training data to set aside for validation",
         "PART",
         group="data",
     ),
-    Option("hidden", sizes, [128], "sizes of the hidden layers, or none", "N,N,...", group="network"),
+    Option("hidden", sizes, [128], "the sizes of the hidden layers, or none", "N,N,...", group="network"),
     Option(
         "activation",
         one_of(*ACTIVATIONS),
@@ -77,14 +66,14 @@ TRAIN = [
         "NAME",
         group="network",
     ),
-    Option("dropout", real(0, 1), 0.0, "part of the hidden units to drop: 0.2", "PART", group="network"),
+    Option("dropout", real(0, 1), 0.0, "the fraction of hidden units to drop", "PART", group="network"),
     Option("layer-norm", flag, False, "normalize each hidden layer", group="network"),
     Option("dtype", one_of("float32", "float64"), "float32", "float32 or float64", "NAME", group="network"),
     Option(
         "loss",
         one_of(*_LOSSES),
         "cross-entropy",
-        "cross-entropy, focal (hard rows count more), brier, mse or mae (all of the probabilities)",
+        "cross-entropy, focal (stresses hard rows), brier, mse or mae (of all probabilities)",
         "NAME",
         group="training",
     ),
@@ -92,7 +81,7 @@ TRAIN = [
         "label-smoothing",
         real(0, 1),
         0.0,
-        "part of each label that is spread over all classes, with cross-entropy: 0.1",
+        "with cross-entropy: the fraction of each label to spread over all classes",
         "PART",
         group="training",
     ),
@@ -100,7 +89,7 @@ TRAIN = [
         "class-weight",
         one_of("none", "balanced"),
         "none",
-        "balanced: rare classes count as much as frequent ones; with cross-entropy and focal",
+        "with cross-entropy and focal: balanced gives all classes the same total weight",
         "NAME",
         group="training",
     ),
@@ -116,47 +105,56 @@ TRAIN = [
         "lr",
         real(0, above=True),
         None,
-        "the learning rate, the highest of the schedule [0.003; sgd 0.1; rmsprop 0.001]",
+        "the largest learning rate of the schedule [0.003; sgd 0.1; rmsprop 0.001]",
         "RATE",
         group="training",
     ),
-    Option("momentum", real(0, 1), None, "of sgd and rmsprop [sgd 0.9; rmsprop 0]", "M", group="training"),
-    Option("weight-decay", real(0), None, "how weights shrink [adamw 0.01; others 0]", "D", group="training"),
+    Option("momentum", real(0, 1), None, "for sgd and rmsprop [sgd 0.9; rmsprop 0]", "M", group="training"),
+    Option("weight-decay", real(0), None, "weight decay [adamw 0.01; others 0]", "D", group="training"),
     Option(
         "schedule",
-        one_of(*words(SCHEDULES)),
+        one_of(*_with_hyphens(SCHEDULES)),
         "cosine",
-        "the learning rate over the epochs: constant, cosine (down to 0), warmup-cosine (up for a twentieth"
-        " first), one-cycle, step (a tenth after each third)",
+        "the learning rate over time: constant, cosine (down to 0), warmup-cosine (after a rise in the first"
+        " twentieth), one-cycle, step (to a tenth after each third)",
         "NAME",
         group="training",
     ),
-    Option("epochs", whole(1), 30, "how often to go through the data", "N", group="training"),
-    Option("batch-size", whole(1), 64, "rows of a step", "N", group="training"),
-    Option("clip-norm", real(0), 0.0, "longest gradient; 0 is no limit", "NORM", group="training"),
+    Option("epochs", whole(1), 30, "the number of passes through the data", "N", group="training"),
+    Option("batch-size", whole(1), 64, "the number of rows in a step", "N", group="training"),
+    Option(
+        "clip-norm", real(0), 0.0, "the largest norm of a gradient; 0: no limit", "NORM", group="training"
+    ),
     Option(
         "early-stop",
         whole(0),
         0,
-        "end after N epochs in a row in which the validation loss was no better, with the best"
-        " model; 0: never",
+        "stop after N epochs in a row without a better validation loss, and keep the best model; 0: never",
         "N",
         group="training",
     ),
-    Option("seed", whole(0), 0, "where all that is random comes from", "N", group="training"),
-    THREADS,
+    Option("seed", whole(0), 0, "the seed of all random numbers", "N", group="training"),
+    Option(
+        "threads",
+        whole(0),
+        0,
+        "the number of threads; 0: chosen by the size of the matrices",
+        "N",
+        variable="FASTSM_NUM_THREADS",
+        group="training",
+    ),
     Option(
         "mpi",
         flag,
         False,
-        "share the training with the other processes of mpirun: mpirun -n 4 fastsm train --mpi",
+        "share the training with the other processes of mpirun",
         group="training",
     ),
     Option(
         "out",
         text,
         None,
-        "the folder for the results, which must not hold a run yet [fastsm-runs/DATA-1, -2, ...]",
+        "a new or empty folder for the results [fastsm-runs/DATA-1, -2, ...]",
         "DIR",
         group="output",
     ),
@@ -164,7 +162,7 @@ TRAIN = [
     *OUTPUT,
 ]
 
-# What may differ when a run is taken up again.
+# The options that may change when a run is resumed.
 CHANGEABLE = ("epochs", "threads", "mpi", "shard_data", "data_dir", "download", "plots", "json", "quiet")
 
 _USUAL = {
@@ -175,7 +173,7 @@ _USUAL = {
 }
 
 
-def complete(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings in which what depends on the optimizer has a value."""
+def complete(settings: Settings) -> Settings:
+    """Return settings with the optimizer's defaults where no value is given."""
     usual = _USUAL[settings["optimizer"]]
     return {key: usual[key] if key in usual and value is None else value for key, value in settings.items()}

@@ -1,27 +1,35 @@
-"""The processes that share a training started by mpirun, or the only one."""
+"""The processes of a training: those that mpirun started, or a single one."""
 
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 from fastsm._command._errors import FAILURE, INTERRUPTED, CommandError, UsageError
 from fastsm._command._output import printable
+from fastsm.typing import Array, Communicator
 
-__all__ = ["Alone", "World", "world"]
+__all__ = ["OneProcess", "Processes", "find_processes"]
 
 T = TypeVar("T")
 
-# What the first rank gets to tell an error that all have, before another one does.
+# The other ranks wait, so that the first rank reports an error that all of them have.
 _PATIENCE = 1.0  # seconds
 
 
-def world(mpi: bool) -> "Alone":
-    """Return the processes that there are."""
+class _World(Communicator, Protocol):
+    """A communicator that can end all processes."""
+
+    def Abort(self, errorcode: int = ..., /) -> object:
+        """End all processes."""
+
+
+def find_processes(mpi: bool) -> "OneProcess":
+    """Return the processes that share the training."""
     if not mpi:
-        return Alone()
+        return OneProcess()
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: without an MPI library
@@ -29,47 +37,47 @@ def world(mpi: bool) -> "Alone":
             f"--mpi needs mpi4py and an MPI library (pip install fastsm[mpi] mpich): {error}"
         ) from None
     comm = MPI.COMM_WORLD
-    return World(comm) if comm.Get_size() > 1 else Alone()
+    return Processes(comm) if comm.Get_size() > 1 else OneProcess()
 
 
-class Alone:
-    """A process that shares nothing."""
+class OneProcess:
+    """A single process."""
 
-    comm: Any = None
+    comm: Communicator | None = None
     rank, size = 0, 1
 
-    def first_does(self, action: Callable[[], T]) -> T:
-        """Return what the first rank gets from this, which the others do not do."""
+    def on_first(self, action: Callable[[], T]) -> T:
+        """Return the result of an action that only the first rank performs."""
         return action()
 
-    def add(self, value: Any) -> Any:
+    def sum(self, counts: Array) -> Array:
         """Return the sum over all ranks."""
-        return value
+        return counts
 
-    def end(self, error: BaseException) -> NoReturn:
-        """End what cannot go on."""
+    def fail(self, error: BaseException) -> NoReturn:
+        """End the training with an error."""
         raise error
 
 
-class World(Alone):
-    """One of several."""
+class Processes(OneProcess):
+    """One of several processes."""
 
-    def __init__(self, comm: Any) -> None:
-        self.comm = comm
+    def __init__(self, comm: _World) -> None:
+        self.comm = self._world = comm
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
 
-    def first_does(self, action: Callable[[], T]) -> T:
-        """Return what the first rank gets from this, which the others do not do."""
-        result: T = self.comm.bcast(action() if self.rank == 0 else None, root=0)
+    def on_first(self, action: Callable[[], T]) -> T:
+        """Return the result of an action that only the first rank performs."""
+        result: T = self._world.bcast(action() if self.rank == 0 else None, 0)
         return result
 
-    def add(self, value: Any) -> Any:
+    def sum(self, counts: Array) -> Array:
         """Return the sum over all ranks."""
-        gathered = self.comm.allgather(value)
+        gathered: list[Array] = self._world.allgather(counts)
         return sum(gathered[1:], start=gathered[0])
 
-    def end(self, error: BaseException) -> NoReturn:
-        """Tell what happened and end all ranks: the others would wait for this one."""
+    def fail(self, error: BaseException) -> NoReturn:
+        """Print the error and end all ranks, which would wait for this one."""
         if self.rank:
             time.sleep(_PATIENCE)
         code = FAILURE
@@ -83,5 +91,5 @@ class World(Alone):
         else:
             traceback.print_exception(error)
         sys.stderr.flush()
-        self.comm.Abort(code)
-        os._exit(code)  # not every launcher is quick
+        self._world.Abort(code)
+        os._exit(code)  # Abort may return before the launcher ends this process

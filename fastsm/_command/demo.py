@@ -1,33 +1,32 @@
-"""``fastsm demo``: any loss through softmax, training on real digits, and the speed, in seconds."""
+"""``fastsm demo``: a user-defined loss, training on real digits, and the speed, in seconds."""
 
 import argparse
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 import fastsm
 from fastsm import callbacks, data, nn, optim, testing
-from fastsm._arguments import Array
 from fastsm._command._errors import OK
+from fastsm.typing import Array
 
-DESCRIPTION = "Show in seconds what the library does: any loss through softmax, training, and the speed."
+DESCRIPTION = "Show in seconds what the library does: any loss, training, and the speed."
 EPILOG = ""
 
 ROUNDS = 15
 
 
 def numpy_softmax(x: Array) -> Array:
-    """Softmax as one writes it in NumPy."""
+    """Compute softmax in plain NumPy."""
     e: Array = np.exp(x - x.max(axis=-1, keepdims=True))
     e /= e.sum(axis=-1, keepdims=True)
     return e
 
 
-def best_times(*calls: Callable[[], Any]) -> list[float]:
-    """Return the best time of each call in seconds, taken in turn."""
+def best_times(*calls: Callable[[], object]) -> list[float]:
+    """Return the best time of each call in seconds; the calls take turns."""
     best = [float("inf")] * len(calls)
     for _ in range(ROUNDS):
         for i, call in enumerate(calls):
@@ -39,16 +38,16 @@ def best_times(*calls: Callable[[], Any]) -> list[float]:
 
 @nn.loss(on="probs")
 def mean_absolute_error(probs: Array, targets: Array) -> tuple[Array, Array]:
-    """Return the loss of each row, and its gradient: all that a loss of one's own takes."""
+    """Return the loss of each row and its gradient, which is all that a user-defined loss needs."""
     return np.abs(probs - targets).mean(axis=1), np.sign(probs - targets) / probs.shape[1]
 
 
 def any_loss() -> None:
-    """Take a loss of one's own through softmax, and check the gradient against finite differences."""
+    """Differentiate a user-defined loss through softmax, and check it against finite differences."""
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3), nn.Softmax(), rng=0)
     x, targets = rng.standard_normal((4, 5)), np.eye(3)[[0, 1, 2, 0]]
-    print("Any loss through softmax: a mean absolute error of our own, on a network of 5-8-3")
+    print("Any loss through softmax: a user-defined mean absolute error, on a network of 5-8-3")
     print(f"  {testing.check_grads(model, x, targets, loss=mean_absolute_error)}\n")
 
 
@@ -58,7 +57,7 @@ def training() -> None:
     order = np.random.default_rng(0).permutation(len(images))
     train, test = order[360:], order[:360]
     model = nn.MLP([64, 128, 10], activation="relu", rng=0)
-    print("Training 64-128-10 on 1,437 handwritten digits, testing it on 360 others")
+    print("Training 64-128-10 on 1,437 handwritten digits, testing on 360 others")
     history = fastsm.fit(
         model,
         images[train],
@@ -75,9 +74,9 @@ def training() -> None:
 
 
 def speed() -> None:
-    """Compare with NumPy."""
+    """Compare the speed of softmax with plain NumPy."""
     threads = fastsm.get_num_threads()
-    print(f"Softmax in float32, in place, {threads} thread{'s' if threads > 1 else ''}, against plain NumPy")
+    print(f"Softmax in float32, in place, {threads} thread{'s' * (threads > 1)}, against plain NumPy")
     for shape in ((1, 10), (60000, 10), (256, 1000), (4096, 1000)):
         x = (3 * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
         np.testing.assert_allclose(fastsm.softmax(x), numpy_softmax(x), rtol=1e-5, atol=1e-30)
@@ -88,11 +87,11 @@ def speed() -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add none."""
+    """Add nothing: the demo has no options."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run all three."""
+    """Run the three parts."""
     fastsm.show_versions()
     print()
     any_loss()

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.util
-from typing import Any
 
 from fastsm._command._errors import OK
 from fastsm._command._options import add_options, given_flags, resolve
@@ -12,14 +11,14 @@ from fastsm._command._train_options import OUTPUT
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
 
 DESCRIPTION = """\
-Describe a trained model: its layers, what it was trained on and how, and how well it did. Without MODEL:
-describe this installation, for a bug report.
+Describe a trained model: its layers, its training and its accuracy. Without
+MODEL, describe this installation for a bug report.
 """
 
 EPILOG = """\
 examples:
-  fastsm info                            versions, instruction set, threads, optional packages
-  fastsm info fastsm-runs/digits-1       a run
+  fastsm info                       versions, instruction set, threads, packages
+  fastsm info fastsm-runs/digits-1  the model of a run
 """
 
 _OPTIONAL = {
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Describe."""
+    """Describe a model or the installation."""
     output = Output(resolve(OUTPUT, given_flags(arguments, OUTPUT)))
     if arguments.model is None:
         _installation(output)
@@ -54,7 +53,8 @@ def _installation(output: Output) -> None:
     found = {name: importlib.util.find_spec(name) is not None for name in _OPTIONAL}
     lines = [f"{name:<27} {value}" for name, value in values.items()]
     lines += [
-        f"{name:<27} {'there' if there else 'missing'} ({_OPTIONAL[name]})" for name, there in found.items()
+        f"{name:<27} {'installed' if installed else 'missing'} ({_OPTIONAL[name]})"
+        for name, installed in found.items()
     ]
     output.result("\n".join(lines), **values, optional=found)
 
@@ -68,8 +68,9 @@ def _model(name: str, output: Output) -> None:
     trained = load_trained(name)
     results_file = trained.path.parent / _runs.RESULTS
     results = _runs.read_json(results_file) if results_file.is_file() else {}
-    accuracy = results.get("accuracy")
-    values: dict[str, Any] = {
+    stored = results.get("accuracy")
+    accuracy = stored if isinstance(stored, float) else None
+    values: dict[str, object] = {
         "model": str(trained.path),
         "layers": [repr(layer) for layer in trained.model.layers],
         "parameters": int(trained.model.params.size),
@@ -78,7 +79,7 @@ def _model(name: str, output: Output) -> None:
         "classes": trained.classes,
         "shape": trained.shape,
         "epochs": trained.history.epochs,
-        "test_accuracy": accuracy if isinstance(accuracy, float) else None,
+        "test_accuracy": accuracy,
         "settings": trained.settings,
     }
     summary = io.StringIO()
@@ -92,12 +93,12 @@ def _model(name: str, output: Output) -> None:
     for column in ("loss", "val_loss", "val_accuracy"):
         if trained.history.get(column):
             lines.append(f"{column:<16} {trained.history[column][-1]:.4f} after the last epoch")
-    if values["test_accuracy"] is not None:
-        lines.append(f"{'test accuracy':<16} {values['test_accuracy']:.2%}")
+    if accuracy is not None:
+        lines.append(f"{'test accuracy':<16} {accuracy:.2%}")
     output.result("\n".join(lines), **values)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, list):
         return printable(",".join(map(str, value))) or "none"
     return "-" if value is None else printable(str(value))

@@ -10,25 +10,29 @@ from fastsm._command._train_options import OUTPUT
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
 
 DESCRIPTION = """\
-Let a trained model classify inputs: one line for each, with the answer and its probability.
+Classify inputs with a trained model: a line for each row, with the answer and
+its probability.
 """
 
 EPILOG = """\
 inputs:
-  .npy, .npz     rows of numbers or images; of a .npz the array X, x, images or x_test, or the only one
-  IDX            as the image files of MNIST, plain or .gz
-  .csv, .csv.gz  a row of numbers a line; a header is found, and a column "label" left out
-  .png and other images    in grey, scaled to the size of the training images; needs Pillow
-Bytes are divided by 255, as in training, if the model was trained on bytes or the input is an image.
+  .npy, .npz     rows of numbers, or images; in a .npz the array X, x, images or
+                 x_test, or the only one
+  .csv, .csv.gz  rows of numbers; a header and a column "label" are skipped
+  .png, ...      a picture: it becomes grey and is scaled to the size of the
+                 training images; needs Pillow
+  other names    IDX, the format of MNIST, plain or compressed by gzip
+Bytes are divided by 255, as in training, if the model was trained on bytes or
+the input is a picture.
 
 examples:
-  fastsm predict fastsm-runs/digits-1 seven.png --invert        black ink on white paper
-  fastsm predict fastsm-runs/digits-1 rows.csv --top 3          the three most probable classes
-  fastsm predict fastsm-runs/digits-1 rows.npy --json           one JSON object a row
+  fastsm predict fastsm-runs/digits-1 seven.png --invert  black on white paper
+  fastsm predict fastsm-runs/digits-1 rows.csv --top 3    the 3 best classes
+  fastsm predict fastsm-runs/digits-1 rows.npy --json     a JSON object per row
 """
 
 _OPTIONS = [
-    Option("top", whole(1), 1, "how many classes to tell, the most probable first", "N"),
+    Option("top", whole(1), 1, "the number of classes to show, the most probable first", "N"),
     Option("invert", flag, False, "exchange black and white in images"),
     *OUTPUT,
 ]
@@ -36,13 +40,13 @@ _OPTIONS = [
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("model", metavar="MODEL", help="the folder of a run, or a file of fastsm.save")
+    parser.add_argument("model", metavar="MODEL", help="the folder of a run, or a model file")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help="a file with inputs")
     add_options(parser, _OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Predict."""
+    """Print predictions."""
     settings = resolve(_OPTIONS, given_flags(arguments, _OPTIONS))
     output = Output(settings)
 
@@ -62,8 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
             answers = [
                 {"class": trained.classes[i], "index": i, "probability": float(of_row[i])} for i in order
             ]
-            told = "\t".join(
-                f"{printable(answer['class'])}\t{answer['probability']:.4f}" for answer in answers
-            )
-            output.result(f"{name}\t{row}\t{told}", input=name, row=row, **answers[0], top=answers)
+            words = "\t".join(f"{printable(trained.classes[i])}\t{float(of_row[i]):.4f}" for i in order)
+            output.result(f"{name}\t{row}\t{words}", input=name, row=row, **answers[0], top=answers)
     return OK

@@ -3,50 +3,50 @@
 import argparse
 import tomllib
 from pathlib import Path
-from typing import Any
 
 from fastsm._command import _runs
 from fastsm._command._errors import UsageError
-from fastsm._command._options import add_options, given_flags, resolve
+from fastsm._command._options import Settings, add_options, given_flags, resolve
 from fastsm._command._output import Output
-from fastsm._command._train_options import CHANGEABLE, NAMED, TRAIN, complete
+from fastsm._command._train_options import CHANGEABLE, NAMED, OUTPUT, TRAIN, complete
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
 
 DESCRIPTION = """\
-Train a classifier, test it, and keep everything in a folder. Without options: the digits that come
-with fastsm, in a few seconds.
+Train a classifier, test it, and write everything to a folder. Without options
+it trains on the digits included in fastsm, in a few seconds.
 """
 
 EPILOG = """\
-Every option can also be set by an environment variable (--batch-size by FASTSM_BATCH_SIZE, --threads by
-FASTSM_NUM_THREADS) or in the TOML file of --config (batch-size = 128, hidden = [512, 512]). A flag wins over
+Every option can also be set by an environment variable (--batch-size by
+FASTSM_BATCH_SIZE, --threads by FASTSM_NUM_THREADS) or in the TOML file of
+--config (batch-size = 128, hidden = [512, 512]). A flag takes precedence over
 the variable, the variable over the file, the file over the default in brackets.
 
 the folder of a run:
-  model.safetensors       the trained model, for fastsm evaluate, fastsm predict and fastsm.load
+  model.safetensors       the trained model, for evaluate, predict, fastsm.load
   checkpoint.safetensors  the last completed epoch, for --resume
-  config.json             every setting of the run, the classes and the form of the data
-  metrics.jsonl           loss and accuracy of each epoch, one JSON object a line
+  config.json             the settings, the classes, and the shape of the data
+  metrics.jsonl           loss and accuracy: a JSON object per epoch
   results.json            the figures on the test data
-  curves.png  confusion.png  mistakes.png       with matplotlib: pip install fastsm[train]
+  curves.png, confusion.png, mistakes.png
+                          with matplotlib: pip install fastsm[train]
 
 examples:
-  fastsm train                                          digits, 64-128-10
-  fastsm train --hidden 64,64 --dropout 0.2 --epochs 40 another network
-  fastsm train --data table.csv --label species         your own table: numbers, and a column of classes
-  fastsm train --resume fastsm-runs/digits-1            go on with a run that was interrupted
-  mpirun -n 4 fastsm train --mpi                        four processes, the same model (fastsm[mpi])
+  fastsm train                                  digits, 64-128-10
+  fastsm train --hidden 64,64 --dropout 0.2     another network
+  fastsm train --data table.csv --label species a table with a column of classes
+  fastsm train --resume fastsm-runs/digits-1    continue an interrupted run
+  mpirun -n 4 fastsm train --mpi                four processes (fastsm[mpi])
 
-settings for Fashion-MNIST, and the test accuracy that they reach:
-  fastsm train --data fashion-mnist --hidden 128 --epochs 15 --batch-size 128 --lr 0.002 --dropout 0.1  88.9 %
-  fastsm train --data fashion-mnist --hidden 512,512 --epochs 25 --batch-size 256 --lr 0.002 --dropout 0.3
-               --val-split 0.05                                                                         89.8 %
+test accuracy on Fashion-MNIST:
+  88.9 %  fastsm train --data fashion-mnist --hidden 128 --epochs 15
+          --batch-size 128 --lr 0.002 --dropout 0.1
+  89.8 %  fastsm train --data fashion-mnist --hidden 512,512 --epochs 25
+          --batch-size 256 --lr 0.002 --dropout 0.3 --val-split 0.05
 """
 
-
-# Of a file of options; what is larger is none.
-_LARGEST = 1 << 20
+_LARGEST = 1 << 20  # bytes of a file of options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,17 +55,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         metavar="DIR",
-        help="go on with the run in this folder, with its settings, from its last epoch, to the same bits as"
-        " if it had never stopped; --epochs may ask for more, over all of which the schedule then goes",
+        help="continue the run in this folder after its last epoch, with its settings and to the same bits as"
+        " without interruption; a new --epochs also changes the length of the schedule",
     )
     add_options(parser, TRAIN)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train."""
+    """Train a classifier."""
     flags = given_flags(arguments, TRAIN)
     folder: Path | None = None
-    description: dict[str, Any] = {}
+    description: dict[str, object] = {}
     if arguments.resume is not None:
         if arguments.config is not None:
             raise UsageError("--resume takes the settings of the run: leave out --config")
@@ -76,16 +76,16 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         settings = resolve(TRAIN, flags)
     for key in ("data_dir", "data"):
-        # So that the run can be resumed from another folder.
+        # Absolute paths let the run be resumed from another folder.
         if settings[key] not in (None, *NAMED) and Path(settings[key]).exists():
             settings[key] = str(Path(settings[key]).resolve())
 
-    from fastsm._command._training import Training  # with NumPy and all
+    from fastsm._command._training import Training  # imports NumPy and more
 
     return Training(complete(settings), Output(settings), folder, description).run()
 
 
-def _toml(name: str) -> dict[str, Any]:
+def _toml(name: str) -> dict[str, object]:
     try:
         with open(name, "rb") as file:
             text = file.read(_LARGEST + 1)
@@ -99,8 +99,8 @@ def _toml(name: str) -> dict[str, Any]:
         raise UsageError(f"--config must be a file in TOML, and {name} is not: {why}") from None
 
 
-def _resumed(folder: Path, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings of a run, with those that may change as the flags say, and its description."""
+def _resumed(folder: Path, flags: Settings) -> tuple[Settings, dict[str, object]]:
+    """Return the settings of a run, changed by the flags, and its description."""
     if not (folder / _runs.CONFIG).is_file():
         raise UsageError(f"--resume must be the folder of a run, and {folder} has no {_runs.CONFIG}")
     fixed = next((key for key in flags if key not in CHANGEABLE), None)
@@ -111,7 +111,6 @@ def _resumed(folder: Path, flags: dict[str, Any]) -> tuple[dict[str, Any], dict[
     stored = description.get("settings")
     if not isinstance(stored, dict):
         raise UsageError(f"--resume must be the folder of a run, and {folder}/{_runs.CONFIG} has no settings")
-    shown = [option for option in TRAIN if option.key in ("json", "quiet")]
     settings = resolve(TRAIN, flags, stored, str(folder / _runs.CONFIG), environment=False)
-    # How it is told is not a matter of the run.
-    return {**settings, **resolve(shown, flags)}, description
+    # The form of the output is not a setting of the run.
+    return {**settings, **resolve(OUTPUT, flags)}, description

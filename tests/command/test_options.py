@@ -93,11 +93,11 @@ def test_usage(capsys, monkeypatch, tmp_path, arguments, message):
         ("epochs = 2.0", "`epochs` in c.toml must be an integer"),
         ("layer-norm = 2", "`layer-norm` in c.toml must be true or false"),
         ("hidden = [1, 'x', {}]", "`hidden` in c.toml must be sizes"),
-        ("batchsize = 3", "'batchsize', which is no option (did you mean batch-size?)"),
+        ("batchsize = 3", "'batchsize', which is not an option (did you mean batch-size?)"),
         ("lr = ", "--config must be a file in TOML"),
         ("lr = " + "[" * 100_000, "--config must be a file in TOML"),
-        ("data = ''", "`data` in c.toml must be a text"),
-        ("[train]\nlr = 1", "c.toml has 'train', which is no option"),
+        ("data = ''", "`data` in c.toml must be a string"),
+        ("[train]\nlr = 1", "c.toml has 'train', which is not an option"),
     ],
 )
 def test_wrong_files(capsys, monkeypatch, tmp_path, content, message):

@@ -156,7 +156,7 @@ def test_killed_and_resumed(tmp_path):
         code, errors = stopped(folder, how, *LONG)
         if how == signal.SIGINT:
             assert code == 130
-            assert errors.endswith(f"error: interrupted: go on with fastsm train --resume {folder}\n")
+            assert errors.endswith(f"error: interrupted: continue with fastsm train --resume {folder}\n")
         else:
             assert code == -signal.SIGKILL
         assert not (folder / "model.safetensors").exists()
