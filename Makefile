@@ -61,7 +61,7 @@ differential: .venv-differential/.installed  ## compare with PyTorch over the pr
 	PYTHONSAFEPATH=1 .venv-differential/bin/python tests/differential.py
 
 fuzz: .venv-test/.installed  ## attack with hostile arrays, numbers, labels and files: EXAMPLES of each
-	PYTHONSAFEPATH=1 FASTSM_FUZZ=$(EXAMPLES) .venv-test/bin/pytest tests/hostile
+	PYTHONSAFEPATH=1 FASTSM_FUZZ=$(EXAMPLES) .venv-test/bin/pytest tests/hostile tests/functional/test_properties.py
 
 instructions: .venv-test/.installed $(CLANG:%=build/by/clang/.built)  ## count the kernels' instructions under valgrind: no more than are stored
 	.venv-test/bin/python benchmarks/instructions.py

@@ -7,8 +7,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from fastsm import data
 
@@ -141,34 +139,6 @@ def test_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(data.DataError, match="must be a regular file"):
         data.load_idx(tmp_path / "pipe")
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    edits=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 255)), max_size=4),
-    cut=st.none() | st.integers(0, 60),
-    more=st.binary(max_size=3),
-    compress=st.booleans(),
-    late=st.booleans(),
-)
-def test_changed_idx_files(write, edits, cut, more, compress, late):
-    """Files changed before or after compression give an array of the declared shape, or DataError."""
-    content = bytearray(idx(np.arange(24).reshape(2, 3, 4)))
-    if compress and late:
-        content = bytearray(gzip.compress(content, mtime=0))
-    for place, value in edits:
-        content[place % len(content)] = value
-    content = bytes(content[:cut]) + more
-    if compress and not late:
-        content = gzip.compress(content, mtime=0)
-    try:
-        result = data.load_idx(write(content), limit=1 << 16)
-    except data.DataError:
-        return
-    plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    shape = struct.unpack(f">{plain[3]}I", plain[4 : 4 + 4 * plain[3]])
-    assert result.shape == shape
-    assert len(plain) == 4 + 4 * plain[3] + result.nbytes
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -1,6 +1,5 @@
 """CSV files and NumPy archives as data sets."""
 
-import contextlib
 import gzip
 import io
 import struct
@@ -9,8 +8,6 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from fastsm import data
 
@@ -336,31 +333,3 @@ def test_numbers_of_64_bits_in_archives(load):
     lie = end[:-16] + struct.pack("<QQ", length, start + 1)
     with pytest.raises(data.DataError, match="its directory has a wrong size"):
         load(content[:-22] + lie + place + last, "large.npz")
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    edits=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=3),
-    cut=st.none() | st.integers(0, 900),
-    compressed=st.booleans(),
-)
-def test_changed_archives(load, edits, cut, compressed):
-    """Changed files give a data set or DataError."""
-    content = bytearray(npz(compressed, X=IMAGES[:, 0], y=LABELS))
-    for place, value in edits:
-        content[place % len(content)] = value
-    with contextlib.suppress(data.DataError):
-        assert load(bytes(content[:cut]), "some.npz").train.X.shape[1:] == (4,)
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(st.tuples(st.integers(0, 80), st.sampled_from(list('0,."\n\r-aé\0 '))), min_size=1, max_size=4)
-)
-def test_changed_csv_files(load, edits):
-    """Changed files give a data set or DataError."""
-    text = list(CSV)
-    for place, letter in edits:
-        text[place % len(text)] = letter
-    with contextlib.suppress(data.DataError):
-        assert np.isfinite(load("".join(text)).train.X).all()

@@ -266,6 +266,7 @@ def test_temperature(isa, dtype, classes, temperature):
 NEAR_ZERO = 8
 
 
+@functools.cache
 def rows_with_small_rest(dtype, classes, ties=1):
     """Return rows of low numbers but for a 0, or several, and the places of the latter: (rows, ties)."""
     lowest = -80.0 if dtype == np.float32 else -690.0
@@ -440,8 +441,10 @@ def cross_entropy_case(dtype, classes, kind, weights, smoothing, temperature):
     )
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("layout", ["last-axis", "first-axis", "middle-axis"])
+@pytest.mark.parametrize(
+    ("layout", "reduction"),
+    [("last-axis", "mean"), ("last-axis", "none"), ("first-axis", "none"), ("middle-axis", "sum")],
+)
 @pytest.mark.parametrize("classes", [2, 10, 32, 33, 100])
 @pytest.mark.parametrize("kind", ["labels", "probabilities"])
 @pytest.mark.parametrize("dtype", DTYPES)

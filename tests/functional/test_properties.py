@@ -9,21 +9,16 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from campaign import campaign
 from extras import BFLOAT16
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from layouts import FILLER, LAYOUTS, READ_ONLY_LAYOUTS, at_offset, lay_out
 
 import fastsm
 from fastsm._kernels import _threads
 
-PROFILE = settings(
-    derandomize=True,
-    deadline=None,
-    max_examples=80,
-    # The fixture `isa` sets the same kernels for all examples of a test.
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+PROFILE = campaign(40)
 
 ONE_INPUT = ["softmax", "log_softmax", "logsumexp"]
 TWO_INPUTS = ["softmax_vjp", "log_softmax_vjp"]
@@ -344,7 +339,7 @@ WITH_OUT = [
 
 @pytest.mark.parametrize(("name", "index"), WITH_OUT)
 @pytest.mark.parametrize("options", [{}, {"num_threads": 1}], ids=["short path", "general path"])
-@pytest.mark.parametrize("shift", [1, 4, 11, -1, -7])
+@pytest.mark.parametrize("shift", [1, 4, -7])
 def test_partial_overlap(name, index, options, shift):
     """An `out` that is an input shifted by a few elements is an error, and nothing is written."""
     memory = np.zeros(23)
@@ -468,25 +463,8 @@ NATIVE = st.sampled_from([np.dtype(np.float32), np.dtype(np.float64)])
 @pytest.mark.parametrize("name", ALL)
 @PROFILE
 @given(data=st.data())
-def test_row_by_row(isa, name, data):
-    """A row has the same result alone, and anywhere in a batch of any size."""
-    rows, dtype = data.draw(COUNTS, "rows"), data.draw(NATIVE, "dtype")
-    arrays = matrices(name, (rows, data.draw(SIZES, "classes")), dtype)
-    first = data.draw(st.integers(0, rows - 1), "first")
-    last = data.draw(st.integers(first + 1, rows), "last")
-    all_rows = call(name, arrays, -1)
-    some = call(name, take_rows(arrays, slice(first, last)), -1)
-    assert_same_bits(some, take_rows(all_rows, slice(first, last)))
-    order = np.random.default_rng(first).permutation(rows)
-    assert_same_bits(call(name, take_rows(arrays, order), -1), take_rows(all_rows, order))
-    assert_same_bits(call(name, take_rows(arrays, first), -1), take_rows(all_rows, first))
-
-
-@pytest.mark.parametrize("name", ALL)
-@PROFILE
-@given(data=st.data())
 def test_column_by_column(isa, name, data):
-    """The same along the first axis of a C-contiguous array, for any two columns or more."""
+    """Columns of a C-contiguous array have the same bits in any batch of two or more."""
     columns, dtype = data.draw(COUNTS.filter(lambda n: n > 1), "columns"), data.draw(NATIVE, "dtype")
     arrays = matrices(name, (columns, data.draw(SIZES, "classes")), dtype)
     first = data.draw(st.integers(0, columns - 2), "first")

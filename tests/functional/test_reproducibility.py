@@ -56,7 +56,7 @@ def functions(x, dy, labels):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("classes", [1, 3, 10, 32, 33, 130, 1000])
+@pytest.mark.parametrize("classes", [1, 2, 3, 5, 10, 16, 17, 32, 33, 65, 130, 1000])
 def test_rows_independent_of_batch(isa, classes, dtype):
     """All rows at once, in batches of several sizes, one by one, in another order: the same bits."""
     rng = np.random.default_rng(classes)
@@ -84,24 +84,6 @@ def test_predictions_independent_of_batch(dtype):
         parts = np.concatenate([model(x[i : i + size]) for i in range(0, 200, size)])
         assert parts.tobytes() == whole.tobytes(), size
         assert model.forward(x[:size]).tobytes() == whole[:size].tobytes(), size
-
-
-def test_sums_of_micro_batches():
-    """Gradients of weighted micro-batches sum to that of the batch."""
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((90, 20)), rng.integers(0, 5, 90)
-    weight = rng.uniform(0.1, 2, 90)
-    model, loss = nn.MLP([20, 30, 5], dtype="float64", rng=0), nn.CrossEntropyLoss()
-
-    def gradient(rows):
-        logits = model.forward(x[rows], training=True)
-        _, dy = loss.value_and_grad(logits, y[rows], sample_weight=weight[rows])
-        model.backward(dy)
-        return model.grads * weight[rows].sum()
-
-    whole = gradient(slice(0, 90))
-    parts = sum(gradient(slice(a, b)) for a, b in ((0, 1), (1, 40), (40, 83), (83, 90)))
-    np.testing.assert_allclose(parts, whole, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -283,18 +283,16 @@ def test_rows_without_a_softmax(isa, dtype, classes, axis, bad):
 @FLOATS
 @FAMILIES
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("ignored", [-100, -1, 0, 2**62, 2**70])
+@pytest.mark.parametrize("ignored", [-100, 0])
 def test_ignored_rows(isa, dtype, classes, axis, smoothing, ignored):
     """Ignored rows have loss 0 and gradient 0 for any logits, and do not count in the mean."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((8, classes)).astype(dtype)
     labels = rng.integers(1, classes, 8)
-    out = np.arange(8) % 3 == 0 if ignored < 2**63 else np.zeros(8, bool)
-    labels[out] = min(ignored, 2**62)
+    out = np.arange(8) % 3 == 0
+    labels[out] = ignored
     x[0] = nan
     x[3] = -inf
-    if not out.any():
-        x[[0, 3]] = 0
     options = {"axis": axis, "label_smoothing": smoothing}
     kept = np.moveaxis(x[~out], -1, axis)
     for reduction in ("mean", "sum", "none"):

@@ -330,7 +330,11 @@ def test_mutated_idx(edits, kind):
     content = mutated(IDX, edits) if kind != "after" else mutated(gzip.compress(IDX, 1, mtime=0), edits)
     if kind == "before":
         content = gzip.compress(content, 1, mtime=0)
-    attempt(lambda: data.load_idx(written(content, "f.idx")), data.DataError)
+    array = attempt(lambda: data.load_idx(written(content, "f.idx")), data.DataError)
+    if array is not None:
+        plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        assert array.shape == struct.unpack(f">{plain[3]}I", plain[4 : 4 + 4 * plain[3]])
+        assert len(plain) == 4 + 4 * plain[3] + array.nbytes
 
 
 TRAINED = Trained(Path("m"), nn.MLP([16, 2], rng=0), fastsm.History(), 16, ["a", "b"], (4, 4), "uint8", {})

@@ -3,14 +3,11 @@
 The oracle checks Python integers, one by one.
 """
 
-import sys
-import threading
-import time
 import warnings
 
 import numpy as np
 import pytest
-from campaign import campaign, examples
+from campaign import campaign
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -236,41 +233,6 @@ def test_no_labels(kind):
             call()
     assert (x == 1 / 3).all()
     assert model.params.tobytes() == before.tobytes()
-
-
-def test_labels_changing_in_layers():
-    """Labels that another thread changes give an error or a result, no access out of bounds."""
-    x = np.zeros((3000, 7), np.float32)
-    y, stop = np.zeros(3000, np.int64), threading.Event()
-
-    def change():
-        while not stop.is_set():
-            y[::7] = 2**40
-            y[::11] = -(2**40)
-            y[:] = 0
-
-    other, interval = threading.Thread(target=change), sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    other.start()
-    results = errors = 0
-    try:
-        until = time.monotonic() + examples(300) / 1000
-        while time.monotonic() < until:
-            for options in ({}, {"num_threads": 2}, {"label_smoothing": 0.1}, {"class_weight": np.ones(7)}):
-                try:
-                    loss, grad = fastsm.cross_entropy_with_grad(x, y, **options)
-                except ValueError as error:
-                    assert str(error).startswith("`targets` must ")  # noqa: PT017 - of some values only
-                    errors += 1
-                else:
-                    np.testing.assert_allclose(loss, np.log(7), rtol=1e-5)
-                    assert np.abs(grad).max() < 1
-                    results += 1
-    finally:
-        stop.set()
-        other.join()
-        sys.setswitchinterval(interval)
-    assert results + errors > 0
 
 
 # ---- scikit-learn's estimators ----

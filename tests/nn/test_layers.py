@@ -108,7 +108,7 @@ def tolerance(dtype):
 # ---- against NumPy and finite differences ----
 
 
-@pytest.mark.parametrize("shape", [(5, 6), (64, 33), (1, 1), (3, 2, 5), (7,)])
+@pytest.mark.parametrize("shape", [(64, 33), (3, 2, 5), (7,)])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations(layer_kernels, name, dtype, shape):
