@@ -927,20 +927,6 @@ def test_fashion_mnist_subset():
     assert (outputs.argmax(axis=1) == y_test).mean() == pytest.approx(history["val_accuracy"][-1], abs=1e-3)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["momentum", "adam"])
-def test_fashion_mnist(name):
-    X, y, X_test, y_test = fashion(60000)
-    momentum = optim.SGD(optim.schedules.cosine(0.03, 3 * 1875), momentum=0.9)
-    batch_size, optimizer = {"momentum": (32, momentum), "adam": (64, optim.Adam())}[name]
-    model = nn.MLP([784, 128, 10], rng=0)
-    history = fastsm.fit(
-        model, X, y, optimizer=optimizer, epochs=3, batch_size=batch_size, rng=0,
-        validation_data=(X_test, y_test),
-    )  # fmt: skip
-    assert history["val_accuracy"][-1] > 0.86
-
-
 @pytest.mark.parametrize("name", ["y", "validation_data[1]"])
 def test_wrong_label_found_before_training(name):
     """The message names the position in the data, not in a shuffled batch; the model is unchanged."""

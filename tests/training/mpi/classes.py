@@ -25,12 +25,11 @@ options = itertools.product(
     ("labels", "probabilities"),
     (False, True),
     (False, True),
-    (None, 3, -100),
-    (0.0, 0.1, 1.0),
-    (1.0, 2.5),
+    (None, 3),
+    ((0.0, 1.0), (0.1, 2.5), (1.0, 1.0)),
     ("mean", "sum", "none"),
 )
-for dtype, kind, by_class, by_row, ignored, smoothing, temperature, reduction in options:
+for dtype, kind, by_class, by_row, ignored, (smoothing, temperature), reduction in options:
     if kind == "probabilities" and ignored is not None:
         continue
     logits = (rng.standard_normal((N, C)) * 4).astype(dtype)
