@@ -7,17 +7,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from data_files import IDX_TYPES, idx
 
 from fastsm import data
-
-TYPES = {"u1": 0x08, "i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
-
-
-def idx(array, dtype="u1"):
-    """Return the bytes of an IDX file."""
-    array = np.asarray(array)
-    sizes = struct.pack(f">{array.ndim}I", *array.shape)
-    return bytes([0, 0, TYPES[dtype], array.ndim]) + sizes + array.astype(dtype).tobytes()
 
 
 def packed(content):
@@ -37,7 +29,7 @@ def write(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("dtype", IDX_TYPES)
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("shape", [(5,), (2, 3), (3, 2, 4), (2, 1, 2, 3), (0,), (0, 28, 28)])
 def test_every_type_and_shape(write, dtype, compress, shape):

@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import http.server
 import os
-import struct
 import sys
 import threading
 import tracemalloc
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_files import idx
 
 from fastsm import data
 from fastsm.data import _dataset, _download, _sets
@@ -23,12 +23,6 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-
-
-def idx(array):
-    """Return the bytes of an IDX file."""
-    array = np.asarray(array, np.uint8)
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 def contents(seed=0, classes=10):

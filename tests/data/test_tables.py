@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from data_files import npy_header, npy_text, npz
 
 from fastsm import data
 
@@ -167,13 +168,6 @@ def test_bomb_without_lines_is_bounded(load):
         tracemalloc.stop()
 
 
-def npz(compressed=False, **arrays):
-    """Return the bytes of an archive."""
-    file = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(file, **arrays)
-    return file.getvalue()
-
-
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 3, 4)).astype(np.uint8)
 LABELS = np.arange(20) % 4
 
@@ -259,22 +253,16 @@ def test_wrong_npz(load, arrays, message):
     assert "some.npz" in str(caught.value)
 
 
-def npy(shape, payload, descr="|u1"):
-    """Return a file in NumPy's format with a given header."""
-    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode() + b"\n"
-    return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + payload
-
-
 @pytest.mark.parametrize(
     "member",
     [
-        npy((1 << 40, 1 << 20), b""),
-        npy((2, 5), bytes(9)),
-        npy((2, 5), bytes(11)),
-        npy((-2, -5), bytes(10)),
-        npy((0, 1 << 62, 1 << 62), b""),
-        npy((2, 5), b"", "<U0"),
-        npy("(" * 300 + ")" * 300, b""),
+        npy_header(npy_text((1 << 40, 1 << 20)), b""),
+        npy_header(npy_text((2, 5)), bytes(9)),
+        npy_header(npy_text((2, 5)), bytes(11)),
+        npy_header(npy_text((-2, -5)), bytes(10)),
+        npy_header(npy_text((0, 1 << 62, 1 << 62)), b""),
+        npy_header(npy_text((2, 5), "<U0"), b""),
+        npy_header(npy_text("(" * 300 + ")" * 300), b""),
         b"\x93NUMPY\3\0" + bytes(100),
         b"no array at all",
         b"",
@@ -285,7 +273,7 @@ def test_wrong_member_sizes(load, member):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("X.npy", member)
-        archive.writestr("y.npy", npy((2,), bytes(2)))
+        archive.writestr("y.npy", npy_header(npy_text((2,)), bytes(2)))
     with pytest.raises(data.DataError, match=r"bad\.npz"):
         load(file.getvalue(), "bad.npz")
 

@@ -10,6 +10,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from campaign import campaign
+from checks import raises
 from extras import BFLOAT16
 from hypothesis import given
 from hypothesis import strategies as st
@@ -348,9 +349,8 @@ def test_partial_overlap(name, index, options, shift):
     out = memory[second : second + 12].reshape(3, 4)
     if name in LOSSES:
         options = {**options, "reduction": "mean"}
-    with pytest.raises(ValueError) as error:  # noqa: PT011 - compared below
+    with raises(ValueError, message_of_overlap(name, arguments_of(name)[index])):
         call(name, arrays, -1, out=out, **options)
-    assert str(error.value) == message_of_overlap(name, arguments_of(name)[index])
     assert not memory.any()
 
 
@@ -359,9 +359,8 @@ def test_overlapping_transpose(name, index):
     """The transpose of an input as `out` is an error, as is its mirror image, and nothing is written."""
     for turn in (np.transpose, np.flip, np.fliplr):
         square = np.zeros((4, 4))
-        with pytest.raises(ValueError) as error:  # noqa: PT011 - compared below
+        with raises(ValueError, message_of_overlap(name, arguments_of(name)[index])):
             call(name, with_input(name, index, square), -1, out=turn(square))
-        assert str(error.value) == message_of_overlap(name, arguments_of(name)[index])
         assert not square.any()
 
 
@@ -390,9 +389,8 @@ def test_logsumexp_out_inside_input(options, where):
     """The result of logsumexp may not lie in its input."""
     x = np.zeros((4, 5))
     out = x[where].reshape((4, 1) if "keepdims" in options else 4)
-    with pytest.raises(ValueError) as error:  # noqa: PT011 - compared below
+    with raises(ValueError, message_of_overlap("logsumexp", "x")):
         fastsm.logsumexp(x, out=out, **options)
-    assert str(error.value) == message_of_overlap("logsumexp", "x")
     assert not x.any()
 
 
@@ -409,9 +407,8 @@ def test_gradient_over_other_arguments(options, argument, offset):
         labels = inside.view(np.int64)
     else:
         options = {**options, argument: inside}
-    with pytest.raises(ValueError) as error:  # noqa: PT011 - compared below
+    with raises(ValueError, f"`out` must not overlap `{argument}`, got an array that shares its memory"):
         fastsm.cross_entropy_with_grad(np.ones((3, 4)), labels, out=memory.reshape(3, 4), **options)
-    assert str(error.value) == f"`out` must not overlap `{argument}`, got an array that shares its memory"
     assert not memory.any()
 
 
@@ -422,9 +419,8 @@ def test_gradient_over_probabilities(options, shift):
     memory = np.zeros(23)
     first, second = (0, shift) if shift > 0 else (-shift, 0)
     targets, out = (memory[start : start + 12].reshape(3, 4) for start in (first, second))
-    with pytest.raises(ValueError) as error:  # noqa: PT011 - compared below
+    with raises(ValueError, "`out` must not overlap `targets`, got an array that shares its memory"):
         fastsm.cross_entropy_with_grad(np.ones((3, 4)), targets, out=out, **options)
-    assert str(error.value) == "`out` must not overlap `targets`, got an array that shares its memory"
     assert not memory.any()
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from campaign import campaign
+from data_files import idx, npy, npy_header, npy_text, npz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_files import put_together, rewrite, taken_apart, with_settings
@@ -134,30 +135,6 @@ def inside_model(content, depth, edits):
     start = text.index(place)
     stop = text.index(b"}", start) + 1
     return put_together(text[:start] + mutated(text[start:stop], edits) + text[stop:], rest)
-
-
-def npy(array):
-    file = io.BytesIO()
-    np.lib.format.write_array(file, np.asarray(array), allow_pickle=True)
-    return file.getvalue()
-
-
-def npy_header(text, payload=b"", version=1):
-    """Return a file in NumPy's format with any text as its header."""
-    text = text.encode() + b"\n"
-    return (
-        b"\x93NUMPY"
-        + bytes([version, 0])
-        + struct.pack("<H" if version == 1 else "<I", len(text))
-        + text
-        + payload
-    )
-
-
-def npz(compressed=False, **arrays):
-    file = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(file, **arrays)
-    return file.getvalue()
 
 
 FOLDER = tempfile.TemporaryDirectory()
@@ -317,10 +294,6 @@ def test_mutated_tables(name, edits, depth):
         assert len(splits.train) + len(splits.test) > 2
 
 
-def idx(array):
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
-
-
 IDX = idx(np.arange(120, dtype=np.uint8).reshape(5, 6, 4))
 
 
@@ -404,10 +377,6 @@ def test_mutated_descriptions(run_folder, edits):
 # ---- bombs and lies ----
 
 
-def header(shape, descr="|u1"):
-    return f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
-
-
 LABELS = npy(Y)
 ZEROS = bytes(70 * MEGABYTE)
 
@@ -432,20 +401,20 @@ def one_member(content, **options):
 
 def with_labels(text):
     """Return an archive with four labels of one letter, in these bytes."""
-    return archive([("X.npy", npy(X[:4])), ("y.npy", npy_header(header((4,), "<U1"), text))])
+    return archive([("X.npy", npy(X[:4])), ("y.npy", npy_header(npy_text((4,), "<U1"), text))])
 
 
 LIES = [
-    header((1 << 40, 1 << 20)), header((1 << 62, 0)), header((0, 10**17, 10**17)), header((20, 2), "<U0"),
-    header((20, 2), "|O"), header((20, 2), "<f4,<f4"), header((20, 2), "V2"), header((20, 2), "<M8[s]"),
-    header((20, 2), "<i99999"), header((20, 2), ""), header("20"), header((20, -2)),
-    header("(" + "1," * 40 + ")"), header("(9999999999999999999999, 1)"), header((20, 2)) + "  " * 4990,
-    header((20, 2))[:-3] + " 'descr': 'u1'}", "(", "  {'a'\n b", "-" * 9000 + "1", "1" + "+1" * 4000,
+    npy_text((1 << 40, 1 << 20)), npy_text((1 << 62, 0)), npy_text((0, 10**17, 10**17)), npy_text((20, 2), "<U0"),
+    npy_text((20, 2), "|O"), npy_text((20, 2), "<f4,<f4"), npy_text((20, 2), "V2"), npy_text((20, 2), "<M8[s]"),
+    npy_text((20, 2), "<i99999"), npy_text((20, 2), ""), npy_text("20"), npy_text((20, -2)),
+    npy_text("(" + "1," * 40 + ")"), npy_text("(9999999999999999999999, 1)"), npy_text((20, 2)) + "  " * 4990,
+    npy_text((20, 2))[:-3] + " 'descr': 'u1'}", "(", "  {'a'\n b", "-" * 9000 + "1", "1" + "+1" * 4000,
     "{" * 4000, "[" * 9000, "", "{}", "\x00" * 100,
 ]  # fmt: skip
 BOMBS = {
     "deflated.npz": lambda: one_member(
-        npy_header(header((20, len(ZEROS) // 20)), ZEROS), compression=zipfile.ZIP_DEFLATED
+        npy_header(npy_text((20, len(ZEROS) // 20)), ZEROS), compression=zipfile.ZIP_DEFLATED
     ),
     "bz2.npz": lambda: one_member(npy(X), compression=zipfile.ZIP_BZIP2),
     "lzma.npz": lambda: one_member(npy(X), compression=zipfile.ZIP_LZMA),
@@ -460,7 +429,7 @@ BOMBS = {
         f"lie{i}.npz": lambda text=text: one_member(npy_header(text, bytes(40)))
         for i, text in enumerate(LIES)
     },
-    "header.npz": lambda: one_member(npy_header(header((20, 2)) + " " * (10 * MEGABYTE), bytes(40), 2)),
+    "header.npz": lambda: one_member(npy_header(npy_text((20, 2)) + " " * (10 * MEGABYTE), bytes(40), 2)),
     "text.npz": lambda: with_labels(b"\xff" * 16),
     "surrogate.npz": lambda: with_labels(b"\0\xd8\0\0" * 4),
     "long.csv": lambda: b"a,label\n" + b"1" * (17 * MEGABYTE),

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from campaign import campaign
+from checks import raises
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,9 +87,8 @@ def test_cross_entropy(dtype, array, options, in_place):
     out = {"out": x} if in_place else {}
     if message:
         for call in (fastsm.cross_entropy, fastsm.cross_entropy_with_grad):
-            with pytest.raises(ValueError) as error:  # noqa: PT011 - compared below
+            with raises(ValueError, message):
                 call(x, array, **options, **(out if call is fastsm.cross_entropy_with_grad else {}))
-            assert str(error.value) == message
         assert x.tobytes() == before
         return
     loss, grad = fastsm.cross_entropy_with_grad(x, array, **options, **out)
@@ -126,9 +126,8 @@ def test_losses(name, array, ignored):
     out = x.copy()
     if message:
         for ask in (loss, loss.value_and_grad):
-            with pytest.raises(ValueError) as error:  # noqa: PT011 - compared below
+            with raises(ValueError, message):
                 ask(x, array)
-            assert str(error.value) == message
         with pytest.raises(ValueError, match=r"^`targets` must lie in"):
             loss.value_and_grad(out, array, out=out)
         assert out.tobytes() == x.tobytes()
@@ -161,9 +160,8 @@ def test_metrics(array):
     message = first_wrong(array)
     for metric in METRICS:
         if message:
-            with pytest.raises(ValueError) as error:  # noqa: PT011 - compared below
+            with raises(ValueError, message):
                 metric(probs, array)
-            assert str(error.value) == message
         else:
             assert np.isfinite(metric(probs, array))
             assert metric(probs, array) == metric(probs, array.astype(np.int64))

@@ -244,17 +244,11 @@ OPTIMIZERS = {
 }
 
 
-def read_only(size):
-    array = np.ones(size)
-    array.flags.writeable = False
-    return array
-
-
 MEMORY = np.ones(12)
 WRONG = {
     "the same": (MEMORY, MEMORY, ValueError, "`grads` must not overlap `params`"),
     "shifted": (MEMORY[:8], MEMORY[4:], ValueError, "`grads` must not overlap `params`"),
-    "read-only": (read_only(4), np.ones(4), ValueError, "`params` must be writeable"),
+    "read-only": (lay_out(np.ones(4), "read-only"), np.ones(4), ValueError, "`params` must be writeable"),
     "subclass": (np.ones(4).view(Sub), np.ones(4), TypeError, "`params` must be an ordinary array, got Sub"),
     "masked": (np.ma.ones(4), np.ones(4), TypeError, "`params` must be an ordinary array, got MaskedArray"),
     "misaligned": (

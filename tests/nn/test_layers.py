@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from checks import assert_same, numeric_gradient
 from layouts import lay_out
 
 from fastsm import nn
@@ -82,22 +83,6 @@ def data(shape=(5, 6), dtype=np.float64, seed=0):
     """Return numbers away from 0, where rectifiers have no derivative."""
     x = np.random.default_rng(seed).standard_normal(shape)
     return (x + np.copysign(0.1, x)).astype(dtype)
-
-
-def numeric_gradient(function, array, step=1e-6):
-    """Return the gradient of a scalar function over one array, by central differences.
-
-    The array is changed and changed back. With step h the error is about h^2 + eps / h: 1e-10 for 1e-6.
-    """
-    gradient = np.empty_like(array)
-    for i in np.ndindex(array.shape):
-        value = array[i]
-        array[i] = value + step
-        above = function()
-        array[i] = value - step
-        gradient[i] = (above - function()) / (2 * step)
-        array[i] = value
-    return gradient
 
 
 def tolerance(dtype):
@@ -296,11 +281,6 @@ def run(layer, x, dy=None):
     y = layer.forward(x).copy()
     dx = layer.backward(data(y.shape, seed=9) if dy is None else dy).copy()
     return [y, dx, *(value.copy() for value in getattr(layer, "grads", {}).values())]
-
-
-def assert_same(results, others):
-    for result, other in zip(results, others, strict=True):
-        np.testing.assert_array_equal(result, other)
 
 
 def test_inputs_unchanged(layer):

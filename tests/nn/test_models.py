@@ -9,6 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from checks import assert_same
 
 from fastsm import nn
 from fastsm._kernels import kernels
@@ -23,11 +24,6 @@ def step(model, x, dy, training=True):
     y = model.forward(x, training=training).copy()
     dx = model.backward(dy).copy()
     return y, dx, model.grads.copy()
-
-
-def assert_same(results, others):
-    for result, other in zip(results, others, strict=True):
-        np.testing.assert_array_equal(result, other)
 
 
 # ---- user layers ----

@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
+from checks import raises
 
 from fastsm import _kernels, optim
 from fastsm.optim import _optimizers
@@ -264,10 +265,8 @@ WRONG = [
 
 @pytest.mark.parametrize(("make", "error", "message"), WRONG, ids=[m for _, _, m in WRONG])
 def test_wrong_arguments(make, error, message):
-    with pytest.raises(error) as caught:
+    with raises(error, message):
         make()
-    assert str(caught.value) == message
-    assert type(caught.value) is error
 
 
 def test_wrong_arrays():
@@ -282,9 +281,8 @@ def test_wrong_arrays():
     ]
     for params, grads, error, message in steps:
         optimizer = optim.Adam()
-        with pytest.raises(error) as caught:
+        with raises(error, message):
             optimizer.step(params, grads)
-        assert str(caught.value) == message
         assert optimizer.steps == 0
     optimizer = optim.Adam()
     optimizer.step(good, good.copy())

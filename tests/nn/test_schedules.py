@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from checks import raises
 
 from fastsm import optim
 from fastsm.optim import schedules
@@ -110,9 +111,8 @@ WRONG = [
 
 @pytest.mark.parametrize(("make", "error", "message"), WRONG, ids=[m for _, _, m in WRONG])
 def test_wrong_arguments(make, error, message):
-    with pytest.raises(error) as caught:
+    with raises(error, message):
         make()
-    assert str(caught.value) == message
 
 
 def test_in_an_optimizer():

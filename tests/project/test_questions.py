@@ -2,24 +2,11 @@
 
 import numpy as np
 import pytest
+from checks import numeric_gradient
 
 import fastsm
 from fastsm import nn
 from fastsm.testing import check_grads
-
-
-def finite_differences(f, array):
-    """Return the gradient of f() over an array that is changed in place."""
-    gradient = np.zeros_like(array)
-    for index in np.ndindex(array.shape):
-        value, step = array[index], 1e-6 * max(1, abs(array[index]))
-        array[index] = value + step
-        high = f()
-        array[index] = value - step
-        low = f()
-        array[index] = value
-        gradient[index] = (high - low) / (2 * step)
-    return gradient
 
 
 def agree(gradient, expected):
@@ -68,9 +55,9 @@ def test_question_1_column_vectors(name):
     def total():
         return loss(forward(), y)
 
-    agree(dz @ before.T, finite_differences(total, W))
-    agree(dz, finite_differences(total, b))
-    agree(W.T @ dz, finite_differences(total, before))
+    agree(dz @ before.T, numeric_gradient(total, W))
+    agree(dz, numeric_gradient(total, b))
+    agree(W.T @ dz, numeric_gradient(total, before))
     if name == "cross-entropy":
         np.testing.assert_allclose(dz, a - y, atol=1e-15)
 
@@ -91,9 +78,9 @@ def test_question_1_rows_are_samples(name, layout):
     for row in range(7):
         J = np.diag(a[row]) - np.outer(a[row], a[row])
         np.testing.assert_allclose(dz[row], J @ derivative(a, y)[row], atol=1e-15)
-    expected = finite_differences(lambda: loss(forward(), y), W)
+    expected = numeric_gradient(lambda: loss(forward(), y), W)
     agree(x.T @ dz if layout == "n_in x n_out" else dz.T @ x, expected)
-    agree(dz.sum(axis=0), finite_differences(lambda: loss(forward(), y), b))
+    agree(dz.sum(axis=0), numeric_gradient(lambda: loss(forward(), y), b))
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -112,7 +99,7 @@ def test_question_1_as_a_model(name):
         nn.Linear(5, 6), nn.Sigmoid(), nn.Linear(6, 4), nn.Softmax(), dtype="float64", rng=0
     )
     nn.value_and_grad(model, loss, x, y)
-    agree(model.grads, finite_differences(lambda: loss(model(x), y), model.params))
+    agree(model.grads, numeric_gradient(lambda: loss(model(x), y), model.params))
 
 
 def test_question_1_diagonal_jacobian():
@@ -170,7 +157,7 @@ def test_question_2_mse_through_softmax():
     w, b = rng.standard_normal((3, 4)), rng.standard_normal((1, 4))
     a = fastsm.softmax(x @ w + b)
     dz = fastsm.softmax_vjp(a, 2 / a.size * (a - y))
-    expected = finite_differences(lambda: np.mean((fastsm.softmax(x @ w + b) - y) ** 2), w)
+    expected = numeric_gradient(lambda: np.mean((fastsm.softmax(x @ w + b) - y) ** 2), w)
     agree(x.T @ dz, expected)
     for wrong in ((a - y) * a * (1 - a), 2 / a.size * (a - y) * a * (1 - a), a - y):
         assert np.abs(x.T @ wrong - expected).max() > 0.01
@@ -205,7 +192,7 @@ def test_question_3_products_of_one_sample():
     delta1 = (w2.T @ delta2) * a1 * (1 - a1)  # w transposed on the way back; sigma' elementwise
     dw1 = delta1 @ a0.T
     for gradient, array in ((dw2, w2), (delta2, b2), (dw1, w1), (delta1, b1), (w1.T @ delta1, a0)):
-        agree(gradient, finite_differences(loss, array))
+        agree(gradient, numeric_gradient(loss, array))
     # In indices: dL/dw2_kj = (p_k - y_k) a1_j and dL/dz1_j = sum_k (p_k - y_k) w2_kj sigma'(z1_j)
     for k in range(3):
         for j in range(5):
@@ -231,7 +218,7 @@ def test_question_3_a_batch_of_rows():
     np.testing.assert_allclose(first.grads["weight"], X.T @ delta, atol=1e-15)
     np.testing.assert_allclose(first.grads["bias"], delta.sum(axis=0), atol=1e-15)
     np.testing.assert_allclose(dx, delta @ first.params["weight"].T, atol=1e-15)
-    agree(model.grads, finite_differences(lambda: loss(model(X), labels), model.params))
+    agree(model.grads, numeric_gradient(lambda: loss(model(X), labels), model.params))
 
 
 def test_question_3_unnormalized_targets():
@@ -239,7 +226,7 @@ def test_question_3_unnormalized_targets():
     p = fastsm.softmax(z)
     _, dz = nn.CrossEntropyLoss().value_and_grad(z, y)
     np.testing.assert_allclose(dz, p * y.sum() - y, atol=1e-15)
-    agree(dz, finite_differences(lambda: -np.sum(y * fastsm.log_softmax(z)), z))
+    agree(dz, numeric_gradient(lambda: -np.sum(y * fastsm.log_softmax(z)), z))
     assert np.abs(dz - (p - y)).max() > 0.1
 
 
@@ -284,12 +271,12 @@ def test_question_4_every_stage(width):
         return from_a1(np.tanh(x @ W1 + b1))
 
     log_yhat = np.log(yhat)
-    agree(stages["dl"], finite_differences(lambda: -np.sum(log_yhat * y) / N, log_yhat))
-    agree(stages["dyhat"], finite_differences(lambda: from_yhat(yhat), yhat))
-    agree(stages["dz2"], finite_differences(lambda: from_yhat(fastsm.softmax(z2)), z2))
-    agree(stages["da1"], finite_differences(lambda: from_a1(a1), a1))
+    agree(stages["dl"], numeric_gradient(lambda: -np.sum(log_yhat * y) / N, log_yhat))
+    agree(stages["dyhat"], numeric_gradient(lambda: from_yhat(yhat), yhat))
+    agree(stages["dz2"], numeric_gradient(lambda: from_yhat(fastsm.softmax(z2)), z2))
+    agree(stages["da1"], numeric_gradient(lambda: from_a1(a1), a1))
     for name, array in {"dW2": W2, "db2": b2, "dW1": W1, "db1": b1}.items():
-        agree(stages[name], finite_differences(loss, array))
+        agree(stages[name], numeric_gradient(loss, array))
 
     model = nn.Sequential(nn.Linear(2, 500), nn.Tanh(), nn.Linear(500, width), nn.Softmax(), dtype="float64")
     for layer, weight, bias in ((model.layers[0], W1, b1), (model.layers[2], W2, b2)):

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from checks import raises
 
 import fastsm
 from fastsm import callbacks, nn, optim
@@ -221,9 +222,8 @@ def mine(outputs, targets):
     ],
 )
 def test_wrong_arguments(make, error, message):
-    with pytest.raises(error) as caught:
+    with raises(error, message):
         make()
-    assert str(caught.value) == message
 
 
 # ---- checkpoints ----

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from checks import raises
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -284,6 +285,5 @@ WRONG = [
 
 @pytest.mark.parametrize(("make", "error", "message"), WRONG, ids=[m for _, _, m in WRONG])
 def test_wrong_arguments(make, error, message):
-    with pytest.raises(error) as caught:
+    with raises(error, message):
         make()
-    assert str(caught.value) == message
