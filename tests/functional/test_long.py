@@ -140,8 +140,8 @@ def test_very_many_equal_logits(isa, count, axis):
 
 @functools.cache
 def many_pairs():
-    """Return 10^7 rows of 2, the exact smaller probability of each, labels, and the exact mean loss."""
-    x = np.random.default_rng(0).standard_normal((10_000_000, 2), np.float32)
+    """Return 2 million rows of 2, the exact smaller probability of each, labels, and the exact mean loss."""
+    x = np.random.default_rng(0).standard_normal((2_000_000, 2), np.float32)
     x *= 3
     d = (x - x.max(axis=-1, keepdims=True)).astype(np.float64)
     other = np.exp(d.min(axis=-1))
@@ -150,9 +150,8 @@ def many_pairs():
     return x, other / (1 + other), labels, loss
 
 
-@pytest.mark.slow
-def test_ten_million_rows_of_two(isa):
-    """10^7 rows of 2: softmax and the mean loss."""
+def test_two_million_rows_of_two(isa):
+    """2 million rows of 2: softmax and the mean loss."""
     x, smaller, labels, loss = many_pairs()
     y = fastsm.softmax(x)
     # 4 ULP, of which one is at most eps

@@ -728,7 +728,7 @@ def test_gradient_of_impossible_label():
 def test_sums_over_many_rows(rng):
     x, labels = rng.normal(size=(200_000, 2)).astype(np.float32), np.zeros(200_000, int)
     losses = reference.cross_entropy(x, labels, reduction="none").astype(float).tolist()
-    for n in range(10_000, 200_001, 10_000):
+    for n in (10_000, 99_999, 200_000):
         total = math.fsum(losses[:n])
         assert reference.cross_entropy(x[:n], labels[:n]) == np.float32(total / n)
         assert reference.cross_entropy(x[:n], labels[:n], reduction="sum") == np.float32(total)

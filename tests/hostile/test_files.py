@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from campaign import campaign
-from data_files import idx, npy, npy_header, npy_text, npz
+from data_files import idx, npy, npy_header, npz
+from data_files import npy_text as header
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_files import put_together, rewrite, taken_apart, with_settings
@@ -401,20 +402,20 @@ def one_member(content, **options):
 
 def with_labels(text):
     """Return an archive with four labels of one letter, in these bytes."""
-    return archive([("X.npy", npy(X[:4])), ("y.npy", npy_header(npy_text((4,), "<U1"), text))])
+    return archive([("X.npy", npy(X[:4])), ("y.npy", npy_header(header((4,), "<U1"), text))])
 
 
 LIES = [
-    npy_text((1 << 40, 1 << 20)), npy_text((1 << 62, 0)), npy_text((0, 10**17, 10**17)), npy_text((20, 2), "<U0"),
-    npy_text((20, 2), "|O"), npy_text((20, 2), "<f4,<f4"), npy_text((20, 2), "V2"), npy_text((20, 2), "<M8[s]"),
-    npy_text((20, 2), "<i99999"), npy_text((20, 2), ""), npy_text("20"), npy_text((20, -2)),
-    npy_text("(" + "1," * 40 + ")"), npy_text("(9999999999999999999999, 1)"), npy_text((20, 2)) + "  " * 4990,
-    npy_text((20, 2))[:-3] + " 'descr': 'u1'}", "(", "  {'a'\n b", "-" * 9000 + "1", "1" + "+1" * 4000,
+    header((1 << 40, 1 << 20)), header((1 << 62, 0)), header((0, 10**17, 10**17)), header((20, 2), "<U0"),
+    header((20, 2), "|O"), header((20, 2), "<f4,<f4"), header((20, 2), "V2"), header((20, 2), "<M8[s]"),
+    header((20, 2), "<i99999"), header((20, 2), ""), header("20"), header((20, -2)),
+    header("(" + "1," * 40 + ")"), header("(9999999999999999999999, 1)"), header((20, 2)) + "  " * 4990,
+    header((20, 2))[:-3] + " 'descr': 'u1'}", "(", "  {'a'\n b", "-" * 9000 + "1", "1" + "+1" * 4000,
     "{" * 4000, "[" * 9000, "", "{}", "\x00" * 100,
 ]  # fmt: skip
 BOMBS = {
     "deflated.npz": lambda: one_member(
-        npy_header(npy_text((20, len(ZEROS) // 20)), ZEROS), compression=zipfile.ZIP_DEFLATED
+        npy_header(header((20, len(ZEROS) // 20)), ZEROS), compression=zipfile.ZIP_DEFLATED
     ),
     "bz2.npz": lambda: one_member(npy(X), compression=zipfile.ZIP_BZIP2),
     "lzma.npz": lambda: one_member(npy(X), compression=zipfile.ZIP_LZMA),
@@ -429,7 +430,7 @@ BOMBS = {
         f"lie{i}.npz": lambda text=text: one_member(npy_header(text, bytes(40)))
         for i, text in enumerate(LIES)
     },
-    "header.npz": lambda: one_member(npy_header(npy_text((20, 2)) + " " * (10 * MEGABYTE), bytes(40), 2)),
+    "header.npz": lambda: one_member(npy_header(header((20, 2)) + " " * (10 * MEGABYTE), bytes(40), 2)),
     "text.npz": lambda: with_labels(b"\xff" * 16),
     "surrogate.npz": lambda: with_labels(b"\0\xd8\0\0" * 4),
     "long.csv": lambda: b"a,label\n" + b"1" * (17 * MEGABYTE),

@@ -74,7 +74,7 @@ def test_rows_do_not_depend_on_each_other(kernels, dtype, columns, turned):
 @pytest.mark.parametrize("columns", [2, 10, 40])
 @pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("special", [np.nan, np.inf])
-def test_special_values_stay_in_their_rows_and_columns(kernels, dtype, columns, turned, special):
+def test_special_values_do_not_spread(kernels, dtype, columns, turned, special):
     """Lanes that are filled up with zeros, and lanes read twice, leave no trace."""
     rng = np.random.default_rng(0)
     for place in (0, 2, 36):

@@ -1,62 +1,14 @@
 """Optimizers: against formulas in plain NumPy, against PyTorch where it is installed, and wrong arguments."""
 
-import importlib
-
 import numpy as np
 import pytest
 from checks import raises
+from optimizers import adam, adamw, rmsprop, several, sgd
 
-from fastsm import _kernels, optim
-from fastsm.optim import _optimizers
+from fastsm import optim
 
 # What a kernel may differ by from the same formula in NumPy after a few steps: some roundings each.
 TOLERANCE = {"float32": 2e-5, "float64": 1e-13}
-
-
-@pytest.fixture(params=_kernels.available)
-def variant(request, monkeypatch):
-    """Run the test with each variant of the kernels that this CPU can run."""
-    kernels = importlib.import_module(f"fastsm._kernels.{request.param}.kernels")
-    monkeypatch.setattr(_optimizers, "kernels", kernels)
-
-
-# ---- the formulas, one parameter array, no tricks ----
-
-
-def sgd(w, gradients, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
-    v = np.zeros_like(w)
-    for g in gradients:
-        g = g + weight_decay * w
-        v = momentum * v + g
-        w = w - lr * (g + momentum * v if nesterov else v)
-    return w
-
-
-def rmsprop(w, gradients, lr, decay=0.99, momentum=0.0, epsilon=1e-8, weight_decay=0.0):
-    s, v = np.zeros_like(w), np.zeros_like(w)
-    for g in gradients:
-        g = g + weight_decay * w
-        s = decay * s + (1 - decay) * g**2
-        v = momentum * v + g / (np.sqrt(s) + epsilon)
-        w = w - lr * v
-    return w
-
-
-def adam(w, gradients, lr, betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0, decoupled=False):
-    m, s = np.zeros_like(w), np.zeros_like(w)
-    for t, g in enumerate(gradients, 1):
-        if decoupled:
-            w = w - lr * weight_decay * w
-        else:
-            g = g + weight_decay * w
-        m = betas[0] * m + (1 - betas[0]) * g
-        s = betas[1] * s + (1 - betas[1]) * g**2
-        w = w - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(s / (1 - betas[1] ** t)) + epsilon)
-    return w
-
-
-def adamw(w, gradients, lr, weight_decay=1e-2, **options):
-    return adam(w, gradients, lr, weight_decay=weight_decay, decoupled=True, **options)
 
 
 CASES = [
@@ -82,7 +34,6 @@ def problem(size, dtype, steps=7):
     return w.astype(dtype), [rng.standard_normal(size).astype(dtype) for _ in range(steps)]
 
 
-@pytest.mark.usefixtures("variant")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("kind", "formula", "options"), CASES, ids=IDS)
 def test_formula(kind, formula, options, dtype):
@@ -93,9 +44,8 @@ def test_formula(kind, formula, options, dtype):
             kept = g.copy()
             optimizer.step(w, g)
             np.testing.assert_array_equal(g, kept)
-        expected = formula(
-            start.astype(np.float64), [g.astype(np.float64) for g in gradients], 0.05, **options
-        )
+        wide = [g.astype(np.float64) for g in gradients]
+        expected = several(formula, start.astype(np.float64), wide, lr=0.05, **options)
         np.testing.assert_allclose(w, expected, TOLERANCE[dtype], TOLERANCE[dtype])
         assert optimizer.steps == len(gradients)
 
@@ -136,10 +86,9 @@ def test_decay_without_biases(kind, formula, options, decayed):
     optimizer = kind(0.05, decay_biases=False, **options)
     for g in gradients:
         optimizer.step(w, g, decayed=decayed)
-    weights = formula(start[:decayed], [g[:decayed] for g in gradients], 0.05, **options)
-    biases = formula(
-        start[decayed:], [g[decayed:] for g in gradients], 0.05, **options | {"weight_decay": 0.0}
-    )
+    weights = several(formula, start[:decayed], [g[:decayed] for g in gradients], lr=0.05, **options)
+    options = options | {"weight_decay": 0.0}
+    biases = several(formula, start[decayed:], [g[decayed:] for g in gradients], lr=0.05, **options)
     np.testing.assert_allclose(w, np.concatenate([weights, biases]), 1e-13, 1e-13)
 
 
