@@ -87,7 +87,7 @@ def logits(shape, axis, dtype, kind, seed=0):
 
 
 class Comparison:
-    """Counts cases, and keeps the differences that nothing explains."""
+    """Counts cases, and keeps the unexplained differences."""
 
     def __init__(self):
         self.cases = Counter()
@@ -122,7 +122,7 @@ class Comparison:
 
 
 def size_of(x, temperature=1.0):
-    """Return how much rounding the differences of such logits is amplified by the exponential."""
+    """Return by how much the exponential amplifies rounding errors of such logits."""
     finite = np.abs(x.astype(np.float64))
     return 1 + float(np.max(finite, where=np.isfinite(finite), initial=0)) / temperature
 
@@ -131,7 +131,7 @@ def size_of(x, temperature=1.0):
 
 
 def compare_softmax(comparison, every):
-    """Compare the functions of logits alone."""
+    """Compare the functions of logits."""
     cases = itertools.product(PLACES, DTYPES, VALUES, LAYOUTS)
     for (shape, axis), dtype, kind, layout in itertools.islice(cases, 0, None, every):
         plain, tensor = logits(shape, axis, dtype, kind)
@@ -251,7 +251,7 @@ def one_cross_entropy(comparison, number, x, tensor, axis, dtype, kind, options)
 
 
 def main():
-    """Compare everything, and print what came out."""
+    """Compare everything, and print the result."""
     comparison = Comparison()
     every = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     torch.set_num_threads(1)

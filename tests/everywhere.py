@@ -63,7 +63,7 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return what this cell is chosen by."""
+        """Return the name of the cell."""
         return "-".join([self.root, self.compiler, *([self.python] if self.python != "python3" else [])])
 
     @property
@@ -93,11 +93,11 @@ Variables = dict[str, str]
 
 
 class Failed(Exception):
-    """A step did not do what it must."""
+    """A step failed."""
 
 
 class Place:
-    """The root of a cell, and what runs in it."""
+    """The root of a cell, and the steps in it."""
 
     def __init__(self, cell: Cell, folder: Path, mirror: str) -> None:
         self.cell, self.mirror = cell, mirror
@@ -144,7 +144,7 @@ class Place:
         return self.inside(step, f"cd /src/{self.cell.name}; v/bin/python {arguments}", variables)
 
     def make(self) -> None:
-        """Make the root, or use the one that is there, and install what the cell needs."""
+        """Make the root unless it exists, and install what the cell needs."""
         if not (self.root / "usr").exists() or (self.root / "debootstrap").exists():
             self.call("remove what is left", ["rm", "-rf", "--one-file-system", str(self.root)])
             options = ["--variant=minbase", f"--arch={self.cell.processor}", self.cell.suite]
@@ -234,7 +234,7 @@ def settings() -> Variables:
 
 
 def register(processor: str) -> None:
-    """Have Linux run another processor's programs with QEMU, in roots too, where it does not yet."""
+    """Register QEMU with Linux for another processor, in roots too."""
     known, name = Path("/proc/sys/fs/binfmt_misc"), f"qemu-{QEMU[processor]}"
     if not (known / "register").exists():
         subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(known)], check=True)
@@ -245,7 +245,7 @@ def register(processor: str) -> None:
 
 
 def run(place: Place, sdist: Path) -> tuple[list[str], dict[str, str], str]:
-    """Take a cell through all steps; return its versions and counts, its digests, and what failed."""
+    """Run all steps of a cell; return its versions and counts, its digests, and its failure."""
     line, digests = ["-"] * 6, {}
     try:
         if place.cell.processor in QEMU:
@@ -275,7 +275,7 @@ def compare(found: dict[Cell, dict[str, str]]) -> list[str]:
 
 
 def main() -> int:
-    """Run the cells that are asked for; return the exit status."""
+    """Run the requested cells; return the exit status."""
     plain, names = argparse.RawDescriptionHelpFormatter, [cell.name for cell in CELLS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
     parser.add_argument("sdist", type=Path, help="what `make everywhere` leaves in dist/")

@@ -32,7 +32,7 @@ OPTIONS = {
     "LSAN_OPTIONS": "suppressions={leaks}:print_suppressions=0",
     "TSAN_OPTIONS": "suppressions={races}:exitcode=66:die_after_fork=0:history_size=4",
 }
-# The place that allocated, and nothing above it, is looked at: so these stand for what is not ours.
+# Only the place that allocated is compared: these are the places outside fastsm.
 LEAKS = [
     "libpython",
     "/bin/python",
@@ -43,9 +43,9 @@ LEAKS = [
     "libstdc++",
     "libtcl",
 ]
-# It waits for its threads in ways that are not seen.
+# ThreadSanitizer does not see how OpenBLAS waits for its threads.
 RACES = ["race:openblas", "called_from_lib:openblas"]
-# The machine code of these builds is none to look at, and compilers do not run under a sanitizer.
+# The machine code of these builds is not checked, and compilers do not run under a sanitizer.
 COMPILED = ["kernels/test_machine_code.py", "kernels/test_compilers.py"]
 NOT_MEANT = {
     "address": [

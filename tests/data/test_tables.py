@@ -292,7 +292,7 @@ def changed(content, layout, offset, value):
         (lambda content: content + b"junk", "its end is missing"),
         (lambda content: content[:-2] + b"\4\0" + b"1234", "its end is missing"),  # a comment
         (lambda content: b"#!/bin/sh\n" + content, "its directory has a wrong size"),
-        # A directory of a gigabyte, or of 65,535 members, is not even looked at.
+        # A directory of a gigabyte, or of 65,535 members, is not read.
         (lambda content: changed(content, "<L", 12, 1 << 30), "its directory has a wrong size"),
         (lambda content: changed(content, "<L", 16, 1 << 30), "its directory has a wrong size"),
         (lambda content: changed(content, "<H", 10, 65535), "its end is wrong"),

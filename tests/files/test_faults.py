@@ -172,7 +172,7 @@ def test_longest_file_names(tmp_path, name):
 # ---- interrupted ----
 
 
-# Between the last line of a `with` and its end Python leaves a file to be closed when it is collected.
+# An interrupt between the last line of a `with` and its end leaves the file to the garbage collector.
 @pytest.mark.filterwarnings("ignore:.*unclosed file:ResourceWarning")
 @pytest.mark.filterwarnings("ignore:.*:pytest.PytestUnraisableExceptionWarning")
 def test_interrupted_at_any_line_of_write(tmp_path):
@@ -268,7 +268,7 @@ def test_memory_does_not_grow():
     finally:
         tracemalloc.stop()
     assert len(taken) == 4
-    # Not the first, after which Python has a stack trace or two in its caches.
+    # Not the first: Python caches stack traces.
     assert max(taken[2:]) - taken[1] < 4000
 
 

@@ -62,7 +62,7 @@ EXP_WORST = {
 
 
 def exp(d, width, axis=-1):
-    """Return exp(d) as the kernels compute it in rows of `width`; the numbers must fill rows of width - 1."""
+    """Return exp(d) by the kernels, in rows of `width`; the numbers must fill rows of width - 1."""
     log_y = np.zeros((d.size // (width - 1), width), d.dtype)
     log_y[:, :-1] = d.reshape(-1, width - 1)
     dy = np.zeros_like(log_y)
@@ -268,7 +268,7 @@ NEAR_ZERO = 8
 
 @functools.cache
 def rows_with_small_rest(dtype, classes, ties=1):
-    """Return rows of low numbers but for a 0, or several, and the places of the latter: (rows, ties)."""
+    """Return rows of low numbers with one 0 or several, and the places of the zeros: (rows, ties)."""
     lowest = -80.0 if dtype == np.float32 else -690.0
     gaps = np.concatenate([np.linspace(-1, lowest, 30), [-16.0, -17.0, -36.0, -37.0, -38.0, -40.0]])
     count = 2 * len(gaps)

@@ -34,7 +34,7 @@ REAL = "float16, bfloat16, float32, float64, an integer or bool"
 
 
 def call(name, **changed):
-    """Call a function with right arguments, but for those that are given."""
+    """Call a function with right arguments, some of them replaced."""
     right = {"targets": np.array([0, 2]), "out": None}
     positional = [changed.pop(p, right.get(p, np.zeros((2, 3)))) for p in FUNCTIONS[name]]
     return getattr(fastsm, name)(*positional, **changed)
@@ -438,7 +438,7 @@ def test_ignore_index_without_matches(value):
 )
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_position_of_wrong_label(shape, axis, position, order):
-    """The position is that in `targets`, with an index for each axis; the first in C order is named."""
+    """The position is an index into `targets` for each axis; the first wrong label in C order is named."""
     labels = np.zeros(tuple(np.delete(shape, axis)), np.int16, order=order)
     labels[position] = 7
     if labels.ndim:

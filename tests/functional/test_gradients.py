@@ -25,7 +25,7 @@ def complex_softmax(z, axis, temperature):
 
 
 def jacobian_times(function, z, v):
-    """Return J v by a complex step, which subtracts nothing and so loses nothing.
+    """Return J v by a complex step, which has no cancellation.
 
     (J. N. Lyness and C. B. Moler, Numerical differentiation of analytic functions, SIAM J. Numer. Anal. 4,
     1967.)
@@ -167,7 +167,7 @@ PRODUCT = pytest.mark.parametrize(
 
 
 def directions(x, rng):
-    """Return arrays to move logits along: each logit alone, or random ones where those would be many."""
+    """Return directions: single logits, or random ones for many logits."""
     if x.size <= 30:
         return np.eye(x.size).reshape(-1, *x.shape)
     return rng.choice([-1.0, 1.0], (4, *x.shape))
@@ -208,7 +208,7 @@ def test_same_loss_without_gradient(isa, dtype, classes, axis, reduction):
 @PRODUCT
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_against_reference(isa, dtype, classes, axis, reduction):
-    """The NumPy twin gives the same losses and gradients for every combination of the options."""
+    """The NumPy reference gives the same losses and gradients for every combination of the options."""
     for x, targets, options in batches(classes, axis, dtype):
         loss, grad = fastsm.cross_entropy_with_grad(x, targets, reduction=reduction, **options)
         expected = reference.cross_entropy_with_grad(x, targets, reduction=reduction, **options)
@@ -222,7 +222,7 @@ def test_against_reference(isa, dtype, classes, axis, reduction):
 @pytest.mark.parametrize("classes", [4, 50])
 @pytest.mark.parametrize("axis", [-1, 0])
 def test_sums_of_micro_batches(isa, axis, classes):
-    """Gradients of sums over two parts of a batch are that of the whole: no normalisation gets in between."""
+    """Gradients of sums over two parts of a batch sum to that of the whole."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((9, classes))
     labels = rng.integers(0, classes, 9)

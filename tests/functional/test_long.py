@@ -168,7 +168,7 @@ HUGE = 2**31 + 2**20
 
 
 def available_gigabytes():
-    """Return how much memory this machine has left; 0 if it does not say."""
+    """Return the available memory of this machine; 0 if unknown."""
     try:
         with open("/proc/meminfo") as file:
             [line] = [line for line in file if line.startswith("MemAvailable:")]
@@ -178,7 +178,7 @@ def available_gigabytes():
 
 
 def needs_gigabytes(count):
-    """Return the marks of a test that runs only if asked for, and only where there is enough memory."""
+    """Return the marks of a test that runs only on request and with enough memory."""
     asked = bool(os.environ.get("FASTSM_TEST_MEMORY"))
     skip = pytest.mark.skipif(
         not asked or available_gigabytes() < count,

@@ -152,7 +152,7 @@ def assert_same_bits(results, others):
 
 
 def split_everything():
-    """Let arrays of any size be split, and the short path take none."""
+    """Split arrays of any size, and disable the short path."""
     return mock.patch.multiple(_threads, PARALLEL_ELEMENTS=1, serial_limit=0)
 
 

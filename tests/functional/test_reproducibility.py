@@ -88,7 +88,7 @@ def test_predictions_independent_of_batch(dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_last_bits_of_instruction_sets(monkeypatch, dtype):
-    """A softmax by one is at most 8 units in the last place, twice its error, from that by another."""
+    """Two instruction sets differ by at most 8 units in the last place, twice the error of each."""
     x = np.random.default_rng(0).standard_normal((64, 1000)).astype(dtype)
     variants = []
     for name in _kernels.available:

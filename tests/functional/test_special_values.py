@@ -25,7 +25,7 @@ def call(function, x, axis, **options):
 @FLOATS
 @FAMILIES
 def test_minus_infinity(isa, dtype, classes, axis):
-    """-inf has probability 0 and takes nothing from the others, wherever it is."""
+    """-inf at any place has probability 0 and does not change the others."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((20, classes)).astype(dtype)
     low = rng.random(x.shape) < 0.3
@@ -362,7 +362,7 @@ def test_one_zero_weight_among_others(isa):
 @FLOATS
 @FAMILIES
 def test_where(isa, dtype, classes, axis):
-    """Masked entries get 0 (log: -inf) and their values do not matter; the others are as without them."""
+    """Masked entries get 0 (log: -inf) for any value; the others are as without them."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((12, classes)).astype(dtype)
     mask = rng.random(x.shape) < 0.6
@@ -578,14 +578,14 @@ def test_no_floating_point_errors(isa, dtype):
 
 
 def test_weights_too_large_for_float32(isa):
-    """They count as infinite: no warning, and no wrong finite number."""
+    """Weights beyond float32 count as infinite, without a warning."""
     logits = np.zeros((2, 2), np.float32)
     loss = fastsm.cross_entropy(logits, [0, 1], class_weight=[1e300, 1], reduction="sum")
     assert loss == np.inf
 
 
 def test_empty_list_of_targets(isa):
-    """A list without elements has no dtype: it counts as labels."""
+    """An empty list of targets counts as labels."""
     loss, gradient = fastsm.cross_entropy_with_grad(np.zeros((0, 3)), [])
     assert loss == 0
     assert gradient.shape == (0, 3)

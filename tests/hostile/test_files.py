@@ -42,7 +42,7 @@ from fastsm._command.train import _toml
 from fastsm._files import _safetensors
 
 MEGABYTE = 1 << 20
-# No file of these is larger than 100 kB, and what compressed ones may become is 64 MB.
+# All files have at most 100 kB, and decompressed data at most 64 MB.
 PEAK = 80 * MEGABYTE
 
 TOKENS = [

@@ -34,7 +34,7 @@ SIGNATURES = {
     "get_num_threads": "()",
     "show_versions": "()",
 }
-# Imported when they are first used.
+# Names that are imported on first use.
 TRAINING = (
     "History",
     "TrainingDiverged",

@@ -267,7 +267,7 @@ def test_best_value_after_resuming(tmp_path):
     path, last = tmp_path / "best.safetensors", tmp_path / "last.safetensors"
 
     def both():
-        # In this order too the file of the first has the best value of the second.
+        # Also in this order the file of the first stores the best value of the second.
         return [callbacks.Checkpoint(last), callbacks.Checkpoint(path, monitor="val_loss")]
 
     fit(2, callbacks=[Script(0.5, 0.2), *both()])
