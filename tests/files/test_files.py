@@ -742,9 +742,7 @@ def test_trees(tmp_path):
 
 
 def test_numpy_scalars(tmp_path):
-    write_tree(
-        tmp_path / "t", {"a": np.float64(0.5), "b": np.int32(3), "c": (1, 2), "d": np.bool_(True)}, {}
-    )
+    write_tree(tmp_path / "t", {"a": np.float64(0.5), "b": np.int32(3), "c": (1, 2), "d": np.bool_(True)}, {})
     assert read_tree(tmp_path / "t") == {"a": 0.5, "b": 3, "c": [1, 2], "d": True}
 
 
