@@ -6,7 +6,6 @@ from simd cimport (
 )
 from vectors cimport at
 
-# Python knows each as the constant of the same name without OF_.
 cdef enum Activation:
     OF_RELU
     OF_LEAKY_RELU
@@ -14,14 +13,17 @@ cdef enum Activation:
     OF_SIGMOID
     OF_GELU
     OF_SILU
-    ACTIVATIONS
+    NUMBER_OF_ACTIVATIONS
 
-RELU = OF_RELU
-LEAKY_RELU = OF_LEAKY_RELU
-TANH = OF_TANH
-SIGMOID = OF_SIGMOID
-GELU = OF_GELU
-SILU = OF_SILU
+# The names by which Python knows them.
+ACTIVATIONS = {
+    "relu": OF_RELU,
+    "leaky_relu": OF_LEAKY_RELU,
+    "tanh": OF_TANH,
+    "sigmoid": OF_SIGMOID,
+    "gelu": OF_GELU,
+    "silu": OF_SILU,
+}
 
 
 cdef inline vec sigmoid(vec x) noexcept nogil:
@@ -173,7 +175,7 @@ cdef int share_activation(Activate *a, object x, object dy, object out) except -
     cdef Buffers buffers
     cdef Py_buffer *v
     cdef Py_ssize_t n
-    if not 0 <= a.kind < ACTIVATIONS:
+    if not 0 <= a.kind < NUMBER_OF_ACTIVATIONS:
         raise ValueError(f"there is no activation number {a.kind}")
     buffers.count = 0
     try:

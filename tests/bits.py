@@ -152,7 +152,7 @@ def element_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
         dy = numbers((count,), 11, dtype)
         for x in (numbers((count,), 9, dtype), wide_numbers(count, 10, dtype)):
             for name in ACTIVATIONS:
-                kind = getattr(kernels, name.upper())
+                kind = kernels.ACTIVATIONS[name]
                 kernels.activate(kind, x, out, 0.1)
                 take(name, out)
                 kernels.activate_vjp(kind, x, dy, out, 0.1)

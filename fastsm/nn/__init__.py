@@ -7,8 +7,8 @@
 (2, 3)
 """
 
-from fastsm.nn import initializers
-from fastsm.nn._activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
+from fastsm.nn import _activations, initializers
+from fastsm.nn._activations import *  # noqa: F403
 from fastsm.nn._dropout import Dropout
 from fastsm.nn._layer_norm import LayerNorm
 from fastsm.nn._linear import Linear
@@ -28,7 +28,6 @@ from fastsm.nn.losses import (
 )
 
 __all__ = [
-    "GELU",
     "MLP",
     "BrierLoss",
     "CrossEntropyLoss",
@@ -36,19 +35,15 @@ __all__ = [
     "FocalLoss",
     "KLDivLoss",
     "LayerNorm",
-    "LeakyReLU",
     "Linear",
     "LogSoftmax",
     "MAELoss",
     "MSELoss",
     "NLLLoss",
-    "ReLU",
     "Sequential",
-    "SiLU",
-    "Sigmoid",
     "Softmax",
-    "Tanh",
     "initializers",
     "loss",
     "value_and_grad",
 ]
+__all__ += _activations.__all__

@@ -74,7 +74,7 @@ class ReLU(_FromOutput):
     array([[ 0.,  0., 10.]])
     """
 
-    kind = kernels.RELU
+    kind = kernels.ACTIVATIONS["relu"]
 
 
 class LeakyReLU(_FromOutput):
@@ -111,7 +111,7 @@ class LeakyReLU(_FromOutput):
     array([[ 1., 10.]])
     """
 
-    kind = kernels.LEAKY_RELU
+    kind = kernels.ACTIVATIONS["leaky_relu"]
 
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class Tanh(_FromOutput):
     array([[1.  , 0.42]])
     """
 
-    kind = kernels.TANH
+    kind = kernels.ACTIVATIONS["tanh"]
 
 
 class Sigmoid(_FromOutput):
@@ -173,7 +173,7 @@ class Sigmoid(_FromOutput):
     """
 
     emits = "probs"
-    kind = kernels.SIGMOID
+    kind = kernels.ACTIVATIONS["sigmoid"]
 
 
 class GELU(_FromInput):
@@ -200,7 +200,7 @@ class GELU(_FromInput):
     array([[-0.0833,  1.0833]])
     """
 
-    kind = kernels.GELU
+    kind = kernels.ACTIVATIONS["gelu"]
 
 
 class SiLU(_FromInput):
@@ -228,7 +228,7 @@ class SiLU(_FromInput):
     array([[0.0723, 0.9277]])
     """
 
-    kind = kernels.SILU
+    kind = kernels.ACTIVATIONS["silu"]
 
 
 #: Activations by name, for `fastsm.nn.MLP`, the command and the estimators.

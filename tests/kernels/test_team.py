@@ -43,8 +43,8 @@ def results(seed=0):
     kernels.dense(x, w, dy[0].copy(), new((ROWS, OUTPUTS)))
     kernels.dense(x, dy, None, new((FEATURES, OUTPUTS)), left_transposed=True)
     kernels.dense(dy, w, None, new((ROWS, FEATURES)), right_transposed=True)
-    kernels.activate(kernels.GELU, x, new(x.shape), 0.0)
-    kernels.activate_vjp(kernels.TANH, x, x, new(x.shape), 0.0)
+    kernels.activate(kernels.ACTIVATIONS["gelu"], x, new(x.shape), 0.0)
+    kernels.activate_vjp(kernels.ACTIVATIONS["tanh"], x, x, new(x.shape), 0.0)
     kernels.dropout(x, new(x.shape), 0.3, 5, 7)
     kernels.gather(x, np.arange(ROWS)[::-1].copy(), new(x.shape), 0.5)
     for step in (

@@ -6,25 +6,16 @@ import math
 import pickle
 import sys
 
+import activations
 import numpy as np
 import pytest
 from checks import assert_same, numeric_gradient
 from layouts import lay_out
 
 from fastsm import nn
+from fastsm.nn._activations import ACTIVATIONS as BY_NAME
 
 DTYPES = [np.float32, np.float64]
-
-erf = np.vectorize(math.erf, otypes=[float])
-
-
-def phi(x):
-    """Return the distribution function of the normal distribution."""
-    return (1 + erf(x / math.sqrt(2))) / 2
-
-
-def logistic(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def softmax(x):
@@ -38,14 +29,9 @@ def normalized(x, epsilon=1e-5):
 
 # layer, and its output for a float64 input
 ACTIVATIONS = {
-    "ReLU": (nn.ReLU, lambda x: np.where(x > 0, x, 0)),
-    "LeakyReLU": (nn.LeakyReLU, lambda x: np.where(x > 0, x, 0.01 * x)),
-    "LeakyReLU(0.3)": (lambda: nn.LeakyReLU(0.3), lambda x: np.where(x > 0, x, 0.3 * x)),
-    "LeakyReLU(2)": (lambda: nn.LeakyReLU(2), lambda x: np.where(x > 0, x, 2 * x)),
-    "Tanh": (nn.Tanh, np.tanh),
-    "Sigmoid": (nn.Sigmoid, logistic),
-    "GELU": (nn.GELU, lambda x: x * phi(x)),
-    "SiLU": (nn.SiLU, lambda x: x * logistic(x)),
+    **{name: (make, activations.ACTIVATIONS[name].formula) for name, make in BY_NAME.items()},
+    "leaky_relu": (lambda: nn.LeakyReLU(0.1), activations.ACTIVATIONS["leaky_relu"].formula),
+    "leaky_relu(2)": (lambda: nn.LeakyReLU(2), lambda x: np.where(x > 0, x, 2 * x)),
 }
 LAYERS = {
     **ACTIVATIONS,
@@ -450,7 +436,7 @@ def test_bad_arguments(make, error, message):
 
 
 def test_output_domains():
-    emits = {make().emits for name, (make, _) in LAYERS.items() if "oftmax" not in name and name != "Sigmoid"}
+    emits = {make().emits for name, (make, _) in LAYERS.items() if "oftmax" not in name and name != "sigmoid"}
     assert emits == {"output"}
     assert nn.Linear(1, 1).emits == "output"
     assert nn.Softmax().emits == nn.Sigmoid().emits == "probs"

@@ -66,12 +66,7 @@ def sum_of(values: NDArray[Any]) -> float: ...
 def cpu_instruction_sets() -> tuple[str, ...]: ...
 
 FAST_DENSE: bool
-RELU: int
-LEAKY_RELU: int
-TANH: int
-SIGMOID: int
-GELU: int
-SILU: int
+ACTIVATIONS: dict[str, int]
 
 def add_bias(z: NDArray[Any], bias: NDArray[Any]) -> None: ...
 def column_sums(x: NDArray[Any], out: NDArray[Any]) -> None: ...
