@@ -221,8 +221,8 @@ def test_wrong_arguments(make, error, message):
 def test_wrong_arrays():
     good = np.zeros(4)
     steps = [
-        ([0.0], good, TypeError, "`params` must be an array of float32 or float64"),
-        (good, np.zeros(4, int), TypeError, "`grads` must be an array of float32 or float64"),
+        ([0.0], good, TypeError, "`params` must be an array of float32 or float64, got list"),
+        (good, np.zeros(4, int), TypeError, "`grads` must be an array of float32 or float64, got int64"),
         (np.zeros((2, 2)), good, ValueError, "`params` must be flat and contiguous, got shape (2, 2)"),
         (np.zeros(8)[::2], good, ValueError, "`params` must be flat and contiguous, got shape (4,)"),
         (good, np.zeros(3), ValueError, "`grads` must be like `params`, float64(4,), got float64(3,)"),
