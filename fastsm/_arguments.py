@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from fastsm._kernels import kernels
 from fastsm.typing import Array, Communicator, DType
 
-__all__ = ["Array"]
+__all__: list[str] = []
 
 Word = TypeVar("Word")
 

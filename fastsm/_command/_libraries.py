@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import fastsm
-from fastsm._arguments import Array
+from fastsm.typing import Array
 
 __all__ = ["LIBRARIES", "Ways"]
 

@@ -12,7 +12,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from fastsm import nn
-from fastsm._arguments import Array
 from fastsm.optim import Optimizer
 from fastsm.sklearn._inputs import Data, SparseRows, inputs, inputs_and_targets, split
 from fastsm.sklearn._network import build, infer, linear_layers, threads_for
@@ -20,6 +19,7 @@ from fastsm.sklearn._parameters import ACTIVATIONS_OF_SCIKIT_LEARN, KNOWN_TO_SCI
 from fastsm.sklearn._records import Records, copy_records
 from fastsm.sklearn._solvers import train
 from fastsm.training._batches import Rows
+from fastsm.typing import Array
 
 __all__ = ["BaseMLP"]
 

@@ -14,11 +14,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, unique_labels
 
 from fastsm import functional
-from fastsm._arguments import Array
 from fastsm.sklearn._base import BaseMLP
 from fastsm.sklearn._encoders import ClassEncoder, example_targets
 from fastsm.sklearn._losses import classifier_loss
 from fastsm.sklearn._parameters import CLASSIFIER, documented, is_stochastic
+from fastsm.typing import Array
 from sklearn import neural_network
 
 __all__ = ["MLPClassifier"]

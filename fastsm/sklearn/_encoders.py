@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from fastsm._arguments import Array
+from fastsm.typing import Array
 
 __all__ = ["ClassEncoder", "NumberEncoder", "example_targets"]
 

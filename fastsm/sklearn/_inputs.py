@@ -9,9 +9,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import validate_data
 
-from fastsm._arguments import Array
 from fastsm._kernels import kernels
 from fastsm.training._batches import Rows
+from fastsm.typing import Array
 
 __all__ = ["Data", "SparseRows", "inputs", "inputs_and_targets", "split"]
 

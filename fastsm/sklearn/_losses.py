@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, xlogy
 
 from fastsm import functional, nn
-from fastsm._arguments import Array
 from fastsm.nn._objective import check_domains
 from fastsm.nn.losses._row_loss import FusedLoss
+from fastsm.typing import Array
 
 __all__ = ["CLASSIFICATION", "REGRESSION", "OverLogits", "classifier_loss", "regressor_loss"]
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from fastsm import nn
-from fastsm._arguments import Array
 from fastsm.nn import _activations
 from fastsm.training._blas_threads import largest_product, limited
 from fastsm.training._evaluation import BLOCK
+from fastsm.typing import Array
 
 __all__ = ["ACTIVATIONS", "build", "infer", "linear_layers", "threads_for"]
 

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import optim
-from fastsm._arguments import Array
 from fastsm._kernels import kernels
 from fastsm.nn._objective import Objective
 from fastsm.optim._optimizers import OPTIMIZERS
 from fastsm.optim.schedules import SCHEDULES
+from fastsm.typing import Array
 
 __all__ = ["CHANGED_BY_EPOCH", "LEARNING_RATES", "PenalizedObjective", "make_optimizer", "penalty"]
 

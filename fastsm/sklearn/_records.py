@@ -7,8 +7,8 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from fastsm import nn
-from fastsm._arguments import Array
 from fastsm.sklearn._network import linear_layers
+from fastsm.typing import Array
 
 __all__ = ["Records", "copy_records"]
 

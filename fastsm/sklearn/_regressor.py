@@ -9,11 +9,11 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 
-from fastsm._arguments import Array
 from fastsm.sklearn._base import BaseMLP
 from fastsm.sklearn._encoders import NumberEncoder
 from fastsm.sklearn._losses import regressor_loss
 from fastsm.sklearn._parameters import REGRESSOR, documented, is_stochastic
+from fastsm.typing import Array
 from sklearn import neural_network
 
 __all__ = ["MLPRegressor"]

@@ -13,7 +13,6 @@ import scipy.optimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import shuffle
 
-from fastsm._arguments import Array
 from fastsm.nn._objective import Objective
 from fastsm.sklearn._inputs import Data
 from fastsm.sklearn._network import threads_for
@@ -25,6 +24,7 @@ from fastsm.training._fit import check_callbacks
 from fastsm.training._ranks import ALONE, Alone
 from fastsm.training._run import Plan, Run
 from fastsm.training.metrics._metric import Running
+from fastsm.typing import Array
 
 __all__ = ["EstimatorRun", "Lbfgs", "train"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments import Array
 from fastsm._kernels import kernels
+from fastsm.typing import Array
 
 __all__ = ["Batch", "Rows"]
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from fastsm._arguments import Array
 from fastsm.nn._objective import Objective
 from fastsm.training._batches import Rows
 from fastsm.training._ranks import ALONE, Alone
 from fastsm.training.metrics._metric import Metric, Running
+from fastsm.typing import Array
 
 __all__ = ["BLOCK", "Evaluation", "Recorder"]
 

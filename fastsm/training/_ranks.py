@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastsm._arguments import Array
 from fastsm._kernels import _threads
+from fastsm.nn._dropout import Dropout
+from fastsm.typing import Array
 
 __all__ = ["ALONE", "Alone", "Ranks"]
 
@@ -106,7 +107,7 @@ class Ranks(Alone):
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self.idle = False
         self._counts: list[int] = []
-        self._dropouts: list[Any] = []
+        self._dropouts: list[Dropout] = []
         self._buffer = self._grads = np.empty(0)
 
     @contextmanager
@@ -174,14 +175,14 @@ class Ranks(Alone):
         for layer in model.layers:
             if hasattr(layer, "state") and hasattr(layer, "set_state"):
                 layer.set_state(self.comm.bcast(layer.state(), root=0))
-        self._dropouts = [layer for layer in model.layers if hasattr(layer, "_part")]
+        self._dropouts = [layer for layer in model.layers if isinstance(layer, Dropout)]
         self._buffer = np.empty(model.params.size + 2, model.dtype)
         self._grads = self._buffer[:-2]
 
     def end(self) -> None:
         """Let dropout see whole batches again."""
         for layer in self._dropouts:
-            layer._part = None
+            layer._set_part(None)
 
     def first(self, value: T) -> T:
         """Return what the first rank has."""
@@ -224,7 +225,7 @@ class Ranks(Alone):
                 start, stop = first + before, first + after
             self.idle = start == stop
             for layer in self._dropouts:
-                layer._part = (before, total)
+                layer._set_part((before, total))
             yield order[:1] if self.idle else order[start:stop]
 
     def sum(self, grads: Array, value: float, weight: float) -> tuple[Array, float, float, float]:

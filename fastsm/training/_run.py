@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from fastsm import nn
-from fastsm._arguments import Array
 from fastsm._kernels import kernels
 from fastsm.optim import Optimizer
 from fastsm.training._batches import Rows
 from fastsm.training._evaluation import BLOCK, Evaluation, Recorder
 from fastsm.training._history import History
 from fastsm.training._ranks import ALONE, Alone
+from fastsm.typing import Array
 
 __all__ = ["HOOKS", "Plan", "Run", "TrainingDiverged"]
 
