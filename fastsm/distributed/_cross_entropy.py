@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
+from fastsm.distributed._linear import class_range
 from fastsm.distributed._reductions import allreduce
 from fastsm.functional._loss_options import LossOptions
 from fastsm.functional._partial_classes import PartialTargets, Sums
@@ -227,7 +228,7 @@ class ShardedCrossEntropyLoss(ClassLoss):
     def _options(self, sample_weight: ArrayLike | None) -> dict[str, Any]:
         return {
             "comm": self.comm,
-            "class_start": self.n_classes * self.comm.Get_rank() // self.comm.Get_size(),
+            "class_start": class_range(self.n_classes, self.comm)[0],
             "n_classes": self.n_classes,
             "class_weight": self.class_weight,
             "sample_weight": sample_weight,

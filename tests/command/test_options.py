@@ -30,11 +30,13 @@ def test_help_imports_little():
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "predict", "info", "demo"])
-def test_help_of_commands(capsys, name):
-    """Each command has a description, and examples if it takes options."""
+def test_help_of_commands(capsys, monkeypatch, name):
+    """Each command has a description in 80 columns, and examples if it takes options."""
+    monkeypatch.setenv("COLUMNS", "80")
     assert main([name, "--help"]) == 0
     output = capsys.readouterr().out
     assert output.startswith(f"usage: fastsm {name}")
+    assert max(map(len, output.splitlines())) <= 80
     assert "%%" not in output
     assert "examples:" in output or name == "demo"
 
