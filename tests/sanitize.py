@@ -46,7 +46,7 @@ LEAKS = [
 # ThreadSanitizer does not see how OpenBLAS waits for its threads.
 RACES = ["race:openblas", "called_from_lib:openblas"]
 # The machine code of these builds is not checked, and compilers do not run under a sanitizer.
-COMPILED = ["kernels/test_machine_code.py", "kernels/test_compilers.py"]
+COMPILED = ["kernels/test_machine_code.py", "kernels/test_compilers.py", "project/test_adding.py"]
 NOT_MEANT = {
     "address": [
         *COMPILED,
