@@ -14,7 +14,6 @@ from fastsm._version import __version__
 
 try:
     from fastsm._info import show_versions
-    from fastsm._kernels._threads import get_num_threads, set_num_threads
     from fastsm.functional import (
         cross_entropy,
         cross_entropy_with_grad,
@@ -25,6 +24,7 @@ try:
         softmax_jacobian,
         softmax_vjp,
     )
+    from fastsm.functional._threads import get_num_threads, set_num_threads
 except ImportError as error:
     # An environment variable is wrong. Each use of a name raises this error again (`__getattr__`); but the
     # command, which is imported after this, can report it in one line.

@@ -5,8 +5,8 @@ import platform
 import numpy as np
 
 from fastsm import _kernels
-from fastsm._kernels import _threads
 from fastsm._version import __version__
+from fastsm.functional import _threads
 
 __all__ = ["show_versions", "versions"]
 

@@ -15,7 +15,7 @@ cdef enum:
     # Matrix products, shared by the team too: multiplications for each thread, at least; some 10 us.
     MULTIPLICATIONS_PER_THREAD = 1 << 19
 
-# softmax, its relatives and cross-entropy, shared by the pool of fastsm/_kernels/_threads.py: elements of a call, at
+# softmax, its relatives and cross-entropy, shared by the pool of fastsm/functional/_threads.py: elements of a call, at
 # least. The pool has threads of Python, which take longer to wake up than the team. An estimate, not yet measured shape
 # by shape.
 PARALLEL_ELEMENTS = 1 << 18

@@ -4,8 +4,8 @@ from typing import Literal, overload
 
 from numpy.typing import ArrayLike, NDArray
 
-from fastsm._kernels import _threads, kernels
-from fastsm.functional import _general
+from fastsm._kernels import kernels
+from fastsm.functional import _general, _threads
 from fastsm.functional._loss_options import LossOptions
 from fastsm.typing import Array, Float, Reduction, ScalarOrArray
 

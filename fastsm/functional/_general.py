@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._kernels import _threads, kernels
+from fastsm._kernels import kernels
+from fastsm.functional import _threads
 from fastsm.functional._loss_options import LossOptions
 from fastsm.typing import Array, DType, ScalarOrArray
 

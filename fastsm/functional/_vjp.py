@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsm import _arguments
-from fastsm._kernels import _threads, kernels
-from fastsm.functional import _general
+from fastsm._kernels import kernels
+from fastsm.functional import _general, _threads
 from fastsm.functional._general import LOG_SOFTMAX_VJP, SOFTMAX_VJP
 from fastsm.typing import Array, Float, ScalarOrArray
 

@@ -14,7 +14,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from fastsm._kernels import _threads, kernels
+from fastsm._kernels import kernels
+from fastsm.functional import _threads
 
 __all__ = ["LARGE_PRODUCT", "largest_product", "limited"]
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastsm._kernels import _threads
+from fastsm.functional import _threads
 from fastsm.nn._dropout import Dropout
 from fastsm.typing import Array
 

@@ -11,8 +11,7 @@ from layouts import lay_out
 
 import fastsm
 from fastsm import _arguments
-from fastsm._kernels import _threads
-from fastsm.functional import _general
+from fastsm.functional import _general, _threads
 
 # The arguments by position; all arrays here are (2, 3).
 FUNCTIONS = {

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from layouts import FILLER, LAYOUTS, READ_ONLY_LAYOUTS, at_offset, lay_out
 
 import fastsm
-from fastsm._kernels import _threads
+from fastsm.functional import _threads
 
 PROFILE = campaign(40)
 

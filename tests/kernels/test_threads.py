@@ -12,14 +12,14 @@ from processes import needs_fork, run_python
 
 import fastsm
 from fastsm import _kernels
-from fastsm._kernels import _threads
+from fastsm.functional import _threads
 
 # What scripts begin with: an array large enough to be split.
 PREAMBLE = """
 import atexit, os, sys, threading, time, warnings
 import numpy as np
 import fastsm
-from fastsm._kernels import _threads
+from fastsm.functional import _threads
 
 # Python 3.12 and up: fork in a process with threads.
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)

@@ -20,7 +20,7 @@ TESTED = [
 
 
 def hunks():
-    """Return (file, old text, new text) for each hunk of the pages; `@@ file` begins one, as does `@@` alone."""
+    """Return (file, old text, new text) for each hunk; `@@ file` begins one, as does `@@` alone."""
     found, file = [], None
     for page in PAGES:
         for block in re.findall(r"^```diff\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE):

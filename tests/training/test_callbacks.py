@@ -195,6 +195,11 @@ def mine(outputs, targets):
             ValueError,
             "`every` must be an integer of at least 1, got 0",
         ),
+        (
+            lambda: callbacks.Checkpoint("x", mode="min"),
+            ValueError,
+            "`mode` must be None without `monitor`, got 'min'",
+        ),
         (lambda: callbacks.Checkpoint(3), TypeError, "expected str, bytes or os.PathLike object, not int"),
         (lambda: callbacks.ProgressBar("x"), TypeError, "`interval` must be a number, got 'x'"),
         (

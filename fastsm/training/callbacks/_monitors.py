@@ -227,6 +227,8 @@ class Checkpoint:
     ) -> None:
         self.path = os.fspath(path)
         self.every = _arguments.positive_integer("every", every)
+        if monitor is None and mode is not None:
+            raise ValueError(f"`mode` must be None without `monitor`, got {mode!r}")
         self._monitor = None if monitor is None else Monitor(monitor, mode, 0.0)
 
     @property
