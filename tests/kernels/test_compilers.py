@@ -71,7 +71,7 @@ def compiles(compiler: str, variant: str, *arguments: str) -> None:
 
 
 def test_flags_are_those_of_setup():
-    """They are found there, whatever it looks like."""
+    """The flags are found in setup.py."""
     assert list(flags()) == ["baseline", "baseline with FMA", "one-lane", "avx2", "avx512"]
     assert flags()["avx2"] == ["-mavx2", "-mfma"]
     assert {"-mavx512f", "-mfma", "-mprefer-vector-width=512"} <= set(flags()["avx512"])

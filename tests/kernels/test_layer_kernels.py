@@ -19,7 +19,7 @@ def kernels(isa):
 
 
 def near(result, expected, scale, ulps):
-    """Whether results are within so many times eps times a scale."""
+    """Return whether results are within `ulps` times eps times a scale."""
     return np.all(np.abs(result - expected) <= ulps * oracle.eps(result.dtype) * scale)
 
 
@@ -51,7 +51,7 @@ def test_column_sums(kernels, dtype):
             around = np.full(columns + 2, oracle.GUARD, dtype)
             kernels.column_sums(x, around[1:-1])
             exact = x.astype(np.longdouble).sum(axis=0)
-            # a few roundings of the sum of the magnitudes, however many rows there are
+            # a few roundings of the sum of the magnitudes, for any number of rows
             assert near(around[1:-1], exact, np.abs(x).sum(axis=0), 4)
             assert around[0] == around[-1] == oracle.GUARD
 
@@ -295,7 +295,7 @@ def test_sum_of_squares(kernels, dtype):
 
 
 def test_sum_of_squares_of_many(kernels):
-    """As in double, whatever the type: neither rounded, nor beyond float32's range."""
+    """Sums are in double for either dtype: not rounded to float32, nor limited by its range."""
     x = np.full(2_000_000, 0.1, np.float32)
     assert kernels.sum_of_squares(x) == pytest.approx(x.size * float(x[0]) ** 2, rel=1e-14)
     x[:] = 1e30

@@ -288,7 +288,7 @@ def bits(path: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_same_bits_with_each_compiler(tmp_path):
-    """Every function computes the same bits, whatever compiled it; and the checks above hold for each."""
+    """Each compiler gives the same bits in every function, and passes the checks above."""
     installed = {path.parent.name: path for path in Path(_kernels.__file__).parent.glob("*/kernels.*.so")}
     by_clang = any(disassembled(path).by_clang for path in installed.values())
     # One compiler has built the package; each of the others builds it again.

@@ -1,4 +1,4 @@
-"""No kernel reads or writes outside its arrays, whatever it is given; `make sanitize` runs this too."""
+"""No kernel reads or writes outside its arrays, for any arguments; `make sanitize` runs this too."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ GUARDED = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1] / 'hel
 @needs_guards
 @pytest.mark.parametrize("isa", _kernels.available)
 def test_nothing_beyond_the_arrays(isa):
-    """With arrays between pages that nobody may touch."""
+    """Run the kernels on arrays between inaccessible pages."""
     rounds = examples(6)
     seed = 0 if rounds == 6 else np.random.SeedSequence().entropy
     assert int(run_python(GUARDED + f"guarded.main({rounds}, {seed})", FASTSM_ISA=isa)) >= 100 * rounds

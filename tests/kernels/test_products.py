@@ -1,4 +1,4 @@
-"""Matrix products: each instruction set against higher precision, whatever is transposed."""
+"""Matrix products: each instruction set against higher precision, transposed or not."""
 
 import importlib
 

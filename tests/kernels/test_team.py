@@ -1,4 +1,4 @@
-"""The team of threads: the same bits as one thread, and nobody waits for a helper that does not come."""
+"""The team of threads: the same bits as one thread, and no wait for a missing helper."""
 
 import threading
 import time
@@ -180,7 +180,7 @@ stop = True
 
 
 def test_exit():
-    """At the end nobody waits for helpers, awake or asleep."""
+    """The exit does not wait for helpers, awake or asleep."""
     run_python(PREAMBLE)
     run_python(PREAMBLE + "time.sleep(0.1)")
     code = "threading.Thread(target=lambda: [product() for _ in range(10**6)], daemon=True).start()"

@@ -78,7 +78,7 @@ def test_two_classes_have_one_column():
 
 
 def test_a_single_class():
-    """It is predicted whatever the network says."""
+    """The only class is always predicted."""
     targets = ClassEncoder(np.array([7, 7]))
     assert targets.encode(np.array([7]), "float64").tolist() == [[0]]
     assert targets.decode(np.array([[5.0], [-5.0]])).tolist() == [7, 7]
