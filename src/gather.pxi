@@ -71,7 +71,7 @@ cdef void gather_part(void *work, Py_ssize_t first, Py_ssize_t last) noexcept no
     else:
         is_good = gather_from(<double *>g.x, g, first, last)
     if not is_good:
-        atomic_store(&g.has_bad, 1)
+        shared_store(&g.has_bad, 1)
 
 
 # ---- the function that Python calls ----

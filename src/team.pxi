@@ -13,11 +13,11 @@ from cpython.pythread cimport (
 from libc.stdint cimport uint64_t
 
 cdef extern from "threads.h" nogil:
-    uint64_t atomic_load(uint64_t *p)
-    void atomic_store(uint64_t *p, uint64_t value)
-    uint64_t atomic_exchange(uint64_t *p, uint64_t value)
-    void atomic_increment(uint64_t *p)
-    bint atomic_compare_exchange(uint64_t *p, uint64_t before, uint64_t after)
+    uint64_t shared_load(uint64_t *p)
+    void shared_store(uint64_t *p, uint64_t value)
+    uint64_t shared_exchange(uint64_t *p, uint64_t value)
+    void shared_increment(uint64_t *p)
+    bint shared_compare_exchange(uint64_t *p, uint64_t before, uint64_t after)
     void pause_thread()
     void yield_thread()
 
@@ -55,30 +55,30 @@ cdef object start_helper = None
 
 cdef bint take_block() noexcept nogil:
     """Do one block of the posted work; return False if none is left."""
-    cdef uint64_t ticket = atomic_load(&team.ticket)
+    cdef uint64_t ticket = shared_load(&team.ticket)
     cdef Py_ssize_t left, first
     while True:
         left = <Py_ssize_t>(ticket & ((1 << BLOCK_BITS) - 1))
         if left == 0:
             return False
-        if atomic_compare_exchange(&team.ticket, ticket, ticket - 1):
+        if shared_compare_exchange(&team.ticket, ticket, ticket - 1):
             break
-        ticket = atomic_load(&team.ticket)
+        ticket = shared_load(&team.ticket)
     # The work cannot change before this block is finished, and is that of the ticket, whose number never comes again.
     first = (left - 1) * team.size
     team.part(team.work, first, min(first + team.size, team.count))
-    atomic_increment(&team.finished)
+    shared_increment(&team.finished)
     return True
 
 
 cdef inline Py_ssize_t useful_threads(Py_ssize_t count, Py_ssize_t least) noexcept nogil:
     """Return how many threads may share `count` rows or elements, with at least `least` for each."""
-    return min(<Py_ssize_t>atomic_load(&team.threads), count // max(least, 1))
+    return min(<Py_ssize_t>shared_load(&team.threads), count // max(least, 1))
 
 
 cdef inline Py_ssize_t helpers() noexcept nogil:
     """Return how many helpers there are."""
-    return <Py_ssize_t>atomic_load(&team.helpers)
+    return <Py_ssize_t>shared_load(&team.helpers)
 
 
 cdef void share_with_helpers(Part part, void *work, Py_ssize_t count, Py_ssize_t unit, Py_ssize_t least) noexcept nogil:
@@ -86,7 +86,7 @@ cdef void share_with_helpers(Part part, void *work, Py_ssize_t count, Py_ssize_t
     cdef Py_ssize_t threads = min(useful_threads(count, least), helpers() + 1), blocks
     cdef uint64_t ticket
     cdef int i, spins = 0
-    if threads < 2 or atomic_exchange(&team.busy, 1):
+    if threads < 2 or shared_exchange(&team.busy, 1):
         part(work, 0, count)
         return
     # Where there is plenty, more blocks than threads: a thread that is held up leaves its share to the others.
@@ -95,21 +95,21 @@ cdef void share_with_helpers(Part part, void *work, Py_ssize_t count, Py_ssize_t
     team.size = (count + blocks - 1) // blocks
     team.size = (team.size + unit - 1) // unit * unit
     blocks = (count + team.size - 1) // team.size
-    atomic_store(&team.finished, 0)
-    ticket = (atomic_load(&team.ticket) >> BLOCK_BITS) + 1
-    atomic_store(&team.ticket, (ticket << BLOCK_BITS) + <uint64_t>blocks)
+    shared_store(&team.finished, 0)
+    ticket = (shared_load(&team.ticket) >> BLOCK_BITS) + 1
+    shared_store(&team.ticket, (ticket << BLOCK_BITS) + <uint64_t>blocks)
     for i in range(<int>threads - 1):
-        if atomic_exchange(&team.helper[i].sleeps, 0):
+        if shared_exchange(&team.helper[i].sleeps, 0):
             PyThread_release_lock(team.helper[i].lock)
     while take_block():
         pass
-    while atomic_load(&team.finished) < <uint64_t>blocks:
+    while shared_load(&team.finished) < <uint64_t>blocks:
         spins += 1
         if spins < SPINS:
             pause_thread()
         else:
             yield_thread()
-    atomic_store(&team.busy, 0)
+    shared_store(&team.busy, 0)
 
 
 cdef int share(
@@ -144,9 +144,9 @@ cdef void help_forever(Helper *helper) noexcept nogil:
             spins += 1
             pause_thread()
         else:
-            atomic_store(&helper.sleeps, 1)
+            shared_store(&helper.sleeps, 1)
             # Work that was posted before is seen here; a thread that posts from now on sees that this helper sleeps.
-            if (atomic_load(&team.ticket) & ((1 << BLOCK_BITS) - 1)) == 0 or not atomic_exchange(&helper.sleeps, 0):
+            if (shared_load(&team.ticket) & ((1 << BLOCK_BITS) - 1)) == 0 or not shared_exchange(&helper.sleeps, 0):
                 PyThread_acquire_lock(helper.lock, WAIT_LOCK)
             spins = 0
 
@@ -156,13 +156,13 @@ def help_team(ready):
 
     Returns at once if there are as many as there can be: several may be started at the same time.
     """
-    cdef uint64_t place = atomic_load(&team.helpers)
+    cdef uint64_t place = shared_load(&team.helpers)
     cdef PyThread_type_lock lock = PyThread_allocate_lock()
     if lock == NULL:
         raise MemoryError()
     PyThread_acquire_lock(lock, WAIT_LOCK)
-    while place < MOST_HELPERS and not atomic_compare_exchange(&team.helpers, place, place + 1):
-        place = atomic_load(&team.helpers)
+    while place < MOST_HELPERS and not shared_compare_exchange(&team.helpers, place, place + 1):
+        place = shared_load(&team.helpers)
     if place == MOST_HELPERS:
         PyThread_release_lock(lock)
         PyThread_free_lock(lock)
@@ -177,7 +177,7 @@ def help_team(ready):
 def set_team(int threads, start):
     """Let kernels share their work among `threads`; `start()` starts a helper, and returns whether it could."""
     global start_helper
-    atomic_store(&team.threads, <uint64_t>min(threads, MOST_HELPERS + 1))
+    shared_store(&team.threads, <uint64_t>min(threads, MOST_HELPERS + 1))
     start_helper = start
 
 
@@ -185,10 +185,10 @@ def forget_team():
     """Forget all helpers, as the child of a fork has none."""
     cdef int i
     for i in range(MOST_HELPERS):
-        atomic_store(&team.helper[i].sleeps, 0)
-    atomic_store(&team.helpers, 0)
-    atomic_store(&team.ticket, atomic_load(&team.ticket) >> BLOCK_BITS << BLOCK_BITS)
-    atomic_store(&team.busy, 0)
+        shared_store(&team.helper[i].sleeps, 0)
+    shared_store(&team.helpers, 0)
+    shared_store(&team.ticket, shared_load(&team.ticket) >> BLOCK_BITS << BLOCK_BITS)
+    shared_store(&team.busy, 0)
 
 
 def team_size():

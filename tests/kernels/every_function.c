@@ -56,11 +56,11 @@ uint16_t of_halves(uint16_t half, uint16_t bfloat)
 int of_threads(uint64_t *p);
 int of_threads(uint64_t *p)
 {
-    atomic_increment(p);
-    atomic_store(p, atomic_load(p) + atomic_exchange(p, 2));
+    shared_increment(p);
+    shared_store(p, shared_load(p) + shared_exchange(p, 2));
     pause_thread();
     yield_thread();
-    return atomic_compare_exchange(p, 1, 2);
+    return shared_compare_exchange(p, 1, 2);
 }
 
 int of_cpu(void);
