@@ -9,18 +9,19 @@ import operator
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TypeVar, cast
+from typing import TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm._kernels import kernels
-from fastsm.typing import Array, Communicator, DType
+from fastsm.typing import Array, Communicator, DType, Reduction
 
 __all__: list[str] = []
 
 Word = TypeVar("Word")
 
+REDUCTIONS = get_args(Reduction)
 REAL_DTYPES = "float16, bfloat16, float32, float64, an integer or bool"
 LONGEST_SHOWN = 500  # characters
 HARDEST_OVERLAP = 100_000  # steps of a search that may take exponentially many
@@ -86,11 +87,22 @@ def compute_dtype(dtype: DType) -> DType:
     return np.dtype(np.float64) if dtype == np.float64 else np.dtype(np.float32)
 
 
-def same_shape(name: str, value: Array, shape: tuple[int, ...]) -> Array:
+def same_shape(name: str, value: Array, shape: tuple[int, ...], advice: str = "") -> Array:
     """Return an array after checking that it has this shape."""
-    if value.shape != shape:
-        raise ValueError(f"`{name}` must have shape {shape}, got {value.shape}")
+    return check_shape(name, value, value.shape == shape, shape, advice)
+
+
+def check_shape(name: str, value: Array, fits: bool, wanted: object, advice: str = "") -> Array:
+    """Return an array after checking that its shape is as `wanted`, which a message shows."""
+    if not fits:
+        raise ValueError(f"`{name}` must have shape {wanted}, got {value.shape}{advice}")
     return value
+
+
+def matrix(name: str, value: ArrayLike, wanted: str = "(N, C)") -> Array:
+    """Return an array of real numbers with two axes."""
+    result = array(name, value)
+    return check_shape(name, result, result.ndim == 2, wanted)
 
 
 def integer(value: object) -> int | None:
@@ -201,11 +213,6 @@ temperature = partial(_number_that(lambda x: 1e-30 <= x <= 1e30, "from 1e-30 to 
 label_smoothing = partial(_number_that(lambda x: 0 <= x <= 1, "from 0 to 1"), "label_smoothing")
 
 
-def reduction(value: Word) -> Word:
-    """Return a reduction."""
-    return one_of("reduction", value, ("mean", "sum", "none"))
-
-
 def mask(value: ArrayLike, shape: tuple[int, ...]) -> Array:
     """Return `where`, broadcast to the shape of the array that it masks."""
     result = plain("where", value)
@@ -214,8 +221,8 @@ def mask(value: ArrayLike, shape: tuple[int, ...]) -> Array:
     try:
         return np.broadcast_to(result, shape)
     except ValueError:
-        message = f"`where` must have a shape that broadcasts to {shape}, got {result.shape}"
-        raise ValueError(message) from None
+        wanted = f"a shape that broadcasts to {shape}"
+        raise ValueError(f"`where` must have {wanted}, got {result.shape}") from None
 
 
 def out(value: object, shape: tuple[int, ...], dtype: DType) -> Array:
@@ -264,12 +271,8 @@ def no_overlap(out: Array, name: str, other: Array, *, may_be_same: bool) -> Non
     """Check that `out` shares no memory with `other`, or, if `may_be_same`, is exactly `other`."""
     if not np.may_share_memory(out, other):
         return
-    same = (
-        out.__array_interface__["data"] == other.__array_interface__["data"]
-        and out.strides == other.strides
-        and out.dtype == other.dtype
-    )
-    if may_be_same and same and out.shape == other.shape:
+    a, b = ((x.__array_interface__["data"], x.shape, x.strides, x.dtype) for x in (out, other))
+    if may_be_same and a == b:
         return
     if share_memory(out, other):
         unless = f" unless it is `{name}` itself" if may_be_same else ""
@@ -304,10 +307,8 @@ def targets(value: ArrayLike, shape: tuple[int, ...], rows: tuple[int, ...]) -> 
     if result.dtype.kind in "iu":
         return same_shape("targets", result, rows)
     if not is_floating(result.dtype):
-        raise TypeError(
-            f"`targets` must have an integer dtype (labels) or a floating one (probabilities),"
-            f" got {result.dtype}"
-        )
+        wanted = "an integer dtype (labels) or a floating one (probabilities)"
+        raise TypeError(f"`targets` must have {wanted}, got {result.dtype}")
     return same_shape("targets", result, shape)
 
 

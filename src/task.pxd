@@ -62,7 +62,7 @@ cdef struct Task:
     void *sample_weight             # (rows,) or NULL
     double smoothing
     double gradient_scale           # 1 / total weight for a mean, else 1
-    Py_ssize_t bad_row              # out: a label that was out of range when it was used, else -1
+    Py_ssize_t bad_row              # out: a row whose label was out of range when it was used, else -1
 
 
 # Rows of a task that one call of a kernel works on. Row kernels: row r begins r * step elements after the address.

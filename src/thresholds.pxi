@@ -1,11 +1,12 @@
 # At how many elements a second thread is used, and why: all numbers that decide it.
 #
-# One rule: what a thread gets must take several times as long as handing it over does. The kinds of work differ in what
-# an element costs and in what hands it over, so the number is another one for each.
+# One rule: the work of a thread must take several times as long as handing it over. Kinds of work differ in the cost of
+# an element and in how it is handed over, so each has its own number.
 
 cdef enum:
-    # All functions of the kernels: from this many elements on they release Python's lock (the GIL), so that other
-    # threads of Python run meanwhile. Below, a call is over before that pays.
+    # From this many elements on the short paths and the kernels of training release Python's lock (the GIL), so that
+    # other threads of Python run meanwhile; below, a call is over before that pays. (`compute_rows` and
+    # `cross_entropy`, which large arrays go through, release it always.)
     ELEMENTS_WITHOUT_GIL = 1 << 12
     # Multiplications of a matrix product that count as one element there.
     MULTIPLICATIONS_PER_ELEMENT = 64

@@ -14,8 +14,10 @@ from fastsm.functional import _cross_entropy, _general, _softmax, _vjp
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The command must not find data sets of the user by default.
-os.environ.pop("FASTSM_DATA", None)
+# The settings of the user, such as the folder of their data sets, must not reach the command.
+KEPT = ("FASTSM_FUZZ", "FASTSM_ISA", "FASTSM_NUM_THREADS")
+for name in [name for name in os.environ if name.startswith("FASTSM_") and name not in KEPT]:
+    del os.environ[name]
 
 # Scripts, not tests.
 collect_ignore_glob = ["training/mpi/*"]

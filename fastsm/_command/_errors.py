@@ -1,8 +1,8 @@
 """Exit codes, and errors that are printed in one line."""
 
-__all__ = ["DATA", "DIVERGED", "FAILURE", "INTERRUPTED", "OK", "USAGE", "CommandError", "UsageError"]
+__all__ = ["BAD_DATA", "DIVERGED", "FAILURE", "INTERRUPTED", "OK", "USAGE", "CommandError", "UsageError"]
 
-OK, FAILURE, USAGE, DATA, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+OK, FAILURE, USAGE, BAD_DATA, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 class CommandError(Exception):

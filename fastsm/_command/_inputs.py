@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 
 from fastsm import data
-from fastsm._command._errors import DATA, CommandError
+from fastsm._command._errors import BAD_DATA, CommandError
 from fastsm._command._options import Settings
 from fastsm.typing import Array
 
@@ -23,7 +23,7 @@ def load_splits(settings: Settings, part: tuple[int, int] = (0, 1)) -> data.Spli
             part=part,
         )
     except (data.DataError, OSError) as error:
-        raise CommandError(str(error), DATA) from error
+        raise CommandError(str(error), BAD_DATA) from error
 
 
 def split_off(labels: Array, part: float, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -44,7 +44,7 @@ def check_features(x: Array, features: int, source: str) -> None:
     """Check that each row has the number of values that the model takes."""
     if x.shape[1] != features:
         raise CommandError(
-            f"the rows of {source} have {x.shape[1]} values, and the model takes {features}", DATA
+            f"the rows of {source} have {x.shape[1]} values, and the model takes {features}", BAD_DATA
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import fastsm
 from fastsm import nn
 from fastsm._command import _runs
-from fastsm._command._errors import DATA, CommandError
+from fastsm._command._errors import BAD_DATA, CommandError
 from fastsm._command._options import Settings
 
 __all__ = ["Trained", "load_trained"]
@@ -34,15 +34,15 @@ def load_trained(name: str) -> Trained:
     try:
         model = fastsm.load(path, history=history)
     except ValueError as error:
-        raise CommandError(str(error), DATA) from error
+        raise CommandError(str(error), BAD_DATA) from error
     matrices = [array.shape for _, array in model.named_parameters() if array.ndim == 2]
     if not matrices:
-        raise CommandError(f"{path} must hold a network with linear layers, got {model!r}", DATA)
+        raise CommandError(f"{path} must hold a network with linear layers, got {model!r}", BAD_DATA)
     features, count = matrices[0][0], matrices[-1][1]
     about = description.get("data", {})
     settings = description.get("settings", {})
     if not isinstance(about, dict) or not isinstance(settings, dict):
-        raise CommandError(f"{path.parent / _runs.CONFIG} must be the description of a run", DATA)
+        raise CommandError(f"{path.parent / _runs.CONFIG} must be the description of a run", BAD_DATA)
     classes, lengths, dtype = about.get("classes"), about.get("shape"), about.get("dtype")
     if not (isinstance(classes, list) and len(classes) == count and all(type(c) is str for c in classes)):
         classes = [str(i) for i in range(count)]

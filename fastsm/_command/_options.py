@@ -33,7 +33,7 @@ class Option:
     help: str
     metavar: str | None = None  # None if the option is on or off
     variable: str | None = None
-    group: str = "options"
+    group: str = "settings"
 
     @property
     def key(self) -> str:
@@ -142,7 +142,9 @@ def add_options(parser: argparse.ArgumentParser, options: Iterable[Option]) -> N
         shown = option.default
         if isinstance(shown, list):
             shown = ",".join(map(str, shown)) or "none"
-        known = "" if shown is None or option.metavar is None else f" [{shown}]"
+        if isinstance(shown, bool):
+            shown = "on" if shown else "off"
+        known = "" if shown is None else f" [{shown}]"
         add = partial(
             groups[option.group].add_argument,
             f"--{option.name}",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastsm import data
-from fastsm._command._errors import DATA, CommandError
+from fastsm._command._errors import BAD_DATA, CommandError
 from fastsm._command._models import Trained
 from fastsm.data._archives import open_archive, read_members
 from fastsm.data._dataset import listed
@@ -43,24 +43,26 @@ def read_rows(name: str, trained: Trained, *, invert: bool) -> Array:
     except (ValueError, OSError) as error:
         reason = str(error)
         message = reason if name in reason else f"{name} cannot be read: {reason}"
-        raise CommandError(message, DATA) from error
+        raise CommandError(message, BAD_DATA) from error
     return _rows(x, trained, name)
 
 
 def _rows(x: Array, trained: Trained, name: str) -> Array:
     """Return an array as rows of finite numbers in a dtype that the model takes."""
     if x.dtype.kind not in "fiub":
-        raise CommandError(f"{name} must hold numbers, got {x.dtype}", DATA)
+        raise CommandError(f"{name} must hold numbers, got {x.dtype}", BAD_DATA)
     if x.shape == (trained.features,) or x.shape == trained.shape:
         x = x[None]  # one row, or one image
     if x.ndim < 2:
-        raise CommandError(f"{name} must hold rows of {trained.features} values, got shape {x.shape}", DATA)
+        raise CommandError(
+            f"{name} must hold rows of {trained.features} values, got shape {x.shape}", BAD_DATA
+        )
     x = x.reshape(len(x), -1) if x.size else x.reshape(0, trained.features)
     if x.dtype != np.uint8:
         with np.errstate(over="ignore"):
             x = x.astype(trained.model.dtype)
         if not np.isfinite(x).all():
-            raise CommandError(f"{name} must hold finite numbers, got NaN or infinity", DATA)
+            raise CommandError(f"{name} must hold finite numbers, got NaN or infinity", BAD_DATA)
     return np.ascontiguousarray(x)
 
 

@@ -5,7 +5,7 @@ from typing import TypedDict
 import numpy as np
 
 from fastsm import functional, nn
-from fastsm._command._errors import DATA, CommandError
+from fastsm._command._errors import BAD_DATA, CommandError
 from fastsm._command._output import printable, table
 from fastsm.training import metrics
 from fastsm.typing import Array
@@ -37,7 +37,7 @@ class Figures(TypedDict):
 def check_classes(count: int, source: str) -> None:
     """Check that the confusion matrix of the classes fits into memory."""
     if count > _MOST_CLASSES:
-        raise CommandError(f"{source} must have at most {_MOST_CLASSES} classes, got {count}", DATA)
+        raise CommandError(f"{source} must have at most {_MOST_CLASSES} classes, got {count}", BAD_DATA)
 
 
 def predict_probs(model: nn.Sequential, x: Array) -> Array:

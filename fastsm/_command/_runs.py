@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from fastsm._command._errors import DATA, CommandError, UsageError
+from fastsm._command._errors import BAD_DATA, CommandError, UsageError
 from fastsm._command._output import json_value
 from fastsm._files._atomic import write_atomically
 from fastsm._files._json import parse_json
@@ -62,7 +62,7 @@ def read_json(path: Path) -> dict[str, object]:
             raise ValueError("it is too large")
         return parse_json(path.read_text(encoding="utf-8"), "it")
     except ValueError as error:
-        raise CommandError(f"{path} must be the description of a run: {error}", DATA) from None
+        raise CommandError(f"{path} must be the description of a run: {error}", BAD_DATA) from None
 
 
 def find_model(name: str) -> tuple[Path, dict[str, object]]:
@@ -75,6 +75,8 @@ def find_model(name: str) -> tuple[Path, dict[str, object]]:
         folder = path
         path = next((p for p in (folder / MODEL, folder / CHECKPOINT) if p.is_file()), folder / MODEL)
     if not path.is_file():
-        raise CommandError(f"there is no model in {name}: MODEL is the folder of a run, or its {MODEL}", DATA)
+        raise CommandError(
+            f"there is no model in {name}: MODEL is the folder of a run, or its {MODEL}", BAD_DATA
+        )
     config = path.parent / CONFIG
     return path, read_json(config) if config.is_file() else {}

@@ -37,7 +37,7 @@ DATA = [
 ]
 OUTPUT = [
     Option("json", flag, False, "print a JSON object per line", group="output"),
-    Option("quiet", flag, False, "print only errors on the standard error", group="output"),
+    Option("quiet", flag, False, "print no progress, only results and errors", group="output"),
 ]
 
 TRAIN = [
@@ -62,7 +62,7 @@ TRAIN = [
         "activation",
         one_of(*ACTIVATIONS),
         "relu",
-        f"after each hidden layer: {', '.join(ACTIVATIONS)}",
+        f"the activation after each hidden layer: {', '.join(ACTIVATIONS)}",
         "NAME",
         group="network",
     ),
@@ -73,7 +73,7 @@ TRAIN = [
         "loss",
         one_of(*_LOSSES),
         "cross-entropy",
-        "cross-entropy, focal (stresses hard rows), brier, mse or mae (of all probabilities)",
+        f"the loss: {', '.join(_LOSSES)}; focal stresses hard rows",
         "NAME",
         group="training",
     ),
@@ -97,7 +97,7 @@ TRAIN = [
         "optimizer",
         one_of(*OPTIMIZERS),
         "adamw",
-        "adamw, adam, sgd (with momentum) or rmsprop",
+        f"the optimizer: {', '.join(OPTIMIZERS)}",
         "NAME",
         group="training",
     ),
@@ -109,14 +109,21 @@ TRAIN = [
         "RATE",
         group="training",
     ),
-    Option("momentum", real(0, 1), None, "for sgd and rmsprop [sgd 0.9; rmsprop 0]", "M", group="training"),
+    Option(
+        "momentum",
+        real(0, 1),
+        None,
+        "the momentum of sgd and rmsprop [sgd 0.9; rmsprop 0]",
+        "M",
+        group="training",
+    ),
     Option("weight-decay", real(0), None, "weight decay [adamw 0.01; others 0]", "D", group="training"),
     Option(
         "schedule",
         one_of(*_with_hyphens(SCHEDULES)),
         "cosine",
-        "the learning rate over time: constant, cosine (down to 0), warmup-cosine (after a rise in the first"
-        " twentieth), one-cycle, step (to a tenth after each third)",
+        f"the learning rate over time: {', '.join(_with_hyphens(SCHEDULES))}; warmup-cosine rises for 5 % of"
+        " the steps, step divides by 10 after each third",
         "NAME",
         group="training",
     ),

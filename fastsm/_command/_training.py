@@ -8,7 +8,7 @@ import numpy as np
 import fastsm
 from fastsm import callbacks, nn
 from fastsm._command import _network, _pictures, _report, _runs
-from fastsm._command._errors import DATA, DIVERGED, INTERRUPTED, OK, CommandError, UsageError
+from fastsm._command._errors import BAD_DATA, DIVERGED, INTERRUPTED, OK, CommandError, UsageError
 from fastsm._command._inputs import fingerprint, load_splits, split_off
 from fastsm._command._options import Settings
 from fastsm._command._output import Output, SilentOutput, bold
@@ -116,14 +116,14 @@ class Training:
         except ValueError as error:
             if checkpoint is None:
                 raise
-            raise CommandError(f"{folder} cannot be resumed: {error}", DATA) from error
+            raise CommandError(f"{folder} cannot be resumed: {error}", BAD_DATA) from error
         return history, model, folder
 
     def _parts(self, splits: Splits) -> tuple[Array, Array]:
         """Return the rows to train on and the rows for validation."""
         settings, train = self.settings, splits.train
         if len(train.classes) < 2 or not len(train.y) or not len(splits.test.y):
-            raise CommandError(f"{splits.source} must have at least two classes, and rows of them", DATA)
+            raise CommandError(f"{splits.source} must have at least two classes, and rows of them", BAD_DATA)
         _report.check_classes(len(train.classes), splits.source)
         rest, aside = split_off(train.y, settings["val_split"], np.random.default_rng([settings["seed"], 2]))
         if not len(rest):
@@ -156,7 +156,7 @@ class Training:
         if folder is None:
             folder = _runs.new_folder(self.settings["out"], self.settings["data"])
         elif not _same_data(self.description.get("data"), about):
-            raise CommandError(f"{splits.source} has other data than {folder} was trained on", DATA)
+            raise CommandError(f"{splits.source} has other data than {folder} was trained on", BAD_DATA)
         # Without a checkpoint the run was stopped in its first epoch, and begins again.
         checkpoint = folder / _runs.CHECKPOINT
         resumes = self.folder is not None and checkpoint.is_file()
@@ -171,7 +171,7 @@ class Training:
         try:
             fastsm.load(checkpoint, history=history)
         except ValueError as error:
-            raise CommandError(f"{checkpoint} cannot be resumed: {error}", DATA) from error
+            raise CommandError(f"{checkpoint} cannot be resumed: {error}", BAD_DATA) from error
         if history.epochs > self.settings["epochs"]:
             raise UsageError(
                 f"--epochs must be at least {history.epochs}, which are done, got {self.settings['epochs']}"

@@ -15,24 +15,26 @@ from fastsm._command._train_options import OUTPUT
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
 
 DESCRIPTION = """\
-Measure softmax, its vector-Jacobian product, and cross-entropy with its gradient on this machine: beside
-plain NumPy, and beside SciPy, PyTorch and ONNX Runtime (with onnx) as far as they are installed. It takes
-some ten seconds.
+Measure softmax, its vector-Jacobian product, and cross-entropy with its
+gradient on this machine, beside plain NumPy and those of SciPy, PyTorch and
+ONNX Runtime (with onnx) that are installed. It takes about ten seconds.
 
-Each result is compared with one in float64 before it is timed; a library that does not agree is named and
-not timed. Then all take turns, round by round, so that a change of clock or load meets all of them.
+Each result is compared with one in float64 first; a library whose result
+differs is reported and not timed. The libraries are timed in turn, round by
+round, so that changes in clock speed or load affect all alike.
 """
 
 EPILOG = """\
 how to read the tables:
-  Times are microseconds a call, the best of all rounds. Behind the time of a library stands how many times
-  fastsm's time that is: 4.8x means that fastsm is 4.8 times as fast. With * the library is the faster one.
-  Shapes are rows x classes. The times are those of this machine; the ratios travel better.
+  Times are microseconds per call, the best of all rounds. After each time comes
+  its ratio to fastsm's: 4.8x means that fastsm is 4.8 times as fast; * marks a
+  library that is faster than fastsm. Shapes are rows x classes. Ratios compare
+  better across machines than times.
 
 examples:
   fastsm bench                          one thread, float32
-  fastsm bench --threads 2              every library that can use two threads may
-  fastsm bench --dtype float64 --json   an object for each shape, for programs: times in seconds
+  fastsm bench --threads 2              allow each library two threads
+  fastsm bench --dtype float64 --json   an object per shape, in seconds
 """
 
 OURS = "fastsm"
@@ -44,9 +46,11 @@ BLOCK_SECONDS = 1e-3
 EPSILONS = 1000
 
 _OPTIONS = [
-    Option("threads", whole(1), 1, "threads of each library", "N", group="measuring"),
+    Option("threads", whole(1), 1, "the number of threads of each library", "N", group="measuring"),
     Option("dtype", one_of("float32", "float64"), "float32", "float32 or float64", "NAME", group="measuring"),
-    Option("rounds", whole(1), 20, "rounds, of which the best counts", "N", group="measuring"),
+    Option(
+        "rounds", whole(1), 20, "the number of timing rounds; the best is reported", "N", group="measuring"
+    ),
     *OUTPUT,
 ]
 
@@ -91,9 +95,9 @@ def _libraries(settings: dict[str, Any], output: Output) -> dict[str, Any]:
     threads, instruction_set = settings["threads"], of_fastsm()["instruction set"]
     words = (
         f"{', '.join(f'{name} {version}' for name, version in versions.items())};"
-        f" {threads} thread{'s' * (threads > 1)}, {settings['dtype']}, {instruction_set}. Microseconds a"
-        f" call, the best of {settings['rounds']} rounds, and how many times fastsm's time that is; * is"
-        " faster than fastsm."
+        f" {threads} thread{'s' * (threads > 1)}, {settings['dtype']}, {instruction_set}. Microseconds per"
+        f" call, the best of {settings['rounds']} rounds, and the ratio to fastsm's time; * is faster than"
+        " fastsm."
     )
     lines = [textwrap.fill(words, 80), *(f"without {name}: {why}" for name, why in missing.items())]
     about = {"versions": versions, "missing": missing, "instruction_set": instruction_set}

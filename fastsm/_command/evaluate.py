@@ -92,7 +92,7 @@ def _figures(trained: "Trained", settings: Settings) -> "Figures":
     part = splits.test if settings["part"] == "test" else splits.train
     check_features(part.X, trained.features, splits.source)
     if not len(part.y):
-        raise CommandError(f"{splits.source} must have rows in its {settings['part']} part", _errors.DATA)
+        raise CommandError(f"{splits.source} must have rows in its {settings['part']} part", _errors.BAD_DATA)
     labels: Array = part.y
     if list(part.classes) != trained.classes:
         # The data may lack classes, or have them in another order.
@@ -102,7 +102,7 @@ def _figures(trained: "Trained", settings: Settings) -> "Figures":
             raise CommandError(
                 f"{splits.source} has the class {unknown[0]!r:.50}, which the model does not know:"
                 f" {listed(trained.classes)}",
-                _errors.DATA,
+                _errors.BAD_DATA,
             )
         labels = np.array([numbers[name] for name in part.classes])[labels]
     probs = predict_probs(trained.model, as_trained_on(part.X, trained.dtype))

@@ -55,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         metavar="DIR",
-        help="continue the run in this folder after its last epoch, with its settings and to the same bits as"
-        " without interruption; a new --epochs also changes the length of the schedule",
+        help="continue the run in this folder after its last epoch, with its settings; the result is"
+        " bit-identical to an uninterrupted run. A new --epochs also changes the length of the schedule",
     )
     add_options(parser, TRAIN)
 

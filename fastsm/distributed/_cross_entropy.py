@@ -245,9 +245,7 @@ class _Shard:
         self, logits: ArrayLike, out: Array | None, comm: Communicator, class_start: int, n_classes: int
     ) -> None:
         self.comm = _arguments.communicator(comm)
-        x = _arguments.array("logits_shard", logits)
-        if x.ndim != 2:
-            raise ValueError(f"`logits_shard` must have shape (N, c), got {x.shape}")
+        x = _arguments.matrix("logits_shard", logits, "(N, c)")
         self.n_classes = _arguments.positive_integer("n_classes", n_classes)
         start = _arguments.any_integer("class_start", class_start)
         if not 0 <= start <= self.n_classes - x.shape[1]:

@@ -76,10 +76,8 @@ def sharded_argmax(logits_shard: ArrayLike, /, *, comm: Communicator, class_star
     >>> distributed.sharded_argmax([[0.0, 2.0, 1.0]], comm=MPI.COMM_SELF, class_start=0)
     array([1])
     """
-    x = _arguments.array("logits_shard", logits_shard)
+    x = _arguments.matrix("logits_shard", logits_shard, "(N, c)")
     start = _arguments.any_integer("class_start", class_start)
-    if x.ndim != 2:
-        raise ValueError(f"`logits_shard` must have shape (N, c), got {x.shape}")
     own, best = np.full(len(x), -np.inf), np.zeros(len(x), np.int64)
     if x.shape[1]:
         best = x.argmax(axis=1)

@@ -234,7 +234,7 @@ def cross_entropy(
     axis = _arguments.axis(axis, x.ndim)
     scale = 1 / _arguments.temperature(options.temperature)
     smoothing = _arguments.label_smoothing(options.label_smoothing)
-    how = _arguments.reduction(options.reduction)
+    how = _arguments.one_of("reduction", options.reduction, _arguments.REDUCTIONS)
     threads = _arguments.num_threads(num_threads)
     classes, rows = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
     if classes >= 1 << 31:  # float kernels hold labels as int32

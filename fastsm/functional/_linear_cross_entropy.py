@@ -183,7 +183,7 @@ def linear_cross_entropy_with_grad(
     >>> bool(np.allclose(d_x, d_logits @ weight.T) and np.allclose(d_weight, x.T @ d_logits))
     True
     """
-    if _arguments.reduction(reduction) == "none":
+    if _arguments.one_of("reduction", reduction, _arguments.REDUCTIONS) == "none":
         raise ValueError("`reduction` must be 'mean' or 'sum' for gradients over weights, got 'none'")
     logits = _ChunkedLogits(x, weight, bias, chunk)
     options = LossOptions(class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
@@ -196,11 +196,9 @@ class _ChunkedLogits:
     """Features, weights, and a buffer for the logits of one chunk of the classes."""
 
     def __init__(self, x: ArrayLike, weight: ArrayLike, bias: ArrayLike | None, chunk: int | None) -> None:
-        features, matrix = _arguments.array("x", x), _arguments.array("weight", weight)
-        if features.ndim != 2:
-            raise ValueError(f"`x` must have shape (N, n_in), got {features.shape}")
-        if matrix.ndim != 2 or len(matrix) != features.shape[1]:
-            raise ValueError(f"`weight` must have shape ({features.shape[1]}, C), got {matrix.shape}")
+        features = _arguments.matrix("x", x, "(N, n_in)")
+        matrix, n_in = _arguments.array("weight", weight), features.shape[1]
+        _arguments.check_shape("weight", matrix, matrix.shape[:-1] == (n_in,), f"({n_in}, C)")
         self.dtype = _arguments.result_dtype(features)
         work = _arguments.compute_dtype(self.dtype)
         self.x, self.weight = features.astype(work, copy=False), matrix

@@ -79,7 +79,10 @@ class PartialTargets:
         self, targets: ArrayLike, shape: tuple[int, int], n_classes: int, options: LossOptions
     ) -> None:
         rows = shape[0]
-        self.n_classes, self.reduction = n_classes, _arguments.reduction(options.reduction)
+        self.n_classes, self.reduction = (
+            n_classes,
+            _arguments.one_of("reduction", options.reduction, _arguments.REDUCTIONS),
+        )
         self.smoothing = _arguments.label_smoothing(options.label_smoothing)
         self.scale = 1 / _arguments.temperature(options.temperature)
         y = _arguments.targets(targets, shape, (rows,))

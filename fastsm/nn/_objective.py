@@ -29,9 +29,9 @@ class Objective:
         The two arguments.
     stop : int or None
         If the loss includes the model's last layer, only ``layers[:stop]`` are run.
-    over
+    inner_loss
         The loss on the outputs of these layers.
-    last : ndarray or None
+    last_outputs : ndarray or None
         The outputs of these layers in the last step.
     """
 
@@ -40,13 +40,13 @@ class Objective:
         self.model: Any = model  # a Sequential, where `stop` is not None
         self.loss = loss
         self._buffer = Buffer() if buffer is None else buffer
-        self.last: Array | None = None
+        self.last_outputs: Array | None = None
         self.stop: int | None = None
-        self.over = loss
+        self.inner_loss = loss
         head = _head(model)
         if isinstance(head, Softmax) and isinstance(loss, FusedLoss) and loss.on == "probs":
             self.stop = len(getattr(model, "layers", ())) - 1
-            self.over = loss.over_logits(head.temperature)
+            self.inner_loss = loss.over_logits(head.temperature)
 
     def value_and_grad(
         self, x: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, input_grad: bool = False
@@ -57,10 +57,10 @@ class Objective:
             outputs = model.forward(x, training=True)
         else:
             outputs = model._forward_through(x, training=True, stop=stop)
-        self.last = outputs
+        self.last_outputs = outputs
         # Not in place: layers may need their outputs in the backward pass.
         out = self._buffer.like(outputs)
-        value, gradient = self.over.value_and_grad(outputs, y, sample_weight=sample_weight, out=out)
+        value, gradient = self.inner_loss.value_and_grad(outputs, y, sample_weight=sample_weight, out=out)
         if stop is None:
             dx = model.backward(gradient, input_grad=input_grad)
         else:

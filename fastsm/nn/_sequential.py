@@ -86,9 +86,7 @@ class Sequential:
     """
 
     # Made by `_build` from the layers, so not part of the state.
-    _BUILT = frozenset(
-        {"_decayed", "_dx", "_grads", "_params", "_result", "_reuse_dy", "_steps", "_stop", "_trained"}
-    )
+    _BUILT = frozenset({"_decayed", "_dx", "_grads", "_lowest", "_params", "_result", "_steps", "_stop"})
 
     def __init__(
         self, *layers: LayerLike, dtype: DTypeLike = "float32", rng: int | np.random.Generator | None = None

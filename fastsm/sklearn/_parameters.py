@@ -96,8 +96,8 @@ class Parameters:
     hidden_layer_sizes : int or sequence of int, default=(100,)
         How many units each hidden layer has. An empty sequence makes a linear model.
     activation : str, default="relu"
-        What follows each hidden layer: "identity", "logistic", "tanh" or "relu" as in scikit-learn, or
-        another activation that `fastsm.nn.MLP` knows by its name: "leaky_relu", "gelu", "silu".
+        The activation after each hidden layer: "identity", "logistic", "tanh" or "relu" as in scikit-learn,
+        or any other that `fastsm.nn.MLP` knows by name.
     solver : {"adam", "sgd", "lbfgs", "adamw", "rmsprop"}, default="adam"
         "sgd" is gradient descent with momentum, "adam" [2]_ adapts its steps to the size of the gradients,
         "adamw" [3]_ is Adam with a weight decay of its own (see `alpha`), and "rmsprop" divides each step by

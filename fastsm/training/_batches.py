@@ -96,9 +96,8 @@ class Rows:
 def _inputs(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
     """Return inputs as the kernel gathers them: as they are if possible."""
     x = _arguments.array(name, value)
-    if x.ndim != 2:
-        advice = f": reshape it with {name}.reshape(len({name}), -1)" if x.ndim > 2 else ""
-        raise ValueError(f"`{name}` must have shape (N, features), got {x.shape}{advice}")
+    advice = f": reshape it with {name}.reshape(len({name}), -1)" if x.ndim > 2 else ""
+    _arguments.check_shape(name, x, x.ndim == 2, "(N, features)", advice)
     kept = x.dtype if x.dtype in _GATHERED else dtype
     return np.require(x, kept.newbyteorder("="), ["C_CONTIGUOUS", "ALIGNED"])
 
@@ -107,9 +106,8 @@ def _targets(name: str, value: ArrayLike, rows: int, dtype: np.dtype[Any]) -> Ar
     """Return labels in int64, or values in the dtype of the model."""
     y = _arguments.plain(name, value)
     if y.dtype.kind in "iu":
-        if y.shape != (rows,):
-            advice = ": one-hot rows must be floating" if y.ndim == 2 else ""
-            raise ValueError(f"`{name}` must have shape ({rows},) for labels, got {y.shape}{advice}")
+        advice = ": one-hot rows must be floating" if y.ndim == 2 else ""
+        _arguments.check_shape(name, y, y.shape == (rows,), f"({rows},) for labels", advice)
         if y.dtype.newbyteorder("=") == np.uint64 and y.size and y.max() >= 1 << 63:
             raise ValueError(f"`{name}` must lie below 2**63, got {y.max()}")
         return np.require(y, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
@@ -117,7 +115,7 @@ def _targets(name: str, value: ArrayLike, rows: int, dtype: np.dtype[Any]) -> Ar
         raise TypeError(
             f"`{name}` must have an integer dtype (labels) or a floating one (values), got {y.dtype}"
         )
-    if y.ndim != 2 or len(y) != rows:
-        advice = f": reshape it with {name}.reshape(-1, 1)" if y.shape == (rows,) else ""
-        raise ValueError(f"`{name}` must have shape ({rows}, outputs) for values, got {y.shape}{advice}")
+    advice = f": reshape it with {name}.reshape(-1, 1)" if y.shape == (rows,) else ""
+    fits = y.ndim == 2 and len(y) == rows
+    _arguments.check_shape(name, y, fits, f"({rows}, outputs) for values", advice)
     return np.require(y, dtype, ["C_CONTIGUOUS", "ALIGNED"])

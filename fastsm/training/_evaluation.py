@@ -22,10 +22,10 @@ class Evaluation:
         model, loss = objective.model, objective.loss
         self.ignored: int | None = getattr(loss, "ignore_index", None)
         emits = model.emits
-        self.gives = "output"
+        self.model_emits = "output"
         if objective.stop is not None:  # a softmax that is taken together with the loss
             self.on, self.temperature = "logits", float(model.layers[-1].temperature)
-            self.gives = "probs"
+            self.model_emits = "probs"
         elif emits in ("probs", "log_probs"):
             self.on, self.temperature = emits, 1.0
         else:
@@ -43,20 +43,20 @@ class Evaluation:
         total = weights = 0.0
         for x, y, weight in rows.batches(batch_size, self.positions(rows, ranks)):
             outputs = objective.model._infer_through(x, objective.stop)
-            block_weight = objective.over.total_weight(y, weight)
-            total += objective.over(outputs, y, sample_weight=weight) * block_weight
+            block_weight = objective.inner_loss.total_weight(y, weight)
+            total += objective.inner_loss(outputs, y, sample_weight=weight) * block_weight
             weights += block_weight
             self.update(running, outputs, y, weight)
-        total, weights = ranks.add([total, weights])
+        total, weights = ranks.sum_numbers([total, weights])
         return {"loss": total / weights if weights else 0.0, **running.results(ranks)}
 
     def positions(self, rows: Rows, ranks: Alone) -> Array:
         """Return the rows that are evaluated here: all, or a rank's part of them."""
-        return ranks.own(len(rows))
+        return ranks.evaluated_rows(len(rows))
 
     def running(self) -> Running:
         """Return means to which `update` adds."""
-        return Running(self.metrics, self.on, self.temperature, self.gives)
+        return Running(self.metrics, self.on, self.temperature, self.model_emits)
 
     def update(self, running: Running, outputs: Array, targets: Array, weight: Array | None) -> None:
         """Add the rows that count."""

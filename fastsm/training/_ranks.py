@@ -48,15 +48,15 @@ class Alone:
     def end(self) -> None:
         """Do nothing."""
 
-    def first(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Return the value."""
         return value
 
-    def any(self, value: bool) -> bool:
+    def any_rank(self, value: bool) -> bool:
         """Return the value."""
         return value
 
-    def add(self, values: Sequence[Any]) -> list[Any]:
+    def sum_numbers(self, values: Sequence[Any]) -> list[Any]:
         """Return the values."""
         return list(values)
 
@@ -64,15 +64,15 @@ class Alone:
         """Return the order of the rows in an epoch: a function of the arguments, as it may be resumed."""
         return np.random.default_rng([seed, epoch]).permutation(rows)
 
-    def own(self, rows: int) -> Array:
+    def evaluated_rows(self, rows: int) -> Array:
         """Return all rows, in their order."""
         return np.arange(rows)
 
-    def parts(self, order: Array, size: int) -> Iterator[Array]:
+    def batches(self, order: Array, size: int) -> Iterator[Array]:
         """Yield the rows of each batch."""
         return (order[first : first + size] for first in range(0, len(order), size))
 
-    def sum(self, grads: Array, value: float, weight: float) -> tuple[Array, float, float, float]:
+    def reduce_gradient(self, grads: Array, value: float, weight: float) -> tuple[Array, float, float, float]:
         """Return the gradient, the factor to multiply it by, the loss and the weight of the batch."""
         return grads, 1.0, value, weight
 
@@ -170,7 +170,7 @@ class Ranks(Alone):
             found = [one[name] for one in every]
             if any(other != found[0] for other in found):
                 raise ValueError(f"`{name}` must be the same on all ranks, got {found}")
-        run.seed = self.first(run.seed)
+        run.seed = self.broadcast(run.seed)
         self.comm.Bcast(model.params, root=0)
         for layer in model.layers:
             if hasattr(layer, "state") and hasattr(layer, "set_state"):
@@ -184,16 +184,16 @@ class Ranks(Alone):
         for layer in self._dropouts:
             layer._set_part(None)
 
-    def first(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Return what the first rank has."""
         result: T = self.comm.bcast(value, root=0)
         return result
 
-    def any(self, value: bool) -> bool:
+    def any_rank(self, value: bool) -> bool:
         """Return whether it is true on any rank."""
         return any(self.comm.allgather(value))
 
-    def add(self, values: Sequence[Any]) -> list[Any]:
+    def sum_numbers(self, values: Sequence[Any]) -> list[Any]:
         """Return the sums over all ranks of some numbers or small arrays, the same on all of them."""
         gathered = self.comm.allgather(list(values))
         return [sum(each[1:], start=each[0]) for each in zip(*gathered, strict=True)]
@@ -204,13 +204,13 @@ class Ranks(Alone):
             return super().order(seed, epoch, rows)
         return np.random.default_rng([seed, epoch, self.rank + 1]).permutation(rows)
 
-    def own(self, rows: int) -> Array:
+    def evaluated_rows(self, rows: int) -> Array:
         """Return the rows that this rank evaluates."""
         if self.sharded:
             return np.arange(rows)
         return np.arange(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)
 
-    def parts(self, order: Array, size: int) -> Iterator[Array]:
+    def batches(self, order: Array, size: int) -> Iterator[Array]:
         """Yield this rank's rows of each batch, and tell dropout which of the batch's rows these are."""
         steps = -(-(sum(self._counts) if self.sharded else len(order)) // size)
         for step in range(steps):
@@ -228,7 +228,7 @@ class Ranks(Alone):
                 layer._set_part((before, total))
             yield order[:1] if self.idle else order[start:stop]
 
-    def sum(self, grads: Array, value: float, weight: float) -> tuple[Array, float, float, float]:
+    def reduce_gradient(self, grads: Array, value: float, weight: float) -> tuple[Array, float, float, float]:
         """Return the gradient, the factor to multiply it by, the loss and the weight of the whole batch."""
         buffer, weight = self._buffer, 0.0 if self.idle else weight
         if weight:

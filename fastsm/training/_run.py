@@ -178,10 +178,10 @@ class Run:
         # What goes wrong is reported below, with more to go by than a warning.
         with np.errstate(all="ignore"):
             logs = self._results(self._batches())
-        self.logs = self._ranks.first({**logs, **rate, "seconds": time.perf_counter() - started})
+        self.logs = self._ranks.broadcast({**logs, **rate, "seconds": time.perf_counter() - started})
         self.history.record(self.logs)
         self.call("on_epoch_end")
-        self.stopping = self._ranks.any(self.stopping)
+        self.stopping = self._ranks.any_rank(self.stopping)
 
     def _order(self) -> Array:
         """Return the order in which an epoch goes through the rows."""
@@ -197,13 +197,13 @@ class Run:
         """Do the steps of an epoch, and return the exact mean of the loss over its rows."""
         # Looked up once: at a tenth of a millisecond a step, each look-up counts.
         objective, model, clip_norm, ranks = self._objective, self.model, self._plan.clip_norm, self._ranks
-        value_and_grad, weigh, add_up = objective.value_and_grad, self._weight, ranks.sum
+        value_and_grad, weigh, add_up = objective.value_and_grad, self._weight, ranks.reduce_gradient
         update, params, own, decayed = self.optimizer.step, model.params, model.grads, model.decayed
         recorder, on_batch_end, isfinite = self._recorder, self._hooks["on_batch_end"], math.isfinite
         clips = clip_norm < math.inf
         total = weights = 0.0
         size = self.batch_size
-        for x, y, weight in self._rows.gathered(ranks.parts(self._order(), size), size):
+        for x, y, weight in self._rows.gathered(ranks.batches(self._order(), size), size):
             self.step += 1
             value, _ = value_and_grad(x, y, sample_weight=weight)
             # The gradient of the batch is `grads` times `share`.
@@ -220,7 +220,7 @@ class Run:
             total += value * batch_weight
             weights += batch_weight
             if recorder is not None and not ranks.idle:
-                recorder.add(objective.last, y, weight)  # type: ignore[arg-type]
+                recorder.add(objective.last_outputs, y, weight)  # type: ignore[arg-type]
             if on_batch_end:
                 self.logs = {"loss": value}
                 self.call("on_batch_end")

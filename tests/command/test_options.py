@@ -29,7 +29,7 @@ def test_help_imports_little():
     assert result.stdout.splitlines()[-1] == "set()"
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "info", "demo"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "info", "demo", "bench"])
 def test_help_of_commands(capsys, monkeypatch, name):
     """Each command has a description in 80 columns, and examples if it takes options."""
     monkeypatch.setenv("COLUMNS", "80")

@@ -102,6 +102,4 @@ class ClassLoss(RowLoss):
 
 def _class_weight(value: ArrayLike) -> Array:
     weight = np.array(_arguments.array("class_weight", value), dtype=np.float64, order="C")
-    if weight.ndim != 1:
-        raise ValueError(f"`class_weight` must have shape (C,), got {weight.shape}")
-    return weight
+    return _arguments.check_shape("class_weight", weight, weight.ndim == 1, "(C,)")

@@ -132,13 +132,12 @@ class RowLoss:
     def _targets(self, targets: ArrayLike, x: Array) -> Any:
         """Return the targets as `_rows` takes them: numbers, in the shape and dtype of the outputs."""
         t = _arguments.array("targets", targets)
-        if t.shape != x.shape:
-            advice = ""
-            if t.shape == x.shape[:1]:
-                one_hot = x.shape[1] > 1 and t.dtype.kind in "iu"
-                advice = f": give np.eye({x.shape[1]})[targets] for labels" if one_hot else ""
-                advice = ": give targets[:, None]" if x.shape[1] == 1 else advice
-            raise ValueError(f"`targets` must have shape {x.shape}, got {t.shape}{advice}")
+        advice = ""
+        if t.shape == x.shape[:1]:
+            one_hot = x.shape[1] > 1 and t.dtype.kind in "iu"
+            advice = f": give np.eye({x.shape[1]})[targets] for labels" if one_hot else ""
+            advice = ": give targets[:, None]" if x.shape[1] == 1 else advice
+        _arguments.same_shape("targets", t, x.shape, advice)
         return t.astype(x.dtype, copy=False)
 
     def _rows(self, x: Array, targets: Any, grad: Array | None) -> Array:
@@ -171,9 +170,7 @@ def through_log_softmax(
 
 def _matrix(outputs: ArrayLike) -> Array:
     """Return the outputs as a matrix, in the dtype to compute in."""
-    x = _arguments.array("outputs", outputs)
-    if x.ndim != 2:
-        raise ValueError(f"`outputs` must have shape (N, C), got {x.shape}")
+    x = _arguments.matrix("outputs", outputs)
     return x.astype(_arguments.compute_dtype(_arguments.result_dtype(x)), copy=False)
 
 

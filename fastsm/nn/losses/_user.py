@@ -37,8 +37,8 @@ class UserLoss(RowLoss):
 
     def _targets(self, targets: ArrayLike, x: Array) -> Array:
         t = _arguments.plain("targets", targets)
-        if t.shape[:1] != x.shape[:1]:
-            raise ValueError(f"`targets` must have shape {x.shape[:1]} or ({len(x)}, ...), got {t.shape}")
+        fits = t.shape[:1] == x.shape[:1]
+        _arguments.check_shape("targets", t, fits, f"{x.shape[:1]} or ({len(x)}, ...)")
         return t.astype(x.dtype, copy=False) if t.dtype.kind == "f" else t
 
     def _rows(self, x: Array, targets: Array, grad: Array | None) -> Array:

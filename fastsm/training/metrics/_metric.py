@@ -89,9 +89,7 @@ class Metric:
         on : {"probs", "logits", "log_probs"}, default "probs"
             The kind of the outputs.
         """
-        x, y = _arguments.array("outputs", outputs), _arguments.array("targets", targets)
-        if x.ndim != 2:
-            raise ValueError(f"`outputs` must have shape (N, C), got {x.shape}")
+        x, y = _arguments.matrix("outputs", outputs), _arguments.array("targets", targets)
         if y.shape[:1] != x.shape[:1]:
             raise ValueError(f"`targets` must have {len(x)} rows, got shape {y.shape}")
         weight = (
@@ -110,9 +108,9 @@ class Running:
     """
 
     def __init__(
-        self, metrics: list[Metric], on: str, temperature: float = 1.0, gives: str = "output"
+        self, metrics: list[Metric], on: str, temperature: float = 1.0, model_emits: str = "output"
     ) -> None:
-        self.metrics, self.on, self.temperature, self.gives = metrics, on, temperature, gives
+        self.metrics, self.on, self.temperature, self.model_emits = metrics, on, temperature, model_emits
         self._sums = [np.zeros(()) for _ in metrics]
         self._weight = 0.0
 
@@ -120,7 +118,7 @@ class Running:
         """Add a block of rows, all with weight 1 if `weight` is None."""
         converted: dict[str, Array] = {}
         for i, metric in enumerate(self.metrics):
-            takes = self.gives if metric.takes == "output" else metric.takes
+            takes = self.model_emits if metric.takes == "output" else metric.takes
             if takes not in converted:
                 converted[takes] = convert_outputs(outputs, self.on, takes, self.temperature)
             values = _arguments.array(f"what {metric.name} returns", metric.rows(converted[takes], targets))
@@ -135,7 +133,7 @@ class Running:
 
     def results(self, ranks: Alone = ALONE) -> dict[str, float]:
         """Return the metrics of all rows on all ranks, NaN without weight, and start again."""
-        *sums, total = ranks.add([*self._sums, self._weight])
+        *sums, total = ranks.sum_numbers([*self._sums, self._weight])
         results = {
             m.name: float(m.finish(s / total)) if total else float("nan")
             for m, s in zip(self.metrics, sums, strict=True)
