@@ -2,18 +2,18 @@
 A bandit: REINFORCE through softmax
 ===================================
 
-A softmax need not end in a loss with labels. Here it is a *policy*: it says how often to try each arm of a
-slot machine, and all that comes back is the reward of the arm that was pulled. The gradient is one that no
-library has on its list, and it takes the same way home: :func:`fastsm.softmax_vjp`, or
-:func:`fastsm.log_softmax_vjp`.
+A softmax need not end in a loss with labels. Here it is a *policy*: the probabilities of pulling each arm of
+a slot machine. The only feedback is the reward of the pulled arm. No library has this loss built in, but its
+gradient goes back through :func:`fastsm.softmax_vjp` or :func:`fastsm.log_softmax_vjp` like any other.
 """
 
 # %%
-# The gradient, if one knew everything
-# ------------------------------------
-# Ten arms, preferences :math:`h`, policy :math:`\pi = \operatorname{softmax}(h)`. If arm :math:`a` pays
-# :math:`q_a` on average, the policy earns :math:`J = \sum_a \pi_a q_a`. So :math:`\partial J / \partial \pi =
-# q`, and the gradient over the preferences is the vector-Jacobian product with :math:`q`. One line:
+# The gradient with known payoffs
+# -------------------------------
+# There are ten arms, with preferences :math:`h` and the policy :math:`\pi = \operatorname{softmax}(h)`. If
+# arm :math:`a` pays :math:`q_a` on average, the policy earns :math:`J = \sum_a \pi_a q_a`. So :math:`\partial
+# J / \partial \pi = q`, and the gradient over the preferences is the vector-Jacobian product with :math:`q`,
+# one line:
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,10 +32,10 @@ assert np.allclose(exact, pi * (q - pi @ q))
 # %%
 # The gradient from one pull
 # --------------------------
-# But :math:`q` is what one does not know. REINFORCE (R. J. Williams, 1992) pulls an arm :math:`a`, gets the
-# reward :math:`R`, and treats :math:`-(R - b) \log \pi_a` as if it were a loss. Over the log-policy the
-# gradient of that is zero but at :math:`a`; :func:`fastsm.log_softmax_vjp` takes it to the preferences. The
-# baseline :math:`b` is any number that does not depend on :math:`a`.
+# But :math:`q` is unknown. REINFORCE (R. J. Williams, 1992) pulls an arm :math:`a`, gets the reward
+# :math:`R`, and treats :math:`-(R - b) \log \pi_a` as if it were a loss. Its gradient over the log-policy is
+# zero except at :math:`a`; :func:`fastsm.log_softmax_vjp` takes it to the preferences. The baseline :math:`b`
+# is any number that does not depend on :math:`a`.
 
 
 def reinforce(log_pi, arm, advantage):
@@ -46,8 +46,8 @@ def reinforce(log_pi, arm, advantage):
 
 
 # %%
-# On average over the arms that the policy may pull, that is the exact gradient (its negative, as a loss is
-# minimised), whatever the baseline. Here all ten arms are taken, each with its probability:
+# Its mean over the policy is the exact gradient (negated, as a loss is minimised) for any baseline. Here is
+# the mean over all ten arms, each with its probability:
 
 log_pi = np.tile(fastsm.log_softmax(h), (ARMS, 1))
 for baseline in (0.0, 3.0):
@@ -56,8 +56,8 @@ for baseline in (0.0, 3.0):
 
 # %%
 # R. S. Sutton and A. G. Barto (*Reinforcement Learning*, 2nd edition, 2018, section 2.8) write the same
-# update out: :math:`h \leftarrow h + \alpha (R - b)(\mathbf{1}_a - \pi)`. And through the policy instead of
-# its logarithm it is the same once more, with a division that the logarithm spares us:
+# update out: :math:`h \leftarrow h + \alpha (R - b)(\mathbf{1}_a - \pi)`. Going through the policy instead of
+# its logarithm gives the same result, but needs a division:
 
 assert np.allclose(each_arm, -(q - baseline)[:, None] * (np.eye(ARMS) - pi))
 assert np.allclose(each_arm, fastsm.softmax_vjp(np.exp(log_pi), -np.diag(q - baseline) / np.exp(log_pi)))
@@ -65,9 +65,9 @@ assert np.allclose(each_arm, fastsm.softmax_vjp(np.exp(log_pi), -np.diag(q - bas
 # %%
 # A thousand pulls
 # ----------------
-# The experiment of that section: the arms pay about :math:`q_a`, drawn from a normal distribution around 4.
-# The baseline is the mean of the rewards so far, or nothing. Five hundred machines are played at once, one to
-# a row, so a curve is a mean over as many seeds; the band around it is two standard errors wide on each side.
+# This is the experiment of that section: the arms pay about :math:`q_a`, drawn from a normal distribution
+# around 4. The baseline is the mean of the rewards so far, or 0. Five hundred machines run at once, one per
+# row, so a curve is a mean over 500 seeds; its band has two standard errors on each side.
 
 MACHINES, PULLS, RATE = 500, 1000, 0.1
 
@@ -110,14 +110,14 @@ print(f"best arm in the last 100 pulls: {share[True]:.0%} with the baseline, {sh
 assert share[True] > 0.8 > 0.5 > share[False]
 
 # %%
-# The expected gradient is the same; its noise is not. Without a baseline every arm is praised for its 4, the
-# ones that happen to be tried first are praised first, and more than half of the machines end on a wrong one.
+# The expected gradient is the same; its noise is not. Without a baseline every arm is rewarded by about 4, so
+# the arms tried first gain first, and more than half of the machines end on a wrong one.
 #
 # A network as a policy
 # ---------------------
-# Now the policy looks at something first: an image of a digit. It names a digit, and is told right (1) or
-# wrong (0), never what the answer would have been. As a loss of one's own this is two lines. The targets are
-# rows again: the advantage at the arm that was pulled, 0 elsewhere.
+# Now the policy sees an image of a digit. It names a digit, and learns whether that was right (1) or wrong
+# (0), never the right answer. As a custom loss this takes two lines. The targets are rows: the advantage at
+# the pulled arm, 0 elsewhere.
 
 
 @nn.loss(on="log_probs")
@@ -131,8 +131,7 @@ x, advantages = rng.standard_normal((4, 5)), np.array([[0.7, 0, 0], [0, 0, -0.2]
 print(testing.check_grads(tiny, x, advantages, loss=policy_loss))
 
 # %%
-# The usual loop: act, get the reward, step. What is to be praised or blamed is a function of reward and
-# policy.
+# The usual loop: act, get the reward, step. The advantage is a function of reward and policy.
 
 splits = data.load("digits")
 EPOCHS, BATCH_SIZE, SEEDS = 30, 32, 3
@@ -162,10 +161,9 @@ def learn(advantage, seed):
 
 
 # %%
-# With the reward less a constant baseline it learns most digits, and then stays where it is: a digit that it
-# has stopped naming is never praised any more. So let an answer pay for its own probability: with :math:`R -
-# \pi_a` sure answers must be right to be worth it, and rare ones are cheap. This is more than a trick. On
-# average over :math:`a` it is
+# With a constant baseline it learns most digits and then stops: a digit that it no longer names is never
+# rewarded again. So subtract the answer's own probability: with :math:`R - \pi_a` confident answers must be
+# right to gain, and rare answers cost little. The mean over :math:`a` is
 #
 # .. math:: \sum_a \pi_a (R_a - \pi_a) \nabla \log \pi_a = -\tfrac{1}{2} \nabla \sum_a (R_a - \pi_a)^2 ,
 #
@@ -197,8 +195,8 @@ assert named["reward less its own probability"] == [10] * SEEDS
 assert min(named["reward less 0.1"]) < 10
 
 # %%
-# Lines are means over three seeds, bands reach from the least to the most. The test images are answered with
-# the policy's first choice; a digit that it never chooses is what makes the difference.
+# Lines are means over three seeds, bands range from minimum to maximum. On the test images the policy takes
+# its most probable digit; the difference comes from digits that it never chooses.
 #
 # **Sources.** R. J. Williams, "Simple statistical gradient-following algorithms for connectionist
 # reinforcement learning", *Machine Learning* 8, 1992. R. S. Sutton and A. G. Barto, *Reinforcement Learning:

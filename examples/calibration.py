@@ -2,17 +2,17 @@
 Calibration: one number that makes probabilities honest
 =======================================================
 
-A network that has learned its training data by heart is too sure of itself: of the answers that it gives at
-95 %, far fewer than 95 in 100 are right. Dividing its logits by one number, a *temperature* fitted on data
-that were held out, repairs most of that and changes no answer. After C. Guo, G. Pleiss, Y. Sun and K. Q.
-Weinberger, "On calibration of modern neural networks", ICML 2017.
+A network that has memorised its training data is overconfident: of its answers with a confidence of 95 %, far
+fewer than 95 in 100 are right. Dividing its logits by one number, a *temperature* fitted on held-out data,
+corrects most of this and changes no answer. After C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On
+calibration of modern neural networks", ICML 2017.
 """
 
 # %%
 # Data whose truth is known
 # -------------------------
-# Five overlapping clouds of points in ten dimensions. Nobody can tell them apart for sure, and Bayes' rule
-# says with which probabilities one can: something to compare with that real data do not offer.
+# Take five overlapping clouds of points in ten dimensions. They cannot be told apart with certainty, and
+# Bayes' rule gives the exact probabilities to compare with, unlike for real data.
 
 import copy
 
@@ -35,7 +35,7 @@ def sample(count):
 
 
 def bayes(points):
-    """Return the best probabilities that there are."""
+    """Return the exact probabilities by Bayes' rule."""
     distances = ((points[:, None] - centres) ** 2).sum(axis=2)
     return fastsm.softmax(-distances / (2 * SPREAD**2))
 
@@ -45,16 +45,16 @@ def bayes(points):
 # %%
 # A network that is too sure
 # --------------------------
-# Two wide layers and many epochs on 1000 points:
+# It has two wide layers, trained for many epochs on 1000 points:
 
 model = nn.MLP([FEATURES, 128, 128, CLASSES], dtype="float64", rng=0)
 fastsm.fit(model, X, y, optimizer=optim.AdamW(2e-3), epochs=40, batch_size=64, rng=0)
-assert (model(X).argmax(axis=1) == y).all()  # all by heart
+assert (model(X).argmax(axis=1) == y).all()  # all memorised
 
 # %%
 # The expected calibration error (ECE, equation 3 of the paper) sorts the answers by their confidence and
-# takes the mean distance between confidence and accuracy;
-# :func:`fastsm.training.metrics.expected_calibration_error` has it.
+# takes the mean distance between confidence and accuracy: see
+# :func:`fastsm.training.metrics.expected_calibration_error`.
 
 ece = metrics.expected_calibration_error(bins=15)
 logits_held_out, logits_test = model(X_held_out), model(X_test)
@@ -79,14 +79,14 @@ limit = summary("Bayes' rule", bayes(X_test))
 # %%
 # The temperature
 # ---------------
-# Minimise the cross-entropy of :math:`\operatorname{softmax}(z / T)` over :math:`T`, on the points held out.
+# Minimise the cross-entropy of :math:`\operatorname{softmax}(z / T)` over :math:`T`, on the held-out points.
 # With :math:`\beta = 1 / T` the loss :math:`L(\beta)` is convex, so its derivative crosses 0 once. By the
 # chain rule that derivative is :math:`\langle z, g \rangle`, with :math:`g` the gradient over the scaled
 # logits :math:`\beta z`.
 
 
 def slope(beta):
-    """Return the derivative of the loss on the points held out over beta = 1 / T."""
+    """Return the derivative of the loss on the held-out points over beta = 1 / T."""
     _, gradient = fastsm.cross_entropy_with_grad(beta * logits_held_out, y_held_out)
     return np.vdot(logits_held_out, gradient)
 
@@ -100,10 +100,10 @@ temperature = 1 / middle
 print(f"T = {temperature:.3f}")
 
 # %%
-# Bisection, although Newton's method is the obvious choice for a convex function of one variable. From
-# :math:`T = 1` its first step overshoots: the logits of such a network are so large that the curve is all but
-# straight there. The second derivative is the mean variance of :math:`z` under :math:`p`, and the step leads
-# to a negative :math:`\beta`:
+# This uses bisection, although Newton's method is the obvious choice for a convex function of one variable.
+# But its first step from :math:`T = 1` overshoots: the logits of such a network are so large that the curve
+# is almost straight there. The second derivative is the mean variance of :math:`z` under :math:`p`, and the
+# step leads to a negative :math:`\beta`:
 
 p = fastsm.softmax(logits_held_out)
 mean = (p * logits_held_out).sum(axis=1, keepdims=True)
@@ -126,8 +126,8 @@ axis.legend()
 assert fastsm.cross_entropy(logits_held_out, y_held_out, temperature=temperature) <= min(losses)
 
 # %%
-# What it does
-# ------------
+# The effect
+# ----------
 
 calibrated = fastsm.softmax(logits_test, temperature=temperature)
 after = summary("calibrated", calibrated)
@@ -136,8 +136,8 @@ assert after[2] < before[2] / 4
 assert limit[1] < after[1] < before[1]
 
 # %%
-# In a reliability diagram answers are sorted by confidence, and each bin's accuracy is drawn over its mean
-# confidence. Honest probabilities lie on the diagonal; the larger a dot, the more answers are in it.
+# A reliability diagram sorts the answers by confidence, and draws each bin's accuracy over its mean
+# confidence. Calibrated probabilities lie on the diagonal; the larger a dot, the more answers are in it.
 
 figure, axes = plt.subplots(1, 2, sharey=True, figsize=(6.4, 3.4))
 for axis, name, probs in (
@@ -159,12 +159,11 @@ for axis, name, probs in (
     axis.label_outer()
 
 # %%
-# The temperature belongs to the model from here on: as its last layer, which is saved with it.
+# The temperature becomes part of the model: its last layer, which is saved with it.
 
 honest = nn.Sequential(*copy.deepcopy(model.layers), nn.Softmax(temperature=temperature), dtype="float64")
 assert np.allclose(honest(X_test), calibrated)
 
 # %%
-# One number cannot repair what is wrong in a different way for each class, and it does not bring the network
-# to what Bayes' rule knows. It is cheap, it cannot change an answer, and a thousand points were plenty to fit
-# it.
+# One number cannot correct errors that differ between classes, and the network does not reach Bayes' rule.
+# But the temperature is cheap, cannot change an answer, and needs few points to fit.

@@ -4,17 +4,18 @@ Layers and a loss of your own
 
 A layer is an object with ``forward`` and ``backward``; a loss is a function of rows. Here are two layers and
 a loss that fastsm does not have: one layer in NumPy, with a parameter; one whose kernel is compiled from
-Cython; and a loss for classes that have an order. Each is also written wrongly, to see what
-:func:`fastsm.testing.check_grads` says, and at the end they train together.
+Cython; and a loss for ordered classes. Each also has wrong versions, to show what
+:func:`fastsm.testing.check_grads` reports, and at the end they train together.
 """
 
 # %%
 # A layer in NumPy
 # ----------------
 #
-# PReLU is a rectifier with a slope for negative numbers that is learned, one for each feature (K. He et al.,
+# PReLU is a rectifier with a learned slope for negative numbers, one for each feature (K. He et al.,
 # "Delving deep into rectifiers", ICCV 2015, equation 1): :math:`y = x` where :math:`x > 0`, else
-# :math:`y = \alpha x`. Going back, with the rows of a batch as :math:`n` and features as :math:`j`:
+# :math:`y = \alpha x`. The backward pass, with :math:`n` for the rows of a batch and :math:`j` for the
+# features:
 #
 # .. math:: \frac{\partial L}{\partial x_{nj}} = \frac{\partial L}{\partial y_{nj}} \cdot
 #           \begin{cases} 1 & x_{nj} > 0 \\ \alpha_j & \text{else} \end{cases}
@@ -60,7 +61,7 @@ class PReLU:
         self.grads["slope"] = np.sum(dy * self.x * negative, axis=0)
         return np.where(negative, self.params["slope"] * dy, dy)
 
-    def config(self):  # what makes such a layer again: to save and load
+    def config(self):  # the arguments of the constructor, to save and load
         return {"features": self.features}
 
 
@@ -90,7 +91,7 @@ class PassesThrough(PReLU):
 
 
 def check(name, *arguments, **options):
-    """Print what check_grads says; return whether all is right."""
+    """Print the report of check_grads; return whether the gradients are right."""
     try:
         report = testing.check_grads(*arguments, **options)
     except testing.GradientError as error:
@@ -109,9 +110,9 @@ assert check("PReLU", PReLU(3), x)
 
 # %%
 # The first hint is exact: the loss divides by the number of rows, once, and the layers only add up. The
-# second one is NaN since ``check_grads`` fills all gradients with NaN before it calls ``backward``: a model's
-# gradients are to be overwritten. (The third has a right slope and a wrong input's gradient: that is found by
-# itself.)
+# second one is NaN since ``check_grads`` fills all gradients with NaN before it calls ``backward``:
+# ``backward`` must overwrite them. (The third has the right gradient over the slope and a wrong one over the
+# input; each is checked.)
 
 # %%
 # A layer with a compiled kernel
@@ -125,7 +126,7 @@ assert check("PReLU", PReLU(3), x)
 # with :math:`\tau` such that :math:`\sum_i s_i = 1`. With the support :math:`S = \{i : s_i > 0\}` the
 # threshold is :math:`\tau = (\sum_{i \in S} z_i - 1) / |S|`. So the Jacobian is :math:`J =
 # \operatorname{diag}(1_S) - 1_S 1_S^T / |S|`, it can be written with the *output* alone, and its product with
-# an incoming gradient needs no matrix, for the same reason as that of softmax:
+# an incoming gradient needs no matrix, as for softmax:
 #
 # .. math:: J^T ds = 1_S \circ \Bigl( ds - \frac{1}{|S|} \sum_{i \in S} ds_i \Bigr) .
 #
@@ -154,10 +155,11 @@ rows = np.array([[1.0, 0.8, -1.0], [3.0, 0.0, 0.0], [0.1, 0.0, -0.1]])
 print(sparsemax(rows).round(3))
 
 # %%
-# In Cython no sort is needed. The threshold of all classes is too low; leave out those below it, take it
-# again from the rest, until nothing changes (C. Michelot, "A finite algorithm for finding the projection of a
-# point onto the canonical simplex of R^n", Journal of Optimization Theory and Applications 50, 1986).
-# ``floating`` stands for float and double: Cython writes both, and ``check_grads`` can work in double.
+# The Cython version needs no sort. The threshold over all classes is too low; drop the classes below it,
+# recompute it from the rest, and repeat until nothing changes (C. Michelot, "A finite algorithm for finding
+# the projection of a point onto the canonical simplex of R^n", Journal of Optimization Theory and
+# Applications 50, 1986). ``floating`` stands for float and double: Cython writes both, and ``check_grads``
+# can work in double.
 
 SOURCE = """\
 # cython: boundscheck=False, wraparound=False, cdivision=True
@@ -233,9 +235,9 @@ with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
 print("compiled" if kernels else "no Cython or no C compiler: NumPy goes on")
 
 # %%
-# The layer is the same for both; only where the functions come from differs. A model hands its layers arrays
-# that are contiguous, as the kernel wants them. ``emits`` says that the outputs are probabilities, so that a
-# loss on probabilities is accepted after it.
+# The layer is the same for both; only the functions differ. A model passes contiguous arrays to its layers,
+# as the kernel needs. ``emits`` says that the outputs are probabilities, so a loss on probabilities may
+# follow.
 
 
 class Sparsemax:
@@ -267,12 +269,12 @@ assert not check("handed through", SparsemaxHandedThrough(), z)
 assert check("Sparsemax", Sparsemax(), z)
 
 # %%
-# The second is the shortcut of :doc:`/learn/p_minus_y` again: to hand :math:`s - y` to the layer before is
-# right for one loss alone, which the same paper derives for sparsemax as cross-entropy is for softmax.
+# The second is the shortcut of :doc:`/learn/p_minus_y`: passing :math:`s - y` to the layer before is right
+# for one loss only, which the same paper derives for sparsemax as cross-entropy is for softmax.
 #
-# What remains is to check the kernel itself. Its results are compared with NumPy's, which it shares no line
-# with, in both dtypes, on rows of small and of large numbers. A first version of the kernel stopped too early
-# where all logits were nearly equal, and random numbers of one size had not shown it.
+# Finally, check the kernel itself. Compare its results with the independent NumPy version, in both dtypes, on
+# rows of small and of large numbers. A first version of the kernel stopped too early where all logits were
+# nearly equal, which random numbers of one size did not show.
 
 
 class CompiledSparsemax(Sparsemax):
@@ -296,19 +298,18 @@ assert check("CompiledSparsemax", CompiledSparsemax(), z)
 # A loss
 # ------
 #
-# Suppose the digits are read off a meter. A 3 taken for a 4 is not as bad as a 3 taken for a 9, but
-# cross-entropy treats the two alike. The ranked probability score compares the *cumulated* probabilities (E.
+# Suppose the digits are read off a meter. Reading a 3 as a 4 is less wrong than reading it as a 9, but
+# cross-entropy treats both alike. The ranked probability score compares the *cumulated* probabilities (E.
 # S. Epstein, "A scoring system for probability forecasts of ranked categories", Journal of Applied
 # Meteorology 8, 1969):
 #
 # .. math:: L = \sum_k (P_k - Y_k)^2, \quad
 #           \frac{\partial L}{\partial p_i} = \sum_{k \ge i} 2 (P_k - Y_k)
 #
-# with :math:`P_k = \sum_{i \le k} p_i` and :math:`Y_k = \sum_{i \le k} y_i`. The derivative runs the other
-# way, since :math:`p_i` is in all :math:`P_k` from :math:`k = i` on: the transpose of a cumulated sum is a
-# cumulated sum from the end. A loss of your own returns a value for each row, and the gradient over the row.
-# It needs to know nothing about softmax, batches or weights: the last one here, which takes the mean itself,
-# is refused.
+# with :math:`P_k = \sum_{i \le k} p_i` and :math:`Y_k = \sum_{i \le k} y_i`. The derivative sums from the
+# other end, since :math:`p_i` is in all :math:`P_k` from :math:`k = i` on: the transpose of a cumulated sum
+# is a cumulated sum from the end. A custom loss returns a value for each row, and the gradient over the row.
+# It does not handle softmax, batches or weights: the last one here, which takes the mean itself, is refused.
 
 
 @nn.loss(on="probs")
@@ -342,13 +343,13 @@ else:
     raise AssertionError("this is not a loss of rows")
 
 # %%
-# All together
-# ------------
+# The whole model
+# ---------------
 #
-# The whole model is checked once, loss and layers together, and then trained, beside the same network with
-# :class:`fastsm.nn.Softmax`. One thing is to be known about sparsemax: where a single class is left, its
-# Jacobian is 0, and the row learns nothing more, right or wrong. So the last weights start at 0, with all
-# classes in the support.
+# Check loss and layers together once, then train them, beside the same network with
+# :class:`fastsm.nn.Softmax`. Sparsemax has a pitfall: where a single class is left, its Jacobian is 0, and
+# the row learns nothing more, right or wrong. So the last weights start at 0, with all classes in the
+# support.
 
 certain = np.eye(10)[[3]]
 assert not sparsemax_vjp(certain, rng.standard_normal((1, 10))).any()
@@ -379,8 +380,7 @@ for name, head in heads.items():
     assert (zeros > 0.5) == (name == "sparsemax")
 
 # %%
-# What a doubtful digit looks like to the two: softmax spreads what is left over all classes, sparsemax names
-# a few.
+# For a doubtful digit softmax spreads the remaining probability over all classes, sparsemax over a few.
 
 doubtful = np.argmin(models["softmax"](new_images).max(axis=1))
 _, (left, right) = plt.subplots(1, 2, width_ratios=(1, 2))
@@ -393,9 +393,8 @@ right.set(xlabel="class", ylabel="probability", xticks=range(10))
 right.legend()
 
 # %%
-# The layers can be saved, as they have a ``config``. To load, name the classes: a file never chooses what
-# code is run. What layers and losses may do besides is in :doc:`/use/your_own_layer` and
-# :doc:`/use/your_own_loss`.
+# The layers can be saved, as they have a ``config``. To load, pass the classes: a file never chooses the code
+# to run. For more see :doc:`/use/your_own_layer` and :doc:`/use/your_own_loss`.
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder, "meter.safetensors")

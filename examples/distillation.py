@@ -3,15 +3,14 @@ Distillation: a student that learns from soft labels
 ====================================================
 
 A large network's probabilities say more than its answers: *a 7, but it might have been a 1*. A small network
-that is trained on them learns what it was never shown. Here a student gets no image of a 3 at all, and knows
-a 3 when it sees one. After G. Hinton, O. Vinyals and J. Dean, "Distilling the knowledge in a neural network",
-2015.
+trained on them learns more than its images show. Here a student never sees a 3 in training, yet recognises
+3s. After G. Hinton, O. Vinyals and J. Dean, "Distilling the knowledge in a neural network", 2015.
 """
 
 # %%
 # The teacher
 # -----------
-# A network with dropout, trained on the handwritten digits that come with fastsm, all ten of them.
+# A network with dropout, trained on all ten handwritten digits included in fastsm.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,7 +26,7 @@ fastsm.fit(teacher, train.X, train.y, optimizer=optim.AdamW(3e-3), epochs=20, ba
 
 
 def accuracy(model, digit=None):
-    """Return the part of right answers on the test images, of all or of those of one digit."""
+    """Return the accuracy on the test images, of all digits or of one."""
     rows = slice(None) if digit is None else test.y == digit
     return np.mean(model(test.X[rows]).argmax(axis=1) == test.y[rows])
 
@@ -35,8 +34,8 @@ def accuracy(model, digit=None):
 print(f"teacher: {accuracy(teacher):.1%} right")
 
 # %%
-# What it knows besides the answer is in its small probabilities. A temperature :math:`T` above 1 brings them
-# out: :math:`p = \operatorname{softmax}(z / T)`. The 8 that the teacher is least sure of:
+# Its small probabilities hold more than the answer. A temperature :math:`T` above 1 enlarges them: :math:`p =
+# \operatorname{softmax}(z / T)`. The 8 with the teacher's lowest confidence:
 
 eights = teacher(train.X[train.y == 8])
 eight = eights[[fastsm.softmax(eights)[:, 8].argmin()]]
@@ -49,11 +48,11 @@ for axis, temperature in zip(axes, (1, 2, 5), strict=True):
 # %%
 # The loss
 # --------
-# Cross-entropy with the teacher's probabilities :math:`q` as targets, both at temperature :math:`T`. For
-# logits :math:`z` of the student its gradient is :math:`(p - q) / T`: one :math:`1/T` from the division of
-# the logits. Another one comes in by itself, as probabilities at a high temperature differ by about
-# :math:`1/T` as much. So the gradient shrinks as :math:`1/T^2`, and the loss is multiplied by :math:`T^2` to
-# stand beside one on hard labels.
+# The loss is cross-entropy with the teacher's probabilities :math:`q` as targets, both at temperature
+# :math:`T`. Its gradient over the student's logits :math:`z` is :math:`(p - q) / T`, with one :math:`1/T`
+# from the division of the logits. At a high temperature the probabilities differ by another factor of about
+# :math:`1/T`. So the gradient shrinks as :math:`1/T^2`, and the loss is multiplied by :math:`T^2` to match a
+# loss on hard labels.
 
 rng = np.random.default_rng(0)
 student_logits, teacher_logits = rng.standard_normal((2, 128, 10))
@@ -69,16 +68,17 @@ for temperature in (1, 2, 5, 20, 100):
 assert np.isclose(lengths[-1] * 100**2, lengths[-2] * 20**2, rtol=0.02)
 
 # %%
-# As :math:`T` grows nothing is left but the difference of the logits, each less the mean of its row, over the
-# number of classes: equation 4 of the paper. (The mean over the batch divides by the number of rows, too.)
+# As :math:`T` grows, the gradient approaches the difference of the logits, each minus the mean of its row,
+# divided by the number of classes: equation 4 of the paper. (The mean over the batch also divides by the
+# number of rows.)
 
 difference = student_logits - teacher_logits
 difference -= difference.mean(axis=1, keepdims=True)
 assert np.allclose(gradient * 100**2, difference / 10 / len(difference), rtol=0.1, atol=1e-5)
 
 # %%
-# As a loss of one's own: the value of each row and its gradient. (Cross-entropy at this temperature alone
-# would be ``nn.CrossEntropyLoss(temperature=T)``; it is the factor that is ours.)
+# As a custom loss: the value of each row and its gradient. (Without the factor this would be
+# ``nn.CrossEntropyLoss(temperature=T)``.)
 
 T = 5.0
 
@@ -95,8 +95,8 @@ print(
 )
 
 # %%
-# Without the factor :math:`1/T` that the division leaves in the gradient, a mistake seen in public code, the
-# check says so at once:
+# If the gradient lacks the factor :math:`1/T` of the division, a mistake seen in public code, the check
+# fails:
 
 
 @nn.loss(on="logits")
@@ -116,8 +116,8 @@ else:
 # %%
 # The student who never saw a 3
 # -----------------------------
-# An eighth of the teacher's hidden units, the same images without the 3s, and either the true labels or the
-# teacher's probabilities. Three seeds each.
+# The student has an eighth of the teacher's hidden units. It gets the same images without the 3s, and either
+# the true labels or the teacher's probabilities, with three seeds each.
 
 seen = train.y != 3
 soft_labels = fastsm.softmax(teacher(train.X), temperature=T)
@@ -154,7 +154,7 @@ assert of_threes["soft labels"] > 0.8
 assert of_all["soft labels"] > 0.95 > of_all["hard labels"]
 
 # %%
-# All that it ever heard of 3s is how much the other digits look like one.
+# It knows of 3s only by how much the other digits resemble one.
 
 figure, axis = plt.subplots()
 places = np.arange(10)
@@ -167,8 +167,8 @@ axis.legend(ncols=2, loc="upper center")
 _ = axis.set_ylim(0, 1.2)
 
 # %%
-# With labels at hand one mixes the two, as the paper does: the sum of both losses, and the sum of both
-# gradients. The targets of a row are then the teacher's probabilities and a 1 at the label, side by side.
+# With labels, the paper mixes both: it adds the losses and the gradients. The targets of a row are then the
+# teacher's probabilities and the one-hot label, side by side.
 
 WEIGHT = 0.1
 

@@ -11,7 +11,7 @@ argument.
 # The data
 # --------
 # :func:`fastsm.data.load` finds the files on this computer, or downloads them if the package ``pooch`` is
-# installed. Where neither works, this page goes on with the digits that come with fastsm, and says so.
+# installed. If neither works, this page uses the digits included in fastsm, and says so.
 
 import tempfile
 from pathlib import Path
@@ -32,7 +32,7 @@ except data.DataError:
 print(splits.train, splits.test, sep="\n")
 
 # %%
-# A row is an image. Bytes stay bytes: they take a quarter of the memory of float32, and :func:`fastsm.fit`
+# A row is an image. The images stay bytes, which take a quarter of the memory of float32; :func:`fastsm.fit`
 # divides each mini-batch by 255 as it gathers it.
 
 figure, axes = plt.subplots(2, 5, figsize=(6.4, 3))
@@ -45,8 +45,8 @@ for label, axis in enumerate(axes.flat):
 # %%
 # Training
 # --------
-# The test images are for the very end. Every sixth training image is held out, to see during the training how
-# well the network does on images that it has not seen.
+# The test images are used only at the end. Every sixth training image is held out, to measure the network
+# during training on images that it has not seen.
 
 held_out = np.arange(len(splits.train)) % 6 == 0
 images, labels = splits.train.X[~held_out], splits.train.y[~held_out]
@@ -57,12 +57,12 @@ BATCH_SIZE = 128 if len(images) > 10_000 else 16
 steps = EPOCHS * -(-len(images) // BATCH_SIZE)
 
 # %%
-# One hidden layer of 128 rectifiers, and a softmax. The learning rate goes up and down again once
-# (:class:`fastsm.optim.schedules.one_cycle`), which makes a few epochs count for many.
+# The network has one hidden layer of 128 rectifiers, and a softmax. The learning rate rises and falls once
+# (:class:`fastsm.optim.schedules.one_cycle`), which needs fewer epochs.
 
 
 def train(loss, targets, validation_targets):
-    """Return a network that was trained with this loss, and how that went."""
+    """Return a network trained with this loss, and its history."""
     model = nn.MLP([images.shape[1], 128, 10], activation="relu", head="softmax", rng=0)
     history = fastsm.fit(
         model,
@@ -83,9 +83,9 @@ history.plot()
 print(f"after {history.epochs} epochs: {history['val_accuracy'][-1]:.1%} of the images held out are right")
 
 # %%
-# The training's own curves are means over an epoch while the network changes; those of the images held out
-# are measured at its end. So the first epoch looks better on images that the network has not seen. Where the
-# curves have crossed and part, it begins to know the training images by heart.
+# The training curves are means over an epoch while the network changes; the validation curves are measured at
+# its end. So the first epoch looks better on unseen images. Where the curves cross and diverge, the network
+# begins to memorise the training images.
 
 assert history["accuracy"][0] < history["val_accuracy"][0]
 
@@ -105,8 +105,7 @@ print({name: round(value, 4) for name, value in figures.items()})
 assert figures["accuracy"] > 0.85
 
 # %%
-# ``model(images)`` are the probabilities, one row for each image. Counted by what is right and what was
-# answered:
+# ``model(images)`` returns the probabilities, one row for each image. Counted by true class and answer:
 
 probs = model(splits.test.X)
 answers = probs.argmax(axis=1)
@@ -129,7 +128,7 @@ for (truth, answer), count in np.ndenumerate(confusion):
         )
 
 # %%
-# And the wrong answers that it was most certain of:
+# The wrong answers with the highest confidence:
 
 wrong = np.flatnonzero(answers != splits.test.y)
 worst = wrong[np.argsort(-probs[wrong].max(axis=1), kind="stable")][:10]
@@ -144,9 +143,9 @@ for axis, row in zip(axes.flat, worst, strict=False):
 # %%
 # Another loss
 # ------------
-# The squared error of the probabilities, :math:`\frac{1}{C} \sum_k (p_k - y_k)^2`. Its gradient goes back
-# through the softmax's true derivative (:func:`fastsm.softmax_vjp`), so it is one argument and nothing else.
-# It compares with rows instead of labels: 1 at the label, 0 elsewhere.
+# The squared error of the probabilities is :math:`\frac{1}{C} \sum_k (p_k - y_k)^2`. Its gradient goes back
+# through the softmax's derivative (:func:`fastsm.softmax_vjp`), so only the loss argument changes. Its
+# targets are one-hot rows instead of labels.
 
 one_hot = np.eye(10, dtype=np.float32)
 model_by_squares, history_by_squares = train(nn.MSELoss(), one_hot[labels], one_hot[validation[1]])
@@ -163,9 +162,9 @@ print(f"test images right: {figures['accuracy']:.1%} and {accuracy_by_squares:.1
 assert accuracy_by_squares > 0.85
 
 # %%
-# Keep it
-# -------
-# A file holds the layers and the numbers; there is no pickle in it, so that opening one runs no code.
+# Saving
+# ------
+# A file holds the layers and the parameters, without pickle: loading it runs no code.
 
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "fashion.safetensors"
@@ -174,5 +173,5 @@ with tempfile.TemporaryDirectory() as folder:
 assert (again(splits.test.X) == probs).all()
 
 # %%
-# The command does all of this, too: ``fastsm train --data fashion-mnist`` leaves the network, the curves, the
-# confusion matrix and the mistakes in a folder.
+# The command does all of this too: ``fastsm train --data fashion-mnist`` writes the network, the curves, the
+# confusion matrix and the mistakes to a folder.

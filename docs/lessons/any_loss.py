@@ -9,12 +9,12 @@ You have written a network in which the output layer's gradient is
 with :math:`\circ` element by element. With the mean squared error and a sigmoid the sizes fit. With softmax,
 :math:`L'` is :math:`n_{out} \times 1` and :math:`\sigma'` is :math:`n_{out} \times n_{out}`, and every answer
 that you find changes the loss to cross-entropy. You need not change it. This page replaces one operation, and
-all losses go through.
+then any loss works.
 """
 
 # %%
-# What you wrote, and where it goes wrong
-# ---------------------------------------
+# What goes wrong
+# ---------------
 #
 # Your notation: columns, :math:`z_l = W_l a_{l-1} + b_l`, with a :math:`W` of :math:`n_{out} \times n_{in}`.
 # The biases are such that the softmax comes out in round numbers.
@@ -38,7 +38,7 @@ a = fastsm.softmax(z, axis=0)  # columns: the classes lie along axis 0
 print(a.T)
 
 # %%
-# With the sigmoid all is well:
+# With the sigmoid the shapes fit:
 
 
 def sigmoid(z):
@@ -60,10 +60,10 @@ print(wrong.shape)
 assert wrong.shape == (n_out, n_out)  # it should have been (n_out, 1)
 
 # %%
-# One operation is to be replaced
-# -------------------------------
+# Replace one operation
+# ---------------------
 #
-# The chain rule says: :math:`z_j` reaches the loss through *all* outputs, so add up all the ways.
+# By the chain rule, :math:`z_j` reaches the loss through *all* outputs, so sum over all paths.
 #
 # .. math:: \frac{\partial L}{\partial z_j} = \sum_i \frac{\partial L}{\partial a_i}
 #           \frac{\partial a_i}{\partial z_j}
@@ -72,7 +72,7 @@ assert wrong.shape == (n_out, n_out)  # it should have been (n_out, 1)
 #
 # .. math:: \frac{\partial L}{\partial z} = J^T L' .
 #
-# This is the rule for every activation. The elementwise product is what remains of it if :math:`a_i` depends
+# This is the rule for every activation. The elementwise product is the special case where :math:`a_i` depends
 # on :math:`z_i` alone: then :math:`J` is diagonal, and a diagonal matrix times a column is a product element
 # by element. Sigmoid, tanh and relu are such activations; softmax is not.
 
@@ -92,15 +92,15 @@ assert dz.shape == (n_out, 1)  # the sizes fit
 # .. math:: \frac{\partial a_i}{\partial z_j} =
 #           \begin{cases} a_i (1 - a_i) & i = j \\ -a_i a_j & i \neq j \end{cases}
 #
-# or :math:`J = \operatorname{diag}(a) - a a^T`. It is symmetric, so :math:`J^T = J`. And it is so simple that
-# its product with a column can be written out:
+# or :math:`J = \operatorname{diag}(a) - a a^T`. It is symmetric, so :math:`J^T = J`. Its product with a
+# column can be written out:
 #
 # .. math:: J^T L' &= \operatorname{diag}(a) L' - a (a^T L') \\
 #           &= a \circ \bigl( L' - \langle a, L' \rangle \bigr)
 #
-# Here :math:`\langle a, L' \rangle = \sum_i a_i L'_i` is one number. What is left is elementwise after all,
-# and :math:`n_{out} \times 1`. It is called the **vector-Jacobian product** (VJP). It is exact: no
-# approximation, and nothing left out.
+# Here :math:`\langle a, L' \rangle = \sum_i a_i L'_i` is one number. The rest is elementwise, and the result
+# is :math:`n_{out} \times 1`. It is called the **vector-Jacobian product** (VJP). It is exact, not an
+# approximation.
 
 assert_allclose(sigma_prime, np.diag(a[:, 0]) - a @ a.T)
 assert_allclose(sigma_prime, sigma_prime.T)
@@ -108,8 +108,8 @@ assert_allclose(a * (L_prime - np.sum(a * L_prime)), dz)
 assert_allclose(fastsm.softmax_vjp(a, L_prime, axis=0), dz)
 
 # %%
-# For a batch of 64 rows and 1000 classes the matrices would take 64 million numbers, the product takes as
-# many as the logits:
+# For a batch of 64 rows and 1000 classes the matrices would have 64 million numbers; the product has as many
+# as the logits:
 
 print("all Jacobians:", 4 * 64 * 1000 * 1000 / 1e6, "MB in float32")
 print("dz:           ", 4 * 64 * 1000 / 1e6, "MB")
@@ -143,8 +143,8 @@ assert_allclose(dz[:, 0], [0.016, -0.156, 0.14])
 
 # %%
 # The elements of :math:`\partial L / \partial z` sum to 0, for any loss: adding the same number to all logits
-# does not change the softmax. And :math:`a - y` is not here: it is :math:`(0.2, -0.7, 0.5)`, another
-# direction as well as another length.
+# does not change the softmax. The result is not :math:`a - y`, which is :math:`(0.2, -0.7, 0.5)`: another
+# direction and another length.
 
 assert abs(dz.sum()) < 1e-15
 cosine = np.sum(dz * (a - y)) / np.linalg.norm(dz) / np.linalg.norm(a - y)
@@ -152,8 +152,8 @@ print(f"cosine of the angle between dz and a - y: {cosine:.3f}")
 assert cosine < 0.99
 
 # %%
-# Is cross-entropy a necessity?
-# -----------------------------
+# Is cross-entropy necessary?
+# ---------------------------
 #
 # No. Put its gradient :math:`L' = -y / a` into the same line, with a :math:`y` that sums to 1:
 #
@@ -161,9 +161,9 @@ assert cosine < 0.99
 #
 # .. math:: a \circ \Bigl( -\frac{y}{a} + 1 \Bigr) = a - y
 #
-# Cross-entropy goes the same way as any other loss. It happens that :math:`a` cancels, so that people compute
-# the result directly, which saves a division by an :math:`a` that may be 0. That is convenient and
-# numerically safer (:doc:`stability`), and it is all that is special.
+# Cross-entropy works like any other loss. It happens that :math:`a` cancels, so people compute the result
+# directly, without a division by an :math:`a` that may be 0. That is convenient and numerically safer
+# (:doc:`stability`), and nothing else is special about it.
 
 assert_allclose(fastsm.softmax_vjp(a, -y / a, axis=0), a - y)
 
@@ -173,24 +173,24 @@ assert_allclose(fastsm.softmax_vjp(a, -y / a, axis=0), a - y)
 # .. list-table::
 #    :header-rows: 1
 #
-#    * - What they write
-#      - What it is
+#    * - Expression
+#      - Meaning
 #    * - :math:`\operatorname{diag}(a) - a a^T`
 #      - The Jacobian, :math:`n_{out} \times n_{out}`. It *is* the derivative.
 #    * - :math:`a \circ (1 - a)`
 #      - Its diagonal only. Right for a sigmoid, wrong for softmax with any loss.
 #    * - :math:`a \circ (L' - \langle a, L' \rangle)`
-#      - The Jacobian times the loss's gradient: what backpropagation asks for.
+#      - The Jacobian times the loss's gradient, as backpropagation needs it.
 #    * - :math:`a - y`
-#      - The same, once :math:`L' = -y / a` has been put in. It is "no longer in the Jacobian form" since the
-#        product has been taken. It holds the loss already: do not multiply it by :math:`L'` again, and do not
-#        use it for another loss (:doc:`p_minus_y`).
+#      - The same, with :math:`L' = -y / a`. It is "no longer in the Jacobian form" since the product has been
+#        taken. It includes the loss already: do not multiply it by :math:`L'` again, and do not use it for
+#        another loss (:doc:`p_minus_y`).
 
 # %%
 # Any loss, through the same code
 # -------------------------------
 #
-# A loss is a value and its own gradient :math:`L'(a, y)`, nothing about softmax. The last one is made up.
+# A loss is a value and its gradient :math:`L'(a, y)`; it does not involve softmax. The last one is made up.
 
 
 def mean_squared_error(a, y):
@@ -242,7 +242,7 @@ else:
 # A batch: one row per sample
 # ---------------------------
 #
-# In NumPy samples are rows. Then softmax and its VJP go along the last axis, which is the default, and each
+# In NumPy, samples are rows. Then softmax and its VJP run along the last axis, which is the default, and each
 # row has its own :math:`\langle a, L' \rangle`: a sum with ``axis=1, keepdims=True`` if you write it
 # yourself. Two layouts of the weights are in use, and only the products with them differ.
 
@@ -312,10 +312,9 @@ assert_allclose(fastsm.softmax_vjp(A, dA), dZ)
 # As a model
 # ----------
 #
-# :class:`fastsm.nn.Softmax` does the VJP in its backward pass, so it goes with any loss. A loss of your own
-# is one function, which returns the value of each row and its gradient over the row; :func:`fastsm.nn.loss`
-# adds the mean over the batch. These are four networks that differ in their loss alone, on 1,797 handwritten
-# digits.
+# :class:`fastsm.nn.Softmax` takes the VJP in its backward pass, so it works with any loss. A custom loss is
+# one function, which returns the value of each row and its gradient over the row; :func:`fastsm.nn.loss`
+# adds the mean over the batch. These four networks differ only in their loss, on 1,797 handwritten digits.
 
 
 @nn.loss(on="probs")
@@ -354,8 +353,8 @@ ax.set(xlabel="epoch", ylabel="right of 397 new digits, %")
 ax.legend()
 
 # %%
-# The line to take with you
-# -------------------------
+# Summary
+# -------
 #
 # Where you have ``L_prime * softmax_prime(z)``, write
 #
@@ -369,4 +368,4 @@ ax.legend()
 #
 #    dz = a * (L_prime - np.sum(a * L_prime, axis=-1, keepdims=True))
 #
-# It takes the *output* ``a``, not ``z``. Why that is so is the next page: :doc:`in_terms_of_a`.
+# It takes the *output* ``a``, not ``z``. The next page explains why: :doc:`in_terms_of_a`.

@@ -2,16 +2,16 @@ r"""
 Common mistakes in batch code
 =============================
 
-The formula is right, the line of NumPy is not, and nothing is raised. Each mistake here has its wrong line,
-what :func:`fastsm.testing.check_grads` says of it, and the right line.
+The formula is right, the line of NumPy is wrong, and NumPy raises no error. For each mistake this page has
+the wrong line, the report of :func:`fastsm.testing.check_grads`, and the right line.
 """
 
 # %%
 # A wrong gradient often trains
 # -----------------------------
-# That is why these mistakes live long. Here is one small network on handwritten digits, followed downhill by
-# four gradients. One is right. One takes the elementwise derivative :math:`p (1 - p)` of the softmax, one
-# leaves its Jacobian out, and one forgets the derivative of tanh.
+# So these mistakes stay unnoticed. Here is one small network on handwritten digits, trained with four
+# gradients. One is right. One takes the elementwise derivative :math:`p (1 - p)` of the softmax, one leaves
+# its Jacobian out, and one forgets the derivative of tanh.
 
 import textwrap
 
@@ -85,7 +85,7 @@ assert min(absolute["p (1 - p)"]) > 1.7
 # %%
 # On the left nothing looks wrong. (The third curve even falls faster. It descends another loss,
 # cross-entropy: see :doc:`/learn/p_minus_y`.) With another loss, on the right, the same lines fail: two do
-# not learn at all, and one is behind. A loss that falls proves nothing. Finite differences do:
+# not learn at all, and one is slower. A falling loss proves nothing. Finite differences find the mistakes:
 
 
 def says(f, *arrays, **options):
@@ -119,7 +119,8 @@ def right(p, dp):
 assert "agree" in says(fastsm.softmax, z, vjp=right)
 
 # %%
-# **1. The Jacobian is left out.** The gradient over the probabilities is taken for that over the logits.
+# **1. The Jacobian is left out.** The gradient over the probabilities is used as the gradient over the
+# logits.
 
 
 def no_jacobian(p, dp):
@@ -129,8 +130,8 @@ def no_jacobian(p, dp):
 assert "wrong gradient" in says(fastsm.softmax, z, vjp=no_jacobian)
 
 # %%
-# **2. The derivative is elementwise.** :math:`p (1 - p)` is the diagonal of the Jacobian. Alone it is right
-# for a sigmoid only.
+# **2. The derivative is elementwise.** :math:`p (1 - p)` is the diagonal of the Jacobian. It suffices for a
+# sigmoid only.
 
 
 def elementwise(p, dp):
@@ -140,8 +141,8 @@ def elementwise(p, dp):
 assert "wrong gradient" in says(fastsm.softmax, z, vjp=elementwise)
 
 # %%
-# **3. The sum runs over axis 0.** It mixes the samples instead of the classes, and broadcasts as if nothing
-# were wrong.
+# **3. The sum runs over axis 0.** It mixes the samples instead of the classes, and broadcasts without an
+# error.
 
 
 def over_samples(p, dp):
@@ -151,9 +152,9 @@ def over_samples(p, dp):
 assert "wrong gradient" in says(fastsm.softmax, z, vjp=over_samples)
 
 # %%
-# **4. keepdims is missing.** The sums have shape (N,), and NumPy lays them along the classes. That raises an
-# error, but not if there are as many samples as classes. (On the diagonal the numbers of sample and class are
-# equal, and so these entries are right.)
+# **4. keepdims is missing.** The sums have shape (N,), and NumPy aligns them with the classes. That raises an
+# error, unless there are as many samples as classes. (On the diagonal the indices of sample and class are
+# equal, so these entries are right.)
 
 
 def no_keepdims(p, dp):
@@ -163,7 +164,7 @@ def no_keepdims(p, dp):
 assert "12 wrong" in says(fastsm.softmax, z[:C], vjp=no_keepdims)
 
 # %%
-# **5. 1/T is forgotten.** A temperature in the forward pass is a factor on the way back.
+# **5. 1/T is forgotten.** A temperature in the forward pass is a factor in the backward pass.
 
 
 def warm(z):
@@ -182,8 +183,8 @@ assert "2.5 times the true one" in says(warm, z, vjp=cold)
 assert "agree" in says(warm, z, vjp=as_warm)
 
 # %%
-# **6. The output is overwritten too early.** The backward pass needs ``p``. An operation in place, here
-# ``-=``, has destroyed it by then:
+# **6. The output is overwritten too early.** The backward pass needs ``p``, but an operation in place, here
+# ``-=``, has destroyed it:
 
 
 def too_early(z):
@@ -229,11 +230,11 @@ for f, hint in slips.items():
     assert hint in says(lambda z, f=f: mean_squared_error(z, f), z)
 
 # %%
-# 1/N twice is the most patient of all mistakes. The direction is right, the steps are N times too short, and
-# it looks like a learning rate that is too small.
+# Dividing by N twice is hard to notice. The direction is right, the steps are N times too short, and it looks
+# like a small learning rate.
 #
-# **8. p - y with another loss.** It is the whole gradient of cross-entropy, softmax included, and of nothing
-# else.
+# **8. p - y with another loss.** It is the whole gradient of cross-entropy, softmax included, and of no other
+# loss.
 
 
 def shortcut(z):
@@ -273,7 +274,7 @@ assert "times the true" in says(lambda z: weighted(z, by_rows_over_n), z)
 assert "agree" in says(lambda z: weighted(z, by_rows), z)
 
 # %%
-# The line for it (and with ``sample_weight=`` each row has a weight of its own):
+# The right line (with ``sample_weight=`` each row has its own weight):
 
 loss, dz = fastsm.cross_entropy_with_grad(z, labels, class_weight=weight)
 assert np.allclose(dz, by_rows(fastsm.softmax(z) - Y))
@@ -281,8 +282,8 @@ assert np.allclose(dz, by_rows(fastsm.softmax(z) - Y))
 # %%
 # In the layers
 # -------------
-# A layer is checked as it is: :func:`fastsm.testing.check_grads` calls its ``forward`` and ``backward``. A
-# right one:
+# To check a layer, :func:`fastsm.testing.check_grads` calls its ``forward`` and ``backward``. A correct
+# layer:
 
 
 class Affine:
@@ -318,7 +319,7 @@ assert "wrong gradient over x" in says(NotTransposed(4, 4), x)
 
 # %%
 # **11. The product is the wrong way round.** ``dy.T @ x`` is for weights of shape (n_out, n_in). The report
-# tells it by the shape or, where the matrix is square, by the numbers.
+# shows it by the shape or, for a square matrix, by the numbers.
 
 
 class Turned(Affine):
@@ -332,8 +333,8 @@ assert "got (3, 4): transposed?" in says(Turned(4, 3), x)
 assert "is the transpose of the true one" in says(Turned(4, 4), x)
 
 # %%
-# **12. The bias gets a mean.** The 1/N is in the loss already, and has come down with ``dy``. So every sum
-# over the samples is a plain sum.
+# **12. The bias gets a mean.** The loss includes the 1/N already, and so does ``dy``. So every sum over the
+# samples is a plain sum.
 
 
 class MeanBias(Affine):
@@ -346,8 +347,8 @@ class MeanBias(Affine):
 assert "1/N too much?" in says(MeanBias(4, 3), x)
 
 # %%
-# **13. Gradients pile up from step to step.** ``+=``, where nobody sets them to 0. A backward pass overwrites
-# what was there. So ``check_grads`` puts NaN there first:
+# **13. Gradients accumulate from step to step.** This happens with ``+=`` if nothing resets them to 0. A
+# backward pass must overwrite them. So ``check_grads`` fills them with NaN first:
 
 
 class Piled(Affine):
@@ -360,8 +361,8 @@ class Piled(Affine):
 assert "given nan" in says(Piled(4, 3), x)
 
 # %%
-# **14. A derivative in a is handed z.** :math:`1 - a^2` is the derivative of tanh, written in its *output*:
-# see :doc:`/learn/in_terms_of_a`.
+# **14. A derivative in a gets z.** :math:`1 - a^2` is the derivative of tanh, written in its *output*: see
+# :doc:`/learn/in_terms_of_a`.
 
 
 class Tanh:
@@ -384,8 +385,8 @@ assert "wrong gradient" in says(TanhOfInput(), x)
 # %%
 # In the batch
 # ------------
-# **15. Labels of shape (N, 1).** A column of a table, or ``reshape(-1, 1)``. Indexing with it takes the
-# probabilities of all labels from every row, N x N numbers, and their mean is another loss:
+# **15. Labels of shape (N, 1).** They come from a column of a table, or from ``reshape(-1, 1)``. Indexing
+# with them takes the probabilities of all labels from every row, N x N numbers, whose mean is another loss:
 
 column = labels[:, None]
 
@@ -400,14 +401,14 @@ def with_a_column(z):
 assert "wrong gradient" in says(with_a_column, z)
 
 # %%
-# The accuracy goes the same way. All these predictions are right:
+# The accuracy is wrong in the same way. All these predictions are right:
 
 predictions = labels.copy()
 assert np.mean(predictions == labels) == 1
 assert np.mean(predictions == column) < 0.3
 
 # %%
-# So do numbers. Outputs (N, 1) minus targets (N,) is N x N:
+# So are differences. Outputs (N, 1) minus targets (N,) is N x N:
 
 outputs, targets = z[:, :1], rng.standard_normal(N)
 
@@ -420,7 +421,7 @@ def regression(outputs):
 assert "must have shape (6, 1), got (6, 6)" in says(regression, outputs)
 
 # %%
-# In this library targets of a wrong shape are an error, which says what to write where that is known:
+# In fastsm, targets of a wrong shape are an error, which suggests the right line where it is known:
 
 
 def refuses(call):
@@ -436,7 +437,7 @@ assert refuses(lambda: fastsm.cross_entropy_with_grad(z, column))
 assert refuses(lambda: nn.MSELoss().value_and_grad(outputs, targets))
 
 # %%
-# **16. The mean of means.** The gradient of a large batch is put together from smaller ones, or from several
+# **16. The mean of means.** The gradient of a large batch is combined from smaller batches, or from several
 # processes. Their means may be averaged only if all have the same size. Here they have 4 rows and 2:
 
 
@@ -460,15 +461,15 @@ assert "wrong gradient" in says(lambda z: in_parts(z, equal_shares), z)
 assert "agree" in says(lambda z: in_parts(z, true_shares), z)
 
 # %%
-# The same goes for the loss of an epoch whose last batch is smaller, and for weighted rows: there a part
-# counts with its share of the total weight.
+# The same holds for the loss of an epoch whose last batch is smaller, and for weighted rows: each part has
+# its share of the total weight.
 #
-# What no gradient check can see
-# ------------------------------
-# ``check_grads`` compares a gradient with *your* loss. Where both are wrong in the same way, they agree.
+# What gradient checks cannot see
+# -------------------------------
+# ``check_grads`` compares a gradient with *your* loss. If both are wrong in the same way, they agree.
 #
-# **17. Softmax twice.** The model ends in a softmax, and the loss applies another one. The gradient is the
-# right one, of the wrong function:
+# **17. Softmax twice.** The model ends in a softmax, and the loss applies another one. The gradient is right,
+# but for the wrong function:
 
 
 def softmax_twice(z):
@@ -480,8 +481,8 @@ def softmax_twice(z):
 assert "agree" in says(softmax_twice, z)
 
 # %%
-# You know it by this: probabilities lie between 0 and 1, so the second softmax cannot go above
-# :math:`e / (e + C - 1)`, however sure the network is. With 10 classes the loss never falls below 1.46:
+# You can recognise it: probabilities lie between 0 and 1, so the second softmax cannot exceed :math:`e / (e +
+# C - 1)`, however confident the network is. With 10 classes the loss never falls below 1.46:
 
 certain = np.eye(10)  # the probabilities: sure, and right
 lowest = fastsm.cross_entropy(certain, np.arange(10))
@@ -490,7 +491,7 @@ print(f"highest probability {fastsm.softmax(certain).max():.2f}")
 assert np.isclose(lowest, -np.log(np.e / (np.e + 9)))
 
 # %%
-# Models and losses of this library know what they give and take. So here it is an error:
+# fastsm's models and losses declare their outputs and inputs. So here it is an error:
 
 model = nn.Sequential(nn.Linear(4, C), nn.Softmax(), rng=0)
 on_logits = nn.CrossEntropyLoss()
@@ -498,8 +499,8 @@ assert refuses(lambda: nn.value_and_grad(model, on_logits, x, labels))
 
 # %%
 # **18. The softmax runs over the samples.** ``axis=0`` forward and backward is consistent, and wrong where
-# samples are rows. (The default of ``scipy.special.softmax`` is ``axis=None``, the whole array as one; here
-# it is the last axis.)
+# samples are rows. (The default of ``scipy.special.softmax`` is ``axis=None``, the whole array as one row;
+# fastsm's default is the last axis.)
 
 
 def columns(z):
@@ -515,7 +516,7 @@ assert not np.allclose(columns(z).sum(axis=1), 1)  # which tells it
 
 # %%
 # So test three things beside the gradients. Every row of probabilities sums to 1. With the last weights at 0
-# the first loss is :math:`\log C`. And a handful of samples can be learned by heart:
+# the first loss is :math:`\log C`. And the network can memorise a few samples:
 
 model = nn.MLP([4, 64, C], head="softmax", rng=0)
 model.layers[2].params["weight"][...] = 0
@@ -528,8 +529,8 @@ for _ in range(100):
 assert loss(model(x), labels) < 0.01
 
 # %%
-# The line to use
-# ---------------
+# Summary
+# -------
 # Before you train, with a few rows of your own data, your own layers and your own loss:
 
 model = nn.MLP([4, 64, C], activation="tanh", head="softmax", rng=0)

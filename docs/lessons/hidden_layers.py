@@ -8,8 +8,8 @@ matrix product, which is elementwise, and where the transpose comes from.
 """
 
 # %%
-# What you have
-# -------------
+# The network
+# -----------
 # Your network, everything in columns, one sample:
 #
 # .. math::
@@ -58,8 +58,8 @@ except ValueError as error:
     print(error)
 
 # %%
-# That is the lucky case. If the hidden layer has as many units as there are classes, nothing is raised: two
-# columns of 3 give a column of 3, and ``w2 -= rate * dw2`` spreads it over all columns of ``w2``.
+# That is the lucky case. If the hidden layer has as many units as there are classes, NumPy raises nothing:
+# two columns of 3 give a column of 3, and ``w2 -= rate * dw2`` spreads it over all columns of ``w2``.
 
 narrow = sigmoid(rng.standard_normal((3, 1)))
 assert ((p - y) * narrow).shape == (3, 1)  # and w2 would be (3, 3)
@@ -67,8 +67,8 @@ assert ((p - y) * narrow).shape == (3, 1)  # and w2 would be (3, 3)
 # %%
 # Write every index
 # -----------------
-# An equation between numbers has no doubt about products. So give each factor its index, :math:`k` for
-# classes, :math:`j` for hidden units, :math:`i` for inputs, and put back the sum that was left out:
+# An equation between numbers leaves no doubt about products. So give each factor its index, :math:`k` for
+# classes, :math:`j` for hidden units, :math:`i` for inputs, and restore the omitted sum:
 #
 # .. math::
 #
@@ -77,8 +77,8 @@ assert ((p - y) * narrow).shape == (3, 1)  # and w2 would be (3, 3)
 #    \frac{\partial L}{\partial z_{1,j}} &= \frac{\partial L}{\partial a_{1,j}}\, \sigma'(z_{1,j}) \\
 #    \frac{\partial L}{\partial w_{1,ji}} &= \frac{\partial L}{\partial z_{1,j}}\, a_{0,i}
 #
-# Why is there a sum in the second one? :math:`a_{1,j}` feeds every :math:`z_{2,k}`, and the loss hears of it
-# through all of them. Now look at the indices of each product. There are only three cases:
+# The second one has a sum because :math:`a_{1,j}` reaches the loss through every :math:`z_{2,k}`. The indices
+# of a product have only three cases:
 #
 # .. list-table::
 #    :header-rows: 1
@@ -97,7 +97,7 @@ assert ((p - y) * narrow).shape == (3, 1)  # and w2 would be (3, 3)
 #      - elementwise (Hadamard)
 #      - :math:`\delta \circ \sigma'`
 #
-# This is what the letters of ``np.einsum`` mean, so that you can type an index formula as it is and compare:
+# The letters of ``np.einsum`` mean the same, so you can type an index formula and compare:
 
 delta2 = p - y
 dw2 = delta2 @ a1.T  # (3, 1) times (1, 5)
@@ -112,16 +112,16 @@ assert np.allclose(da, np.einsum("k,kj->j", d, w2))
 assert np.allclose(delta1[:, 0], np.einsum("j,j->j", da, slope[:, 0]))
 
 # %%
-# And always: a gradient has the shape of what it is the gradient of.
+# A gradient always has the shape of its variable.
 
 assert (dw2.shape, dw1.shape) == (w2.shape, w1.shape)
 
 # %%
 # **The transpose of** ``w`` comes from the sum. Forward, :math:`z_{2,k} = \sum_j w_{2,kj}\, a_{1,j}` runs
 # along *row* :math:`k` of the matrix. On the way back the sum runs over :math:`k`, down *column* :math:`j`. A
-# matrix product runs along rows, so the matrix has to be turned.
+# matrix product runs along rows, so the matrix must be transposed.
 #
-# **The transpose of** ``a`` does less: it lays a column down, so that column times row gives a matrix.
+# **The transpose of** ``a`` makes a column a row, so that column times row gives a matrix.
 #
 # Here are the three products with the numbers from above, one square for each number:
 
@@ -170,12 +170,12 @@ print(report)
 assert report.ok
 
 # %%
-# The bias has no product at all: :math:`\partial z_k / \partial b_k = 1`, so its gradient is :math:`\delta`.
+# The bias has no product: :math:`\partial z_k / \partial b_k = 1`, so its gradient is :math:`\delta`.
 #
 # More hidden layers
 # ------------------
-# Nothing new happens further down. Each layer takes the :math:`\delta` of its own :math:`z`, makes the two
-# gradients, and hands down the :math:`\delta` of the layer below. So it is a loop:
+# The layers further down repeat this. Each layer takes the :math:`\delta` of its own :math:`z`, computes the
+# two gradients, and passes on the :math:`\delta` of the layer below, in a loop:
 
 
 def deep(a0, w1, b1, w2, b2, w3, b3):
@@ -204,10 +204,10 @@ print(report)
 assert report.ok
 
 # %%
-# A batch, one sample a row
-# -------------------------
-# Data come as rows: ``X`` is (N, 4). Transpose every equation above, and the order of each product turns
-# round. With :math:`W = w^T`, of shape (n_in, n_out):
+# A batch, one sample per row
+# ---------------------------
+# Data come as rows: ``X`` is (N, 4). Transpose every equation above, which reverses the order of each
+# product. With :math:`W = w^T`, of shape (n_in, n_out):
 #
 # .. list-table::
 #    :header-rows: 1
@@ -232,13 +232,13 @@ assert report.ok
 #      - :math:`\delta \circ \sigma'`
 #      - :math:`\Delta \circ \sigma'`
 #
-# The new index :math:`r` of the sample says the rest. In :math:`\partial L / \partial W_{ij} = \sum_r A_{ri}
-# \Delta_{rj}` it is in both factors and not on the left: so it is summed, and :math:`A^T \Delta` is the sum
-# of the N outer products. The bias gets the same sum. In :math:`\Delta W^T` it stays on the left, as each
+# The new index :math:`r` of the sample explains the rest. In :math:`\partial L / \partial W_{ij} = \sum_r
+# A_{ri} \Delta_{rj}` it is in both factors and not on the left, so it is summed, and :math:`A^T \Delta` is the
+# sum of the N outer products. The bias gets the same sum. In :math:`\Delta W^T` it stays on the left, as each
 # sample has its own way back.
 #
-# The loss of a batch is a mean, so there is a factor :math:`1/N`. Put it into the first :math:`\Delta`, and
-# nowhere else: every product after it carries it along.
+# The loss of a batch is a mean, so there is a factor :math:`1/N`. Put it only into the first :math:`\Delta`:
+# every later product includes it.
 
 N = 8
 X, labels = rng.standard_normal((N, 4)), rng.integers(0, 3, N)
@@ -262,7 +262,7 @@ print(report)
 assert report.ok
 
 # %%
-# The gradient of the batch is the mean of the gradients of its samples, turned:
+# The gradient of the batch is the mean of the gradients of its samples, transposed:
 
 loss, (dX, dW1, db1, dW2, db2) = batch(*arrays)
 total_w1, total_w2 = np.zeros((5, 4)), np.zeros((3, 5))
@@ -286,16 +286,15 @@ assert np.allclose(np.einsum("ri,rj->ij", A, Delta), dW2)
 # %%
 # Targets that do not sum to 1
 # ----------------------------
-# Where does :math:`p - y` come from? The softmax has :math:`\partial p_k / \partial z_j = p_k ([k = j] -
-# p_j)`, so
+# :math:`p - y` comes from this: the softmax has :math:`\partial p_k / \partial z_j = p_k ([k = j] - p_j)`, so
 #
 # .. math::
 #
 #    \frac{\partial L}{\partial z_j} = \sum_k -\frac{y_k}{p_k}\, p_k ([k = j] - p_j)
 #    = p_j \sum_k y_k - y_j
 #
-# The last step to :math:`p_j - y_j` needs :math:`\sum_k y_k = 1`. For labels that is so. For several labels
-# at once, for counts, or for weights it is not, and then :math:`p - y` is wrong:
+# The last step to :math:`p_j - y_j` needs :math:`\sum_k y_k = 1`. That holds for one label. For several
+# labels at once, for counts, or for weights it does not, and then :math:`p - y` is wrong:
 
 y = np.array([[0.5, 1.0, 1.0]])  # the sum is 2.5
 
@@ -324,8 +323,8 @@ loss, dz = fastsm.cross_entropy_with_grad(z, y)
 assert np.allclose(dz, fastsm.softmax(z) * 2.5 - y)
 
 # %%
-# What to take home
-# -----------------
+# Summary
+# -------
 # The first :math:`\Delta` of a batch, with its :math:`1/N`, in one line and without a one-hot matrix; then
 # two products and a column sum for each layer:
 
@@ -334,7 +333,7 @@ loss, Delta = fastsm.cross_entropy_with_grad(A @ W2 + b2[:, 0], labels)
 dW2, db2, dA = A.T @ Delta, Delta.sum(axis=0), Delta @ W2.T
 
 # %%
-# Or leave the products to the layers. It is the same gradient:
+# Or leave the products to the layers, with the same gradient:
 
 layers = nn.Linear(4, 5), nn.Sigmoid(), nn.Linear(5, 3)
 model = nn.Sequential(*layers, dtype="float64")
@@ -348,6 +347,6 @@ assert np.allclose(layers[0].grads["weight"], dW1)
 assert testing.check_grads(model, X, labels, loss=loss).ok
 
 # %%
-# Next: the same network :doc:`stage by stage </learn/staged_backward>`, for those who want to see every
-# derivative; :doc:`why p - y belongs to cross-entropy alone </learn/p_minus_y>`; and the
-# :doc:`mistakes that batch code invites </learn/batch_mistakes>`.
+# Next: the same network :doc:`stage by stage </learn/staged_backward>`, with every derivative;
+# :doc:`why p - y belongs to cross-entropy alone </learn/p_minus_y>`; and the
+# :doc:`common mistakes in batch code </learn/batch_mistakes>`.

@@ -8,8 +8,8 @@ You have a network with :math:`z = x w + b`, :math:`a = f(z)` and the error
 .. math:: \frac{\partial E}{\partial w} = (a - y)\, f'(z)\, x .
 
 With softmax in the last layer ``softmax_derivative(z)`` gives incorrect results and
-``softmax_derivative(a)`` correct ones. Is the derivative not taken at :math:`z`? It is. The function that you
-call is the derivative *written with* :math:`a`, and so it has to be given :math:`a`.
+``softmax_derivative(a)`` correct ones. Is the derivative not taken at :math:`z`? It is. But the function is
+*written in terms of* :math:`a`, so you must pass it :math:`a`.
 """
 
 # %%
@@ -22,13 +22,13 @@ call is the derivative *written with* :math:`a`, and so it has to be given :math
 # .. math:: \frac{\partial a_i}{\partial z_i} &= \frac{e^{z_i} S - e^{z_i} e^{z_i}}{S^2} \\[1ex]
 #           \frac{\partial a_i}{\partial z_m} &= \frac{0 - e^{z_i} e^{z_m}}{S^2}
 #
-# Everything on the right is a function of :math:`z`, as it should be. But each fraction falls apart into
-# factors :math:`e^{z_i} / S`, which you have computed already: they are :math:`a_i`. So, with fewer letters,
+# Everything on the right is a function of :math:`z`. But each fraction is a product of factors :math:`e^{z_i}
+# / S`, which you have computed already: they are :math:`a_i`. So
 #
 # .. math:: \frac{\partial a_i}{\partial z_i} &= a_i (1 - a_i) \\[1ex]
 #           \frac{\partial a_i}{\partial z_m} &= -a_m a_i
 #
-# Nothing happened but a substitution, :math:`a = \operatorname{softmax}(z)`. As a matrix, with :math:`e` a
+# This only substitutes :math:`a = \operatorname{softmax}(z)`. As a matrix, with :math:`e` a
 # column of ones and :math:`a` a column, it is :math:`a e^T \circ (I - e a^T)`, or shorter
 # :math:`\operatorname{diag}(a) - a a^T`. All of these are the same numbers:
 
@@ -70,7 +70,7 @@ assert_allclose(numeric, in_a, atol=1e-9)
 # -------------------
 #
 # The trap is the name of the argument. Both of these functions are correct, and each is the derivative at
-# :math:`z`; they want different things:
+# :math:`z`, but they take different arguments:
 
 
 def softmax_derivative_from_z(z):
@@ -86,8 +86,8 @@ assert_allclose(softmax_derivative_from_z(z), numeric, atol=1e-9)
 assert_allclose(softmax_derivative(a), numeric, atol=1e-9)
 
 # %%
-# Hand ``z`` to the second, and it computes :math:`\operatorname{diag}(z) - z z^T`: numbers of no meaning.
-# Hand ``a`` to the first, and it applies softmax twice. Neither raises an error.
+# Given ``z``, the second computes :math:`\operatorname{diag}(z) - z z^T`: meaningless numbers. Given ``a``,
+# the first applies softmax twice. Neither raises an error.
 
 print(softmax_derivative(z).round(2))
 assert np.abs(softmax_derivative(z) - numeric).max() > 1
@@ -97,12 +97,12 @@ assert np.abs(softmax_derivative_from_z(a) - numeric).max() > 0.05
 # Sigmoid and tanh
 # ----------------
 #
-# It is not a peculiarity of softmax. You know these two as well, in both forms:
+# The same holds for two other activations, in both forms:
 #
 # .. math:: \sigma'(z) &= \frac{e^{-z}}{(1 + e^{-z})^2} = a (1 - a) \\[1ex]
 #           \tanh'(z) &= \frac{1}{\cosh^2 z} = 1 - a^2
 #
-# The dashed lines are the right-hand sides with ``z`` put in the place of ``a``:
+# The dashed lines are the right-hand sides with ``z`` in place of ``a``:
 
 points = np.linspace(-3, 3, 121)
 cases = {
@@ -126,12 +126,12 @@ axes[0].legend(loc="upper left")
 # The mean squared error through softmax
 # --------------------------------------
 #
-# Your formula for :math:`\partial E / \partial w` has two more slips. The second one sigmoid forgives, and
-# softmax does not:
+# Your formula for :math:`\partial E / \partial w` has two more mistakes. The second one is harmless for
+# sigmoid, but not for softmax:
 #
 # * The derivative of :math:`\frac1N \sum_i (a_i - y_i)^2` over :math:`a` is :math:`\frac2N (a - y)`. Without
-#   the factor :math:`\frac2N` the direction is right and the learning rate is another one. (:math:`N` counts
-#   the terms of the sum: here the outputs, with a batch the samples times the outputs.)
+#   the factor :math:`\frac2N` the direction is right, but the learning rate changes. (:math:`N` counts the
+#   terms of the sum: here the outputs, with a batch the samples times the outputs.)
 # * The product with :math:`f'` is a product with the transposed Jacobian, not element by element
 #   (:doc:`any_loss`). In terms of :math:`a` it is
 #   :math:`a \circ (\frac{\partial E}{\partial a} - \langle a, \frac{\partial E}{\partial a} \rangle)`.
@@ -173,15 +173,15 @@ for name, backward in attempts.items():
 assert right == list(attempts)[:2]
 
 # %%
-# Of the fourth :func:`fastsm.testing.check_grads` even says what is missing: the gradient is 2 times the true
+# For the fourth, :func:`fastsm.testing.check_grads` even names the factor: the gradient is 2 times the true
 # one, as :math:`N = 4` and :math:`\frac2N = \frac12`.
 
 # %%
-# What it is good for
-# -------------------
+# Use
+# ---
 #
-# A derivative in terms of :math:`a` has a practical side: the backward pass needs :math:`a` only. **Nobody
-# has to keep z**, and the whole layer can work in one array. First it holds :math:`z`, then :math:`a`, then
+# With a derivative in terms of :math:`a` the backward pass needs only :math:`a`. **The layer need not keep
+# z**, and can work in one array. First it holds :math:`z`, then :math:`a`, then
 # :math:`\partial E / \partial z`:
 
 memory = x @ w + b  # z
@@ -193,16 +193,16 @@ _, expected = error_and_gradient(w, attempts["da J, J from a"])
 assert_allclose(x.T @ memory, expected)
 
 # %%
-# That :math:`z` cannot be had back from :math:`a` does not matter. Add 100 to all logits: :math:`a` is the
-# same, and so is the Jacobian.
+# :math:`z` cannot be recovered from :math:`a`, but need not be: after adding 100 to all logits :math:`a` is
+# the same, and so is the Jacobian.
 
 assert_allclose(fastsm.softmax(z + 100), a)
 assert_allclose(softmax_derivative_from_z(z + 100), in_a)
 
 # %%
-# Not every activation can be written so. Its output must determine its slope. SiLU, :math:`z \sigma(z)`,
-# falls before it rises: it has the value -0.2 at two places, with two slopes. Such a layer has to keep ``z``,
-# and those of :mod:`fastsm.nn` do.
+# This works only if the output determines the slope. SiLU, :math:`z \sigma(z)`, falls before it rises: it has
+# the value -0.2 at two places, with two slopes. So the layer must keep ``z``, and :class:`fastsm.nn.SiLU`
+# does.
 
 silu = nn.SiLU()
 places = np.array([[-2.396138506076068, -0.5448804401599816]])
@@ -213,20 +213,20 @@ assert_allclose(values, -0.2)
 assert slopes[0, 0] < 0 < slopes[0, 1]
 
 # %%
-# One more difference, in floating point. At :math:`z = 40` the sigmoid is :math:`1 - 4 \cdot 10^{-18}`, which
-# rounds to 1, and :math:`a (1 - a)` to 0, while the form in :math:`z` still has its digits. As a factor in
-# backpropagation both stop the learning of that unit, so nobody minds. Where it matters is in a *loss*, where
-# a small :math:`a` is divided by: see :doc:`stability`.
+# One more difference concerns floating point. At :math:`z = 40` the sigmoid is :math:`1 - 4 \cdot 10^{-18}`,
+# which rounds to 1, and :math:`a (1 - a)` to 0, while the form in :math:`z` still has its digits. As factors
+# in backpropagation both stop the learning of that unit. The difference matters in a *loss* that divides by a
+# small :math:`a`: see :doc:`stability`.
 
 sigmoid, from_z, from_a = cases["sigmoid"]
 print(from_z(40.0), from_a(sigmoid(40.0)))
 assert from_a(sigmoid(40.0)) == 0 < from_z(40.0) < 5e-18
 
 # %%
-# The line to take with you
-# -------------------------
+# Summary
+# -------
 #
-# Name the argument after what it is, and let finite differences tell the two apart. In ``check_grads`` a
+# Name the argument after its meaning, and let finite differences tell the two apart. In ``check_grads`` a
 # ``vjp`` takes the *output* of its function:
 
 report = testing.check_grads(fastsm.softmax, z, vjp=fastsm.softmax_vjp)

@@ -2,17 +2,17 @@ r"""
 p - y is the gradient of cross-entropy
 ======================================
 
-Softmax in the last layer, :math:`p = \operatorname{softmax}(z)`, and everywhere you read
-:math:`\partial L / \partial z = p - y`. It is short, it has the right size, and a network that is trained
-with it learns. So it stays in the code when the loss is changed to the squared error. From then on the
-network minimises one loss and prints another. This page measures how far apart the two are.
+For softmax in the last layer, :math:`p = \operatorname{softmax}(z)`, you read everywhere :math:`\partial L /
+\partial z = p - y`. It is short, has the right size, and trains a network. So it often stays in the code when
+the loss is changed to the squared error. Then the network minimises one loss and prints another. This page
+measures how far apart the two are.
 """
 
 # %%
 # What p - y is
 # -------------
 #
-# It is the *whole* way from the loss to the logits, for softmax followed by cross-entropy
+# It is the *whole* derivative from the loss to the logits, for softmax followed by cross-entropy
 # :math:`L = -\sum_k y_k \log p_k` with :math:`\sum_k y_k = 1`. The derivative of the loss and the Jacobian of
 # the softmax are both in it:
 #
@@ -20,11 +20,11 @@ network minimises one loss and prints another. This page measures how far apart 
 #           &= p \circ \Bigl( -\frac{y}{p} - \Bigl\langle p, -\frac{y}{p} \Bigr\rangle \Bigr) \\
 #           &= -y + p \sum_k y_k = p - y
 #
-# For another loss another :math:`L'` stands there, and nothing cancels:
+# For another loss, :math:`L'` is different and nothing cancels:
 #
 # .. math:: \frac{\partial L}{\partial z} = p \circ \bigl( L' - \langle p, L' \rangle \bigr).
 #
-# Look at the two for the squared error, one row, three classes:
+# Both for the squared error, with one row and three classes:
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,8 +43,8 @@ assert_allclose(true, [[0.016, -0.156, 0.14]])
 assert_allclose(fastsm.softmax_vjp(p, -y / p), p - y)
 
 # %%
-# :func:`fastsm.testing.check_grads` says so too. This layer hands back what it is given, which is right if
-# that is :math:`p - y` already, and wrong else. (The ``Softmax`` layer of Thinc 9.1.1 does the same: with the
+# :func:`fastsm.testing.check_grads` finds this. The layer below returns its incoming gradient, which is right
+# only if that is :math:`p - y` already. (The ``Softmax`` layer of Thinc 9.1.1 does the same: with the
 # identity as its weights and :math:`dp = (1, 1, 1)` it returned :math:`(1, 1, 1)`, where the true gradient is
 # 0.)
 
@@ -72,9 +72,9 @@ assert testing.check_grads(nn.Softmax(), z).ok
 # How far apart
 # -------------
 #
-# 1000 rows of random logits for 10 classes, with labels at random. The true gradient of each loss is checked
-# first, then compared with :math:`p - y`: the cosine of the angle between the two, over the whole batch,
-# which is what a step follows. A cosine of 1 is the same direction.
+# Take 1000 rows of random logits for 10 classes, with random labels. The true gradient of each loss is
+# checked first, then compared with :math:`p - y` by the cosine of the angle between the two, over the whole batch, as
+# a step follows the batch. A cosine of 1 is the same direction.
 
 rng = np.random.default_rng(11)
 logits = 2 * rng.standard_normal((1000, 10))
@@ -118,15 +118,15 @@ for kind in ("one-hot", "soft"):
     assert 0.99 < over_batch[kind, "focal"] < 0.999
 
 # %%
-# For the squared and the absolute error the batch as a whole goes another way. The focal loss looks harmless
-# here; training will show that it is not.
+# For the squared and the absolute error the gradient of the batch has another direction. The focal loss looks
+# harmless here; training will show that it is not.
 #
 # Row by row
 # ----------
 #
 # Two of the losses have a cosine of exactly 1 in every row when :math:`y` has a single 1, for class
-# :math:`k`. That is no accident. They depend on :math:`p_k` alone: the focal loss by definition, and the sum
-# of absolute errors since :math:`\sum_i |p_i - y_i|` :math:`= (1 - p_k) + \sum_{i \neq k} p_i` :math:`= 2 (1
+# :math:`k`. The reason is that they depend on :math:`p_k` alone: the focal loss by definition, and the sum of
+# absolute errors since :math:`\sum_i |p_i - y_i|` :math:`= (1 - p_k) + \sum_{i \neq k} p_i` :math:`= 2 (1
 # - p_k)`. For any such loss :math:`L = f(p_k)`
 #
 # .. math:: \frac{\partial L}{\partial z} &= f'(p_k) \frac{\partial p_k}{\partial z} \\
@@ -135,9 +135,8 @@ for kind in ("one-hot", "soft"):
 # with :math:`w(p_k) = -p_k f'(p_k)`.
 #
 # The direction of a row is right and its *length* is wrong: :math:`p - y` gives every row the weight 1, the
-# true gradient gives it :math:`w(p_k)`. Rows are added up to a step, so with other weights the sum points
-# elsewhere. For the squared error the direction of a row is wrong as well, and with soft targets for all
-# three losses.
+# true gradient gives it :math:`w(p_k)`. A step sums the rows, so other weights change its direction. For the
+# squared error the direction of a row is wrong too, and with soft targets it is wrong for all three losses.
 
 for name in ("MAE", "focal"):
     assert_allclose(by_row["one-hot", name], 1)
@@ -168,13 +167,13 @@ right.set(xlabel="cosine with p - y", ylabel="rows")
 right.set_title("MSE: direction of a row")
 
 # %%
-# Read the left figure as what each loss cares for. Cross-entropy gives no row up, however wrong it is. The
-# absolute error does: where :math:`p_k` is near 0 it hardly pulls, which is why it bears wrong labels (A.
+# The left figure shows which rows each loss cares for. Cross-entropy gives no row up, however wrong it is.
+# The absolute error does: where :math:`p_k` is near 0 its gradient is small, so it tolerates wrong labels (A.
 # Ghosh, H. Kumar and P. S. Sastry, "Robust loss functions under label noise for deep neural networks", AAAI
 # 2017). Training with :math:`p - y` throws away what you chose the loss for.
 #
 # With two classes the direction of a row is always right up to its sign, since the elements of the true
-# gradient and of :math:`p - y` both sum to 0, and two numbers that sum to 0 leave one direction.
+# gradient and of :math:`p - y` both sum to 0, and pairs of numbers that sum to 0 all lie on one line.
 
 z2, y2 = logits[:, :2], np.eye(2)[one_hot[:, 0].astype(int)]
 true = true_gradient(nn.MSELoss(), z2, y2)
@@ -192,7 +191,7 @@ assert_allclose(cosine(fastsm.softmax(z2) - y2, true, axis=1), 1)
 #
 # as the bracket is a variance of :math:`d` under the probabilities :math:`p`. A step along :math:`-(p - y)`
 # over the logits of one row makes its squared error smaller. So the loss that you print falls at first, and
-# nothing looks wrong. This is not so for every loss: for the focal loss with soft targets some rows go
+# nothing looks wrong. This does not hold for every loss: for the focal loss with soft targets some rows go
 # uphill.
 
 d = p - one_hot
@@ -207,9 +206,9 @@ assert by_row["soft", "focal"].min() < 0
 # Trained with the wrong gradient
 # -------------------------------
 #
-# 300 points of 3 classes, where 30 % of the labels were drawn again at random, and one linear layer. The same
-# start, three times for each loss: with the true gradient; with :math:`p - y`; and from where
-# :math:`p - y` ended, on with the true gradient. The curves show the loss itself.
+# Take 300 points of 3 classes, with 30 % of the labels drawn again at random, and one linear layer. Train it
+# three times for each loss: with the true gradient; with :math:`p - y`; and from the end of the second
+# training on with the true gradient. The curves show the loss itself.
 
 rng = np.random.default_rng(13)
 X = rng.standard_normal((300, 5))
@@ -258,18 +257,18 @@ axes[0].set_ylabel("loss")
 axes[2].legend()
 
 # %%
-# Followed to its end, :math:`p - y` stands still, at the minimum of cross-entropy. The loss that was wanted
-# still has a slope there, and falls as soon as its own gradient is taken. The focal loss, for which the two
-# directions looked alike on random logits, even rises on the way: near the end the rows' pulls nearly cancel,
-# and their weights decide what is left.
+# :math:`p - y` converges to the minimum of cross-entropy. The intended loss still has a slope there, and
+# falls as soon as its own gradient is used. The focal loss, for which the two directions looked alike on
+# random logits, even rises on the way: near the end the rows' gradients nearly cancel, and their weights
+# decide the remaining direction.
 #
 # Where a - y is right
 # --------------------
 #
-# Perhaps you have met it without softmax. Three pairs of an output and a loss have :math:`a - y` as their
+# Three pairs of an output and a loss have :math:`a - y` as their
 # gradient over :math:`z`, and each is a pair for the same reason: the loss is the negative log-likelihood for
 # which the output is the natural one (the canonical link; C. M. Bishop, "Pattern Recognition and Machine
-# Learning", 2006, section 4.3.6). Change one half of a pair, and it is gone.
+# Learning", 2006, section 4.3.6). Change one half of a pair, and this no longer holds.
 
 z, y = logits[:5, :3], one_hot[:5, :3]
 
@@ -294,13 +293,13 @@ assert testing.check_grads(sigmoid_and_binary_cross_entropy, z).ok
 assert testing.check_grads(identity_and_half_the_squared_error, z).ok
 
 # %%
-# In the first one stands :math:`p \sum_k y_k - y`: these rows were cut out of wider ones, and some of them
-# hold no 1. This and the other options of a cross-entropy, for one row:
+# The first one uses :math:`p \sum_k y_k - y`, as these rows were cut out of wider ones and some contain no 1.
+# This and the other options of a cross-entropy, for one row:
 #
 # .. list-table::
 #    :header-rows: 1
 #
-#    * - What changes
+#    * - Change
 #      - The gradient over z
 #    * - targets sum to :math:`s`
 #      - :math:`s\, p - y`
@@ -333,16 +332,16 @@ for given, expected in (
     assert_allclose(given, expected, atol=1e-14)
 
 # %%
-# The line to take with you
-# -------------------------
+# Summary
+# -------
 #
 # .. code-block:: python
 #
 #    loss, dz = fastsm.cross_entropy_with_grad(z, y)  # cross-entropy: p - y
 #    dz = fastsm.softmax_vjp(p, L_prime)  # any other: its gradient over p
 #
-# A model that ends in :class:`fastsm.nn.Softmax` makes the choice for you: with a cross-entropy on
-# probabilities it takes the first line, with :class:`fastsm.nn.MSELoss` or a loss of your own the second.
+# A model that ends in :class:`fastsm.nn.Softmax` chooses for you: the first line for a cross-entropy on
+# probabilities, the second for :class:`fastsm.nn.MSELoss` or a custom loss.
 
 model = nn.Sequential(nn.Linear(10, 10), nn.Softmax(), rng=0)
 for loss in losses.values():

@@ -2,14 +2,14 @@ r"""
 Numerical stability: overflow, NaN and what clipping does
 =========================================================
 
-Your formulas are right, and training ends in NaN. Or you clip the probabilities, the NaN is gone, and the
-network stops learning. Both come from rounding, and both have a cure.
+Your formulas are right, but training ends in NaN. Or you clip the probabilities, the NaN is gone, but the
+network stops learning. Both come from rounding, and both can be avoided.
 """
 
 # %%
 # The overflow: subtract the maximum
 # ----------------------------------
-# Softmax as it stands in the book, :math:`p_j = e^{z_j} / \sum_k e^{z_k}`, in float32:
+# The textbook softmax, :math:`p_j = e^{z_j} / \sum_k e^{z_k}`, in float32:
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,7 +32,7 @@ with np.errstate(over="ignore", invalid="ignore"):
 
 # %%
 # The exponential of 120 is larger than any float32, so it is infinity, and infinity divided by infinity is
-# NaN. But a constant can be added to all logits of a row without changing anything:
+# NaN. But adding a constant to all logits of a row changes nothing:
 #
 # .. math::
 #
@@ -40,7 +40,7 @@ with np.errstate(over="ignore", invalid="ignore"):
 #    = \frac{e^{z_j}}{\sum_k e^{z_k}}
 #
 # Take :math:`c = -\max_k z_k`. Then the largest exponent is 0, the sum lies between 1 and C, and nothing can
-# overflow. Small terms may still vanish. In the sum that does no harm, next to a 1. In the logarithm it does.
+# overflow. Small terms may still vanish. This is harmless in a sum with a 1, but not in a logarithm.
 
 
 def shifted_softmax(z):
@@ -54,8 +54,7 @@ assert np.array_equal(fastsm.softmax(z), shifted_softmax(z))
 assert np.array_equal(fastsm.softmax(z + 1000), fastsm.softmax(z))
 
 # %%
-# The same fact in the gradient: as a shift of a row changes nothing, every row of :func:`fastsm.softmax_vjp`
-# sums to 0.
+# For the same reason, every row of :func:`fastsm.softmax_vjp` sums to 0.
 
 p = fastsm.softmax([[0.3, -1.2, 0.8]])
 dz = fastsm.softmax_vjp(p, [[5.0, -2.0, 1.0]])
@@ -64,8 +63,8 @@ assert abs(dz.sum()) < 1e-15
 # %%
 # The logarithm: log-sum-exp
 # --------------------------
-# Cross-entropy needs :math:`\log p`, and this is where the shifted softmax is not enough. A probability may
-# be too small for its number type. Its logarithm never is:
+# Cross-entropy needs :math:`\log p`, for which the shifted softmax is not enough. A probability may be too
+# small for its dtype. Its logarithm never is:
 #
 # .. math::
 #
@@ -82,8 +81,8 @@ assert fastsm.logsumexp([1000.0, 1000.0]) == 1000 + np.log(2)
 # %%
 # NaN at z = [120, 0, 0]
 # ----------------------
-# Let the second class be the right one. The network is very sure, and wrong: of all samples this one has the
-# most to teach. Here is the textbook's way back, the gradient over ``p`` first and then the Jacobian:
+# Let the second class be right. The network is confident and wrong, so this sample should have a large
+# gradient. The textbook's backward pass takes the gradient over ``p`` first and then the Jacobian:
 
 y = np.array([[0, 1, 0]], dtype=np.float32)
 p = fastsm.softmax(z)
@@ -95,11 +94,11 @@ print("dz", dz)
 assert np.isnan(dz).any()
 
 # %%
-# (An automatic derivative does not help. For ``-torch.log(torch.softmax(z, 1))[0, 1]`` PyTorch 2.13 gives NaN
-# three times, too.)
+# (Automatic differentiation does not help. For ``-torch.log(torch.softmax(z, 1))[0, 1]`` PyTorch 2.13 gives
+# three NaNs too.)
 #
-# The factor :math:`p` of the softmax would cancel the division by :math:`p` of the logarithm, if the two met
-# before they are rounded. Taken together they do: :math:`dz = p - y`, without a division.
+# The softmax's factor :math:`p` cancels the logarithm's division by :math:`p` if both are taken together:
+# :math:`dz = p - y`, without a division.
 
 loss, dz = fastsm.cross_entropy_with_grad(z, y)
 print("loss", loss, " dz", dz)
@@ -107,8 +106,8 @@ assert loss == 120
 assert dz.tolist() == [[1, -1, 0]]
 
 # %%
-# A model that ends in a softmax need not lose this. This library sees :class:`fastsm.nn.Softmax` in front of
-# a cross-entropy on probabilities, and goes from the logits:
+# A model may still end in a softmax. fastsm recognises :class:`fastsm.nn.Softmax` before a cross-entropy on
+# probabilities, and starts from the logits:
 
 model = nn.Sequential(nn.Softmax())
 on_probs = nn.CrossEntropyLoss(on="probs")
@@ -119,8 +118,8 @@ assert dx.tolist() == [[1, -1, 0]]
 # %%
 # What clipping does
 # ------------------
-# The usual first aid is ``p = np.clip(p, 1e-7, 1 - 1e-7)`` before the logarithm. No NaN any more. But a clip
-# is flat outside its bounds, so its derivative is 0 there, and that is what the chain rule multiplies by:
+# A common remedy is ``p = np.clip(p, 1e-7, 1 - 1e-7)`` before the logarithm. It avoids NaN. But a clip is
+# flat outside its bounds, so the chain rule multiplies by a derivative of 0 there:
 
 
 def clipped_cross_entropy(z, y, bound=1e-7):
@@ -144,11 +143,11 @@ assert np.isclose(loss, 20)
 assert np.allclose(dz, [[1, -1, 0]], atol=1e-8)
 
 # %%
-# The gradient is exactly 0: this sample teaches nothing. (So do the losses of Keras 3.15 on probabilities,
-# ``from_logits=False``, which is their default: with PyTorch behind it, too, the loss is 16.1 at this place,
-# and the gradient 0.) Some programs clip in the forward pass alone and divide by the clipped number on the
-# way back. Then the gradient fades instead of stopping, which is little better. The length of the gradient
-# over the logit of the right class, as the network gets more wrong:
+# The gradient is exactly 0: the network learns nothing from this sample. (Keras 3.15's losses on
+# probabilities, ``from_logits=False``, their default, behave the same: with PyTorch as the backend, the loss
+# is 16.1 here, and the gradient 0.) Some programs clip only in the forward pass and divide by the clipped
+# number in the backward pass. Then the gradient fades instead of vanishing, which is little better. The
+# size of the gradient over the logit of the right class, as the network gets more wrong:
 
 gaps = np.linspace(0, 40, 401)
 true, stopped, faded = [], [], []
@@ -174,15 +173,15 @@ assert faded[at_20] < 0.03
 assert stopped[at_20] == 0
 
 # %%
-# So do not clip. Nothing has to be clipped where the loss is computed from the logits.
+# So do not clip: compute the loss from the logits.
 #
-# Near zero: the other end
-# ------------------------
-# The shift by the maximum saves the logarithm of small probabilities. What of those near 1? A network that is
-# right and sure, :math:`z = [0, -40]` with the first class: the loss is :math:`\log(1 + e^{-40})`, which is
-# very nearly :math:`e^{-40} = 4.2 \cdot 10^{-18}`. In the usual formula the sum is :math:`1 + e^{-40}`, which
-# rounds to 1, and the logarithm of that is 0. (So it is in the log_softmax of SciPy 1.17, PyTorch 2.13 and
-# JAX 0.10.)
+# Losses near zero
+# ----------------
+# The shift by the maximum keeps the logarithm of small probabilities. Probabilities near 1 need more. If the
+# network is right and confident, :math:`z = [0, -40]` with the first class, the loss is :math:`\log(1 +
+# e^{-40})`, nearly :math:`e^{-40} = 4.2 \cdot 10^{-18}`. In the usual formula the sum is :math:`1 + e^{-40}`,
+# which rounds to 1, and its logarithm is 0. (The log_softmax of SciPy 1.17, PyTorch 2.13 and JAX 0.10 returns
+# this 0.)
 
 
 def usual_log_softmax(z):
@@ -198,8 +197,8 @@ assert usual_log_softmax(z)[0] == 0
 assert abs(fastsm.log_softmax(z)[0] / exact - 1) < 1e-15
 
 # %%
-# The cure is to keep the maximum's own 1 out of the sum. With :math:`r = \sum_{k \ne \max} e^{z_k - m}`,
-# which is summed by itself and may be as small as it likes,
+# The solution is to keep the maximum's own 1 out of the sum. With :math:`r = \sum_{k \ne \max} e^{z_k - m}`,
+# which is summed separately and may be arbitrarily small,
 #
 # .. math::
 #
@@ -208,9 +207,8 @@ assert abs(fastsm.log_softmax(z)[0] / exact - 1) < 1e-15
 #
 # (P. Blanchard, D. J. Higham and N. J. Higham, "Accurately computing the log-sum-exp and softmax functions",
 # IMA Journal of Numerical Analysis 41, 2021.) The second formula, with a minus, is the gradient :math:`p - y`
-# where the maximum is the right class. The subtraction ``p - 1`` would leave nothing of it. Both ends in one
-# picture, in float32, which runs out first: the relative error of the loss of the first class for logits
-# :math:`[g, 0]`.
+# where the maximum is the right class. The subtraction ``p - 1`` would round it to 0. The picture shows both
+# ends in float32: the relative error of the loss of the first class for logits :math:`[g, 0]`.
 
 gaps = np.linspace(-150, 60, 841)
 logits = np.zeros((len(gaps), 2), dtype=np.float32)
@@ -242,11 +240,10 @@ assert (errors["log of the sum"][sure] == 1).all()
 assert errors["fastsm"].max() < 1e-6
 
 # %%
-# (What is off the scale is drawn at its end: no error at all below, infinity above.) A relative error of 1
-# means a loss of 0 instead of a small number. Does it matter? Training hardly notices. It matters when you
-# rank samples by how sure the network is, or watch a loss that goes on falling: near 1e-7 the usual formula
-# has a few values left in float32, and below that only 0. The gradient keeps its digits too (what is promised
-# stands in :doc:`/use/guarantees`):
+# (Values off the scale are drawn at its ends: no error below, infinity above.) A relative error of 1 means a
+# loss of 0 instead of a small number. This hardly affects training. It matters when you rank samples by
+# confidence, or watch a loss that keeps falling: near 1e-7 the usual formula has only a few values in
+# float32, and below only 0. The gradient keeps its digits too (:doc:`/use/guarantees` lists the promises):
 
 loss, dz = fastsm.cross_entropy_with_grad(z, 0)
 print("loss", loss, " dz", dz)
@@ -257,8 +254,8 @@ assert fastsm.softmax(z)[0] - 1 == 0  # what p - y would say
 # %%
 # Impossible classes
 # ------------------
-# A logit of ``-inf`` has the probability 0, exactly, and is no reason for NaN: neither in the loss of another
-# class nor in its gradient. For classes that are not allowed in a row there is ``where=``, too.
+# A logit of ``-inf`` has the probability 0, exactly, and causes no NaN, neither in the loss of another class
+# nor in its gradient. To exclude classes from a row, you can also use ``where=``.
 
 z = np.array([[2.0, -np.inf, 1.0]])
 loss, dz = fastsm.cross_entropy_with_grad(z, [0])
@@ -268,16 +265,16 @@ masked = fastsm.softmax([[2.0, 5.0, 1.0]], where=[[True, False, True]])
 assert np.array_equal(masked, fastsm.softmax(z))
 
 # %%
-# A real NaN is kept: a row that has one, or ``+inf``, is NaN all over, and no other row is touched. You see
-# it at once instead of training on.
+# NaN propagates: a row with NaN or ``+inf`` becomes all NaN, and no other row changes. So you notice it at
+# once.
 
 z = np.array([[np.nan, 0.0, 1.0], [2.0, 0.0, 1.0]])
 assert np.isnan(fastsm.softmax(z)[0]).all()
 assert np.array_equal(fastsm.softmax(z)[1], fastsm.softmax(z[1]))
 
 # %%
-# What to write
-# -------------
+# Summary
+# -------
 # .. list-table::
 #    :header-rows: 1
 #    :widths: 50 50

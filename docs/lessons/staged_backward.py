@@ -3,8 +3,8 @@ The staged backward pass of a small network
 ===========================================
 
 You go backwards through your network one stage at a time: ``dPL``, ``dl``, ``dyhat``, each with its shape.
-At ``dz2`` you are stuck: there are four derivatives, and only two are needed. Here is that stage, the rest of
-the way, and the same for ten classes.
+At ``dz2`` you are stuck: there are four derivatives, and you need only two numbers. This page derives this
+stage and the remaining ones, also for ten classes.
 """
 
 # %%
@@ -45,10 +45,10 @@ L = -np.sum(PL) / N
 print(f"yhat = {yhat.round(3)}, L = {L:.3f}")
 
 # %%
-# Backwards, as far as you came
-# -----------------------------
-# Each stage has the shape of what it is the gradient of. And each can be checked by itself: take what is left
-# of the network from there on as a function, and ask :func:`fastsm.testing.check_grads`.
+# The first stages
+# ----------------
+# Each stage has the shape of its variable. Check each stage on its own: define the rest of the network as a
+# function, and call :func:`fastsm.testing.check_grads`.
 
 
 def check(name, gradient, rest, value):
@@ -70,8 +70,8 @@ check("dyhat", dyhat, lambda v: -np.sum(np.log(v) @ y.T) / N, yhat)
 # %%
 # The stage dz2
 # -------------
-# Up to here every entry went into one entry of the next stage. In a softmax it goes into all of them: raise
-# one logit, and all the probabilities move. That is where your four derivatives come from:
+# Up to here every entry affected one entry of the next stage. In a softmax it affects all of them: raise one
+# logit, and all probabilities change. So there are four derivatives:
 #
 # .. math::
 #
@@ -85,8 +85,8 @@ check("dyhat", dyhat, lambda v: -np.sum(np.log(v) @ y.T) / N, yhat)
 #    \end{pmatrix} \\
 #    &= \operatorname{diag}(\hat y) - \hat y^T \hat y
 #
-# All four are needed, and two numbers come out. :math:`L` hears of :math:`z_{2,1}` through :math:`\hat y_1`
-# *and* through :math:`\hat y_2`, so the chain rule adds both ways up:
+# All four are needed, and give two numbers. :math:`z_{2,1}` reaches :math:`L` through :math:`\hat y_1` *and*
+# through :math:`\hat y_2`, so the chain rule sums both paths:
 #
 # .. math::
 #
@@ -111,8 +111,8 @@ assert np.allclose(by_hand, dyhat @ J)
 #    dz_2 &= d\hat y\, (\operatorname{diag}(\hat y) - \hat y^T \hat y) \\
 #    &= \hat y \circ (d\hat y - \langle \hat y, d\hat y \rangle)
 #
-# One inner product, and C numbers. This is :func:`fastsm.softmax_vjp`, and it is all that there is to say
-# about 1 x 10 as well.
+# This takes one inner product and gives C numbers. It is :func:`fastsm.softmax_vjp`, and holds for 1 x 10 as
+# well.
 
 dz2 = yhat * (dyhat - np.sum(yhat * dyhat, axis=1, keepdims=True))
 assert np.allclose(dz2, dyhat @ J)
@@ -126,24 +126,23 @@ def from_z2(z2):
 check("dz2", dz2, from_z2, z2)
 
 # %%
-# **Why you suspected** :math:`\hat y - y`. Put in what :math:`d\hat y` is here, :math:`-(y / \hat y) / N`.
-# The inner product is :math:`-\frac{1}{N} \sum_k \hat y_k\, y_k / \hat y_k = -\frac{1}{N} \sum_k y_k =
-# -\frac{1}{N}`, so
+# **Why you suspected** :math:`\hat y - y`. Here :math:`d\hat y = -(y / \hat y) / N`. The inner product is
+# :math:`-\frac{1}{N} \sum_k \hat y_k\, y_k / \hat y_k = -\frac{1}{N} \sum_k y_k = -\frac{1}{N}`, so
 #
 # .. math::
 #
 #    dz_2 = \hat y \circ \left( -\frac{1}{N} \frac{y}{\hat y} + \frac{1}{N} \right) = \frac{\hat y - y}{N}
 #
-# The division by :math:`\hat y` of the logarithm meets the factor :math:`\hat y` of the softmax. With another
-# loss there is no such division, and nothing collapses: see :doc:`/learn/p_minus_y`.
+# The logarithm's division by :math:`\hat y` cancels the softmax's factor :math:`\hat y`. With another loss
+# there is no such division, and nothing cancels: see :doc:`/learn/p_minus_y`.
 
 assert np.allclose(dz2, (yhat - y) / N)
 
 # %%
-# The rest of the way
-# -------------------
-# Now only products with a matrix are left, and one tanh. ``W2`` multiplied from the right, so its transpose
-# does on the way back; ``tanh`` works entry by entry, so its derivative does too.
+# The remaining stages
+# --------------------
+# Only matrix products and one tanh are left. ``W2`` multiplied from the right, so its transpose does in the
+# backward pass; ``tanh`` works entry by entry, so its derivative does too.
 
 dW2 = a1.T @ dz2  # (500, 1) times (1, 2)
 db2 = dz2.sum(axis=0, keepdims=True)
@@ -165,10 +164,10 @@ check("dW1", dW1, lambda W1: from_x(x, W1, b1, W2, b2), W1)
 check("db1", db1, lambda b1: from_x(x, W1, b1, W2, b2), b1)
 
 # %%
-# Train it
+# Training
 # --------
-# Nothing above depends on there being one row. With N rows ``dz2`` is N x 2 and has its :math:`1/N`, and the
-# products sum over the samples. The whole network, on two spirals with 100 points each:
+# All of this holds for several rows. With N rows ``dz2`` is N x 2 and has its :math:`1/N`, and the products
+# sum over the samples. The whole network, trained on two spirals with 100 points each:
 
 
 def spirals(arms, points, turn, noise):
@@ -206,7 +205,7 @@ assert losses[-1] < 0.1
 assert accuracy == 1
 
 # %%
-# And what it has learned: the colour is the probability of the second class.
+# The result; the colour is the probability of the second class:
 
 grid = np.linspace(-1.2, 1.2, 120)
 plane = np.stack(np.meshgrid(grid, grid), axis=-1)  # (120, 120, 2)
@@ -226,7 +225,7 @@ assert probability.shape == (120, 120)
 # %%
 # Ten classes
 # -----------
-# "If z2 is 1 x 10, what would dz2 be?" The same line. The stages again, at width 10, with their shapes:
+# "If z2 is 1 x 10, what would dz2 be?" The same formula. The stages at width 10, with their shapes:
 
 x, y = X[:1], np.eye(10)[[3]]
 W1, b1 = rng.standard_normal((2, 500)), np.zeros((1, 500))
@@ -246,8 +245,8 @@ check("dW2", a1.T @ dz2, lambda W2: from_x(x, W1, b1, W2, b2), W2)
 check("da1", dz2 @ W2.T, lambda a1: from_z2(a1 @ W2 + b2), a1)
 
 # %%
-# Ten arms, and this time with layers that do the stages for you. In :func:`fastsm.fit` the softmax at the end
-# and the cross-entropy are taken together, as :math:`\hat y - y`:
+# Now ten arms, with layers that take the stages for you. :func:`fastsm.fit` combines the final softmax and
+# the cross-entropy into :math:`\hat y - y`:
 
 points, labels = spirals(arms=10, points=40, turn=1.5, noise=0.04)
 X = points.T
@@ -270,10 +269,10 @@ place.grid(False)
 assert winner.shape == (120, 120)
 
 # %%
-# Where the stages die
-# --------------------
-# In exact numbers the two ways to ``dz2`` are one. In float32 they are not. Let the network be very sure, and
-# wrong:
+# Where the stages fail
+# ---------------------
+# In exact arithmetic the two ways to ``dz2`` are equal. In float32 they are not, if the network is confident
+# and wrong:
 
 z2 = np.array([[120, 0, 0]], dtype=np.float32)
 y = np.array([[0, 1, 0]], dtype=np.float32)
@@ -294,12 +293,11 @@ assert not clipped.any()  # no NaN, but nothing to learn from either
 assert fused.tolist() == [[1, -1, 0]]
 
 # %%
-# The division :math:`y / \hat y` and the factor :math:`\hat y` would have cancelled. Done in two stages, the
-# first one has lost what the second needs. Clipping :math:`\hat y` hides it: the gradient is then 0 where the
-# network is most wrong. :doc:`/learn/stability` is about that.
+# The division :math:`y / \hat y` and the factor :math:`\hat y` should cancel, but the first stage has already
+# lost the information. Clipping :math:`\hat y` hides it: then the gradient is 0 where the network is most
+# wrong. See :doc:`/learn/stability`.
 #
-# So derive in stages, to understand and to check. In code take everything from ``z2`` to ``L`` and back
-# together:
+# So derive in stages, to understand and to check. In code, compute ``L`` and ``dz2`` from ``z2`` in one step:
 
 logits, targets = np.array([[0.3, -1.2], [2.0, 0.1]]), [1, 0]
 loss, dz2 = fastsm.cross_entropy_with_grad(logits, targets)
