@@ -1,20 +1,20 @@
-# Needs make, a C compiler and Python 3.11 or later; each target makes the virtual environments it needs.
+# Needs make, a C compiler and Python 3.11 or later. Each target creates the virtual environments that it needs.
 
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# What the wheel is made of, and what else is in the sdist.
+# The sources of the wheel, and the other files of the sdist.
 SOURCES := setup.py pyproject.toml README.md LICENSE $(shell find fastsm src -type f -not -name '*.pyc' -not -name '*.so')
 OTHERS := MANIFEST.in $(wildcard *.md) $(shell find tests benchmarks -type f -not -name '*.pyc' -not -name '*.so')
 BUILD := .venv-build/bin
-# As many tests at a time as there are cores, but no more than memory is likely to be there for.
+# Run one test per core at a time, but at most 4, to limit memory.
 AT_ONCE := --numprocesses auto --maxprocesses 4 --quiet
-# What `make bench` measures with, and how many examples each test of `make fuzz` tries.
+# Numbers of threads for `make bench`, and examples for each test of `make fuzz`.
 THREADS ?= 1,2
 EXAMPLES ?= 2000
-# What `make sanitize` builds and tests: see tests/sanitize.py.
+# Builds for `make sanitize`: see tests/sanitize.py.
 SANITIZERS ?= address checks
-# The other compiler, empty where there is none.
+# The second compiler; empty if not installed.
 CLANG ?= $(if $(shell command -v clang 2> /dev/null),clang)
 
 help:  ## list the targets
@@ -24,14 +24,14 @@ train: .venv/.installed  ## install the package in .venv and train on its handwr
 	.venv/bin/fastsm train
 	@echo "The same on Fashion-MNIST, 26 MB to download: .venv/bin/fastsm train --data fashion-mnist"
 
-# With PYTHONSAFEPATH the processes that tests start do not find the source tree either.
-# The second time without what computes nothing, and what runs with each instruction set anyway.
+# PYTHONSAFEPATH hides the source tree from the processes that tests start.
+# The second run leaves out tests that compute nothing, and tests that cover each instruction set anyway.
 test: .venv-test/.installed  ## test the built wheel: all tests, then the quick ones without AVX
 	PYTHONSAFEPATH=1 .venv-test/bin/pytest $(AT_ONCE) tests --pyargs fastsm --doctest-modules --doctest-ignore-import-errors
 	PYTHONSAFEPATH=1 FASTSM_ISA=baseline .venv-test/bin/pytest $(AT_ONCE) tests -m "not slow and not memory" \
 		-k "not baseline and not avx2 and not avx512" --ignore=tests/data --ignore=tests/benchmarks
 
-wheel: dist/.sdist dist/.wheel  ## build the sdist, and from it the wheel, in dist/, and check them
+wheel: dist/.sdist dist/.wheel  ## build the sdist and from it the wheel in dist/, and check them
 	$(BUILD)/twine check --strict dist/*.tar.gz dist/*.whl
 	@test -z "$$(find dist -name '*.whl' -size +1500000c)" || { echo "The wheel is over 1.5 MB"; exit 1; }
 	@! $(BUILD)/python -m zipfile -l dist/*.whl | grep -E '\.(c|h|pyx|pxd|pxi) '
@@ -54,32 +54,32 @@ page: .venv-test/.installed  ## write docs/benchmarks.md and its pictures from b
 
 docs: .venv-docs/.installed  ## build the documentation in docs/_build/html, running its lessons and examples
 	PYTHONSAFEPATH=1 .venv-docs/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
-	@# Run by root it reads as nobody, who may not look into this folder: so it is given a copy.
+	@# Run by root, linkchecker reads as the user `nobody`, without access to this folder: give it a copy.
 	copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && cp -r docs/_build/html "$$copy" && chmod -R a+rX "$$copy" \
 		&& .venv-docs/bin/linkchecker --no-status "$$copy/html/index.html"
 
-# PyTorch is needed for this only.
+# Only this target needs PyTorch.
 differential: .venv-differential/.installed  ## compare with PyTorch over the product of options, shapes and types
 	PYTHONSAFEPATH=1 .venv-differential/bin/python tests/differential.py
 
 fuzz: .venv-test/.installed  ## attack with hostile arrays, numbers, labels and files: EXAMPLES of each
 	PYTHONSAFEPATH=1 FASTSM_FUZZ=$(EXAMPLES) .venv-test/bin/pytest tests/hostile tests/functional/test_properties.py
 
-instructions: .venv-test/.installed $(CLANG:%=build/by/clang/.built)  ## count the kernels' instructions under valgrind: no more than are stored
+instructions: .venv-test/.installed $(CLANG:%=build/by/clang/.built)  ## count the kernels' instructions under valgrind; fail if there are more than stored
 	.venv-test/bin/python benchmarks/instructions.py
 	$(CLANG:%=PYTHONPATH=build/by/clang/site .venv-test/bin/python benchmarks/instructions.py)
 
-# With QUICK=1 a few tests; SANITIZERS=thread looks for races between threads.
-sanitize: .venv-test/.installed $(SANITIZERS:%=build/by/%/.built)  ## test builds that look for errors of memory
+# QUICK=1 runs a few tests; SANITIZERS=thread looks for races between threads.
+sanitize: .venv-test/.installed $(SANITIZERS:%=build/by/%/.built)  ## test builds that detect memory errors
 	for kind in $(SANITIZERS); do \
 		.venv-test/bin/python tests/sanitize.py $$kind build/by/$$kind/site $(QUICK:%=--quick) || exit 1; \
 	done
 
-# As root on Debian or the like; with ROOTS="sid-clang trixie-arm64-gcc" some of the systems: see tests/everywhere.py.
+# Run as root on Debian or the like; ROOTS="sid-clang trixie-arm64-gcc" selects systems: see tests/everywhere.py.
 everywhere: dist/.sdist  ## test the sdist with other Pythons, compilers and processors (hours)
 	$(BUILD)/python tests/everywhere.py dist/*.tar.gz $(ROOTS)
 
-clean:  ## remove all that was built, virtual environments too
+clean:  ## remove everything that was built, and the virtual environments
 	rm -rf build dist *.egg-info .venv .venv-build .venv-test .venv-lint .venv-bench .venv-differential .venv-docs
 	rm -rf docs/_build docs/learn docs/examples docs/reference/generated docs/sg_execution_times.rst
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -4,7 +4,7 @@
 
 Against the exact softmax of the rounded differences x - max, in float64 (for float32) or long double: on
 normal logits times 0.1, 1, 3 and 10, and on rows whose logits are all equal but the maximum, where the
-rounding errors of the sum share a sign. The tests have bounds for a part of this; here is how far it goes.
+rounding errors of the sum share a sign. The tests have bounds for a part of these rows.
 """
 
 import argparse

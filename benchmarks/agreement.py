@@ -1,4 +1,4 @@
-"""Reference results in float64, and how near to them a result must be before its way is timed."""
+"""Reference results in float64, and the tolerance that a result must meet before it is timed."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 from cells import HALF, Cell, dtype_of, log_softmax
 
 # Differences beyond this many machine epsilons mean another operation, not another order of additions.
-# Half precision has no room for that many: there they tell whether sums were carried in float32.
+# Half precision is too coarse for that: there they show whether sums were kept in float32.
 _EPSILONS = 1000
 _EPSILONS_OF_HALF = 16
 
@@ -15,7 +15,7 @@ Results = tuple[Any, ...]
 
 
 def disagreement(cell: Cell, got: object, expected: Results) -> str | None:
-    """Return how far a result is from the reference, if it is too far."""
+    """Return the distance of a result from the reference, if it is too large."""
     values = got if isinstance(got, tuple) else (got,)
     if len(values) != len(expected):
         return f"{len(values)} results, not {len(expected)}"

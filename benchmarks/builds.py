@@ -1,4 +1,4 @@
-"""Compare two builds of the kernels: what a change of the source, or of a flag, does to their speed.
+"""Compare the speed of two builds of the kernels, before and after a change of source or flags.
 
     python benchmarks/builds.py BEFORE.so AFTER.so [--operations softmax,logsumexp] [--dtypes float32]
 
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def load(path: str) -> ModuleType:
-    """Return a compiled module from anywhere."""
+    """Load a compiled module from a path."""
     specification = importlib.util.spec_from_file_location("kernels", path)
     if specification is None or specification.loader is None:
         sys.exit(f"{path} is not a compiled module")
@@ -72,7 +72,7 @@ def load(path: str) -> ModuleType:
 def call(
     module: ModuleType, operation: str, dtype: str, shape: tuple[int, int], axis: int
 ) -> Callable[[], Any]:
-    """Return one call of a build, on data of its own."""
+    """Return one call of a build, on its own data."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -86,7 +86,7 @@ def call(
     if axis == 0:
         x, dy = np.ascontiguousarray(x.T), np.ascontiguousarray(dy.T)
     out = np.empty_like(x)
-    # The second names are those of older builds, whose operations have numbers in this order.
+    # Older builds use the second names, and number their operations in this order.
     number = getattr(module, operation.upper(), OPERATIONS.index(operation))
     small = getattr(module, "try_small", None) or module.quick
     small_cross_entropy = getattr(module, "try_small_cross_entropy", None) or module.quick_cross_entropy

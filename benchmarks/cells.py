@@ -1,4 +1,4 @@
-"""What the kernels are measured on: arrays of several shapes, dtypes, layouts and kinds of logits."""
+"""The cells of the kernel benchmarks: arrays of several shapes, dtypes, layouts and kinds of logits."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ SHAPES = (
 QUICK_SHAPES = ((1, 10), (128, 10), (256, 1000))
 LARGE_SHAPES = ((60000, 10), (4096, 1000))
 WIDE_SHAPES = ((128, 10), (60000, 10), (256, 1000), (4096, 1000))
-# Smaller arrays are not worth a second thread, to no library.
+# For smaller arrays a second thread gains nothing, in any library.
 SHARED_ELEMENTS = 1 << 18
 # Factors of standard normal numbers.
 SCALES = {"usual": 3.0, "masked": 3.0, "wide": 300.0}
@@ -49,23 +49,23 @@ class Cell:
 
     @property
     def group(self) -> str:
-        """Everything but the shape, in words."""
+        """A description of everything but the shape."""
         axis = "" if self.axis == -1 else f", axis {self.axis}"
         return f"{self.operation}, {self.dtype}{axis}{IN_WORDS[self.logits]}"
 
     @property
     def shape(self) -> str:
-        """Rows x classes, on whichever axis they lie."""
+        """Rows x classes, for either axis."""
         return f"{self.rows} x {self.classes}"
 
     @property
     def is_vjp(self) -> bool:
-        """Whether the operation carries a gradient back."""
+        """Whether the operation is a backward pass."""
         return self.operation.endswith("_vjp")
 
     @cached_property
     def where(self) -> Any:
-        """Which entries take part, where the logits are masked; at least one of a row."""
+        """The unmasked entries, at least one in each row, if the logits are masked."""
         if self.logits != "masked":
             return None
         kept = np.random.default_rng(4).random((self.rows, self.classes)) < KEPT
@@ -74,7 +74,7 @@ class Cell:
 
     @cached_property
     def x(self) -> Any:
-        """Logits; where they are masked, -inf at entries that take no part."""
+        """Logits; -inf at masked entries."""
         x = SCALES[self.logits] * self._normal(seed=1)
         if self.where is not None:
             x[~self.where] = -np.inf
@@ -82,7 +82,7 @@ class Cell:
 
     @cached_property
     def saved(self) -> Any:
-        """What a VJP reads of the forward pass: softmax or log-softmax of the logits."""
+        """The output of the forward pass for a VJP: softmax or log-softmax of the logits."""
         log_y = log_softmax(self.x, self.axis)
         return self._aligned(np.exp(log_y) if self.operation == "softmax_vjp" else log_y)
 
@@ -111,17 +111,17 @@ class Cell:
 
     @cached_property
     def out(self) -> Any:
-        """Where results go."""
+        """The array for results."""
         return self._aligned(np.zeros_like(self.given))
 
     @cached_property
     def scratch(self) -> Any:
-        """Where those work that overwrite what they are given; see `refill`."""
+        """The array for in-place candidates; see `refill`."""
         return self._aligned(np.zeros_like(self.given))
 
     @property
     def most_in_place(self) -> int | None:
-        """How often a call may work on its own result: None for any number.
+        """The number of calls that may work on their own results; None for any number.
 
         A VJP shrinks it by factors as small as the least `y`, towards subnormal numbers; and the softmax of
         wide or masked logits is no longer wide or masked.
@@ -131,7 +131,7 @@ class Cell:
         return None if self.logits == "usual" else 1
 
     def refill(self) -> None:
-        """Put what is overwritten in place back into `scratch`."""
+        """Restore the input of in-place calls in `scratch`."""
         np.copyto(self.scratch, self.given)
 
     def _normal(self, seed: int) -> Any:
@@ -157,7 +157,7 @@ def chosen(quick: bool, threads: int) -> Iterator[Cell]:
 
 
 def half() -> tuple[str, ...]:
-    """Return the dtypes of half precision that there are: NumPy has no bfloat16 of its own."""
+    """Return the available dtypes of half precision: NumPy itself has no bfloat16."""
     return HALF if find_spec("ml_dtypes") else ("float16",)
 
 

@@ -1,7 +1,7 @@
-"""Time the classifier of `fastsm.sklearn` beside scikit-learn's, which it stands in for.
+"""Time the classifier of `fastsm.sklearn` beside scikit-learn's.
 
 Both are fitted to the same images with the same parameters, a few epochs with each of some seeds, in turns;
-the accuracy on other images says whether the faster one learned as much.
+the accuracy on other images shows whether both learned equally well.
 """
 
 import warnings
@@ -25,7 +25,7 @@ FITS = (((100,), 5), ((512, 512), 3))
 def measure(
     libraries: dict[str, ModuleType], threads: int, rounds: int | None, quick: bool
 ) -> Iterator[Record]:
-    """Yield times and accuracies, if scikit-learn is wanted and there."""
+    """Yield times and accuracies, if scikit-learn is selected and installed."""
     if "sklearn" not in libraries:
         return
     from sklearn.neural_network import MLPClassifier as Theirs
@@ -52,7 +52,7 @@ def measure(
 
 
 def _fit(model: Any, data: Data) -> float:
-    """Return the nanoseconds that it takes."""
+    """Fit a model, and return the time in nanoseconds."""
     x, y = data.scaled, data.labels
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a few epochs do not converge

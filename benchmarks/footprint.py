@@ -1,4 +1,4 @@
-"""What fastsm and the others cost beside time: import, space on the disk, and the memory of training.
+"""Measure import time, disk space, and the memory of training, for fastsm and the other libraries.
 
 A wheel lists its files, and each distribution the others that it requires. Requirements of extras are left
 out; those of other systems or versions of Python are not installed, and so do not count either.
@@ -15,7 +15,7 @@ from types import ModuleType
 
 from records import OURS, Record
 
-# Libraries, the names that they are installed by, and what is imported.
+# Libraries, their distributions and their modules.
 DISTRIBUTIONS = {
     OURS: (OURS, OURS),
     "numpy": ("numpy", "numpy"),
@@ -74,7 +74,7 @@ def measure(
 
 
 def closure(name: str) -> list[str]:
-    """Return a distribution and all that it requires, directly or not, as far as they are installed."""
+    """Return a distribution and its installed requirements, direct and indirect."""
     found = [_normal(name)]
     for needed in found:  # grows
         distribution = _find(needed)
@@ -91,7 +91,7 @@ def closure(name: str) -> list[str]:
 
 
 def size(name: str) -> int:
-    """Return the bytes of a distribution's files; of fastsm's folder where it is run from its sources."""
+    """Return the size of a distribution's files, or of fastsm's folder if it runs from its sources."""
     distribution = _find(name)
     files = [] if distribution is None else [Path(str(file.locate())) for file in distribution.files or ()]
     if name == OURS:
@@ -111,7 +111,7 @@ def peak_mb() -> float:
 
 
 def _number_from(code: str) -> float:
-    """Return the number that Python prints, run with the same packages."""
+    """Run a program in a new Python process, and return the number that it prints."""
     paths = [str(Path(__file__).parent), *(path or os.getcwd() for path in sys.path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-P", "-c", code]

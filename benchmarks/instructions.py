@@ -1,15 +1,15 @@
-"""Count the instructions of a few kernels, and compare with the counts that are stored.
+"""Count the instructions of a few kernels, and compare them with the stored counts.
 
     python benchmarks/instructions.py [--update] [--tolerance 3]
 
-A clock says little on a busy machine; valgrind's callgrind counts the same instructions on every run. Only
-those inside the compiled kernels are counted, from the parsing of arguments to the last row, so that neither
-the version of Python nor that of NumPy matters. The compiler does: counts are stored for each, with its major
-version, and what another one built is counted and is no failure. Nor are fewer instructions: --update
-stores them. Callgrind does not know AVX-512, so the variants counted are AVX2 and the baseline.
+Timing is unreliable on a busy machine; valgrind's callgrind counts the same instructions on every run. Only
+instructions inside the compiled kernels are counted, from the parsing of arguments to the last row, so the
+versions of Python and NumPy do not matter. The compiler matters: counts are stored for each compiler and
+major version; other compilers never fail. Fewer instructions do not fail either: --update stores them.
+Callgrind does not support AVX-512, so only AVX2 and the baseline are counted.
 
-The exit status is 1 if a kernel takes more instructions than are stored, beyond the tolerance. Without
-valgrind nothing is counted, and a line says so.
+The exit status is 1 if a kernel takes more instructions than stored, beyond the tolerance. Without valgrind,
+the script counts nothing and says so.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from typing import Any
 STORED = Path(__file__).with_suffix(".json")
 VARIANTS = ("avx2", "baseline")
 CALLS = 20
-# Callgrind begins a new file of counts whenever this function of the C library is entered: between two of
-# these lies what is to be counted. Nothing else here asks for its parent.
+# Callgrind starts a new file of counts whenever the process enters this function of the C library. Calls to
+# count lie between two such marks; nothing else here calls it.
 MARK = os.getppid
 MARK_NAME = "getppid"
-# What the compilers leave in what they build. Clang's builds name GCC as well, for the start-up files.
+# The marks that compilers leave in their output. Clang's builds also name GCC, for the start-up files.
 COMPILERS = {"Clang": rb"clang version (\d+)", "GCC": rb"GCC: \([^)]*\) (\d+)"}
 
 
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def kernels() -> dict[str, Callable[[], object]]:
-    """Return what is counted: a call of each kernel that matters most, on data that fits in a cache."""
+    """Return the calls to count: one for each important kernel, on data that fits in a cache."""
     import numpy as np
 
     import fastsm
@@ -78,7 +78,7 @@ def kernels() -> dict[str, Callable[[], object]]:
     rng = np.random.default_rng(0)
 
     def placed(array: Any) -> Any:
-        """Return a copy that begins at a multiple of 64 bytes: how loops begin depends on that."""
+        """Return a copy that begins at a multiple of 64 bytes, as the start of loops depends on it."""
         raw = np.empty(array.nbytes + 64, np.uint8)
         start = -raw.ctypes.data % 64
         copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -128,7 +128,7 @@ def kernels() -> dict[str, Callable[[], object]]:
 def run_kernels() -> None:
     """Call each kernel between two marks, in a process that callgrind watches."""
     for call in kernels().values():
-        call()  # what happens only once is not counted
+        call()  # warm up: one-time work is not counted
         MARK()
         for _ in range(CALLS):
             call()
@@ -147,7 +147,8 @@ def count(variant: str) -> dict[str, int]:
         done = subprocess.run(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True)
         if done.returncode != 0:
             sys.exit(f"{variant}: the process under valgrind failed:\n{done.stderr}")
-        # counts.1, counts.2...: every other one of the last is what lies between the two marks of a kernel.
+        # counts.1, counts.2...: from the end, every other file holds the counts between the two marks of a
+        # kernel.
         files = sorted(Path(folder).glob("counts.*"), key=lambda file: int(file.suffix[1:]))
         between = files[-2 * len(names) :][1::2]
         counts = {name: inside_kernels(file.read_text()) for name, file in zip(names, between, strict=True)}
@@ -157,7 +158,7 @@ def count(variant: str) -> dict[str, int]:
 
 
 def inside_kernels(profile: str) -> int:
-    """Sum the instructions that a profile of callgrind has for code of the compiled kernels.
+    """Return the number of instructions in the compiled kernels in a profile of callgrind.
 
     Lines of figures are a line number and a count, under the last object that `ob=` named. The one that
     follows `calls=` is what a called function took, which stands under its own name as well.
@@ -175,7 +176,7 @@ def inside_kernels(profile: str) -> int:
 
 
 def compiler(variant: str) -> str:
-    """Return the compiler that built a variant and its major version, as far as the file tells."""
+    """Return the compiler that built a variant and its major version, if the file names them."""
     content = Path(str(import_module(f"fastsm._kernels.{variant}.kernels").__file__)).read_bytes()
     for name, pattern in COMPILERS.items():
         if found := re.search(pattern, content):
@@ -184,7 +185,7 @@ def compiler(variant: str) -> str:
 
 
 def report(name: str, found: dict[str, int], stored: dict[str, int], tolerance: float) -> bool:
-    """Print the counts beside those stored; return whether none is larger beyond the tolerance."""
+    """Print the counts beside the stored ones; return whether all are within the tolerance."""
     print(f"{name}: instructions of one call inside the kernels")
     if not stored:
         print("  nothing is stored for this compiler: no failure")

@@ -26,7 +26,7 @@ def measure_cell(
     cell: Cell, libraries: Libraries, threads: int, rounds: int | None, quick: bool
 ) -> list[Record]:
     """Return the records of one cell."""
-    cell = replace(cell)  # its arrays go when it is done: those of all cells would not fit in memory
+    cell = replace(cell)  # frees its arrays at the end: the arrays of all cells would not fit in memory
     rejected: dict[tuple[str, str], str] = {}
     calls = agreeing(cell, proposed(cell, libraries, rejected), rejected)
     timings = interleave(calls, rounds or ROUNDS, 0.0 if quick or rounds else SECONDS)
@@ -34,7 +34,7 @@ def measure_cell(
 
 
 def proposed(cell: Cell, libraries: Libraries, rejected: dict[tuple[str, str], str]) -> list[Call]:
-    """Return all libraries' calls. A library that cannot do the cell is named, and the others go on."""
+    """Return all libraries' calls; report libraries that fail."""
     calls: list[Call] = []
     for name, module in libraries.items():
         if hasattr(module, "kernels"):
@@ -43,13 +43,13 @@ def proposed(cell: Cell, libraries: Libraries, rejected: dict[tuple[str, str], s
 
 
 def agreeing(cell: Cell, calls: Iterable[Call], rejected: dict[tuple[str, str], str]) -> list[Call]:
-    """Return the calls whose results agree with the reference: only those are worth timing."""
+    """Return the calls whose results agree with the reference."""
     expected = agreement.reference(cell)
     kept = []
     for call in calls:
         name = (call.candidate, call.way)
         if call.candidate != LIMIT:  # which computes nothing
-            cell.out.fill(np.nan)  # so that the results of the call before do not count
+            cell.out.fill(np.nan)  # clears the results of the previous call
             message = attempt(rejected, name, _disagreement, cell, call, expected)
             if message is not None:
                 rejected[name] = message

@@ -1,4 +1,4 @@
-"""Keep a process to its threads, and describe the machine that the figures come from.
+"""Limit a process to its threads, and describe the machine.
 
 Imports neither NumPy nor any peer: the limits only hold for libraries that are imported after they are set.
 """
@@ -46,7 +46,7 @@ def usable_cores() -> int:
 
 
 def describe() -> dict[str, str]:
-    """Return what the figures depend on beside the versions of libraries."""
+    """Return the properties of the machine that figures depend on."""
     memory = memory_gb()
     return {
         "cpu": cpu_model(),
@@ -59,7 +59,7 @@ def describe() -> dict[str, str]:
 
 
 def cpu_model() -> str:
-    """Return the processor's own name where the system tells it."""
+    """Return the name of the processor, where the system knows it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

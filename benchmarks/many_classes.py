@@ -4,7 +4,7 @@
 
 Prints for each number of classes the time of loss and gradients, and the memory taken beyond the arguments
 and the gradients. In chunks every product with the weights is computed twice, and the gradient over the
-logits is never anywhere as a whole.
+logits is never stored as a whole.
 """
 
 import argparse

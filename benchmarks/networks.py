@@ -1,4 +1,4 @@
-"""What is trained: networks, the data that they are trained on, and what a library's training looks like."""
+"""The networks of the benchmarks, their data, and the interface of a library's training."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,7 +38,7 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Rows as they come (uint8 images or float32 points), and labels."""
+    """Unscaled rows (uint8 images or float32 points), and labels."""
 
     raw: Any
     labels: Any
@@ -65,11 +65,11 @@ class Task:
 class Trainer:
     """One way of training a network with one library."""
 
-    candidate: str  # whose time it is, such as "torch"
+    candidate: str  # such as "torch"
     way: str  # such as "SGD(fused)"
 
     def epoch(self, order: Any) -> None:
-        """Train once over all rows: in this order, or in one that the library draws itself."""
+        """Train once over all rows, in the given order or in one that the library draws."""
         raise NotImplementedError
 
     def in_order(self, rows: int) -> None:
@@ -77,7 +77,7 @@ class Trainer:
         self.epoch(np.arange(rows))
 
     def weights(self) -> Weights | None:
-        """Return the weights as they are now; None for the limit, which learns nothing."""
+        """Return the current weights; None for the limit, which learns nothing."""
         raise NotImplementedError
 
 
@@ -85,12 +85,12 @@ _SMALL, _LARGE = Network((784, 128, 10), "relu"), Network((784, 512, 512, 10), "
 _SPIRAL = Network((2, 500, 2), "tanh")
 EPOCHS = ((_SMALL, 32), (_SMALL, 128), (_SMALL, 1024), (_LARGE, 128), (_SPIRAL, 200))
 QUICK_EPOCHS = ((_SMALL, 128), (_SPIRAL, 200))
-# One row: the time until the answer is there. Ten thousand: how many there are a second.
+# One row measures latency, ten thousand measure throughput.
 INFERENCE = ((_SMALL, 1), (_SMALL, 10_000))
 
 
 def data_for(network: Network, quick: bool) -> Data:
-    """Return what a network is trained on."""
+    """Return the training data of a network."""
     if network.sizes[0] == 2:
         return _spiral(QUICK_ROWS if quick else SPIRAL_ROWS)
     train, _ = images(QUICK_ROWS if quick else ROWS)
@@ -98,13 +98,13 @@ def data_for(network: Network, quick: bool) -> Data:
 
 
 def images(rows: int = ROWS) -> tuple[Data, Data]:
-    """Return images to train on, as many as that at most, and others to test on; random ones to try out."""
+    """Return at most that many images for training, and others for testing; random images for a trial."""
     from fastsm.data import DataError, load
 
     try:
         both = load("fashion-mnist", download=False)
     except DataError:
-        if rows == ROWS:  # whose figures are published, accuracies among them
+        if rows == ROWS:  # accuracies are published, so random images will not do
             raise
         rng = np.random.default_rng(0)
         train, test = (

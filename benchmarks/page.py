@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 README = ROOT / "README.md"
-# Between these lines of the README are the picture and the table of the first of the machines.
+# The README has the picture and the table of the first machine between these lines.
 FIRST_LINE, LAST_LINE = "<!-- written by benchmarks/page.py -->", "<!-- until here -->"
 
 HEAD = """\
@@ -89,9 +89,9 @@ def slug(name: str) -> str:
 
 
 def pictures(results: dict[str, tuple[list[Record], dict[str, str]]], write: bool) -> list[Path]:
-    """Draw the pictures that do not say that they show these results, and return their files.
+    """Draw the pictures whose metadata do not match these results, and return their files.
 
-    What matplotlib writes depends on its version, so that files are not compared byte for byte.
+    The output of matplotlib depends on its version, so files are not compared byte for byte.
     """
     folder = PAGE.with_suffix("")
     strays = set(folder.glob("*.svg"))
@@ -117,7 +117,7 @@ def pictures(results: dict[str, tuple[list[Record], dict[str, str]]], write: boo
 
 
 def page(results: dict[str, tuple[list[Record], dict[str, str]]]) -> str:
-    """Return the page: every machine, then how it is measured."""
+    """Return the page: a section for every machine, then the method."""
     parts = [HEAD, *(section(name, *results[name]) for name in results), METHOD, called()]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -132,7 +132,7 @@ def readme(name: str, result: tuple[list[Record], dict[str, str]]) -> str:
 
 
 def called() -> str:
-    """Return how each module says that it calls its library, without importing any."""
+    """Return each module's description of its calls, without importing it."""
     lines = ["## How each library is called", ""]
     for path in sorted((Path(__file__).parent / "peers").glob("[a-z]*.py")):
         words = next(

@@ -40,7 +40,7 @@ def draw(cells: list[Cell], about: dict[str, str], paths: dict[str, Path], shows
 
 
 def overview(cells: list[Cell], about: dict[str, str]) -> Figure:
-    """Draw the ratios over each peer: a dot a shape, a diamond the geometric mean; a panel an operation."""
+    """Draw the ratios over each peer: dots for shapes, diamonds for means, a panel per operation."""
     operations = reading.usual(cells)
     every = {**operations, "all of these": [cell for found in operations.values() for cell in found]}
     peers = reading.peers(every["all of these"])
@@ -97,7 +97,7 @@ def networks(cells: list[Cell], about: dict[str, str]) -> Figure:
 
 
 def bars(axis: Axes, cell: Cell, nanoseconds: float) -> None:
-    """Draw the times of one cell, the least on top; a bar ends at six times fastsm's, its number does not."""
+    """Draw the times of one cell, the shortest on top; bars are cut at six times fastsm's time."""
     names = sorted(cell, key=lambda name: cell[name].best)
     end = 6 * cell[OURS].best / nanoseconds
     for y, name in enumerate(names):

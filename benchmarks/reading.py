@@ -1,4 +1,4 @@
-"""What records say: who is faster, how many times, and how near the limit. Ratios are best over best."""
+"""Evaluate records: ratios to peers and to the limit, best time over best time."""
 
 import math
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ Cell = dict[str, Record]
 
 
 def cells(records: Iterable[Record]) -> list[Cell]:
-    """Return the cells that fastsm was timed in, in their order."""
+    """Return the cells in which fastsm was timed, in order."""
     found: dict[tuple[object, ...], Cell] = {}
     for record in records:
         if record.best is not None:
@@ -56,7 +56,7 @@ def usual(found: Iterable[Cell]) -> dict[str, list[Cell]]:
 
 
 def mean(values: list[float]) -> float:
-    """Return the geometric mean: that of a/b is the inverse of that of b/a."""
+    """Return the geometric mean: swapping the two candidates inverts it."""
     return geometric_mean(values)
 
 
@@ -66,13 +66,13 @@ def share_of_limit(cell: Cell) -> str:
 
 
 def short(value: float) -> str:
-    """Return a number with three digits, or all of those before the point."""
+    """Return a number with three digits, or with all digits before the point."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
 def factor(value: float) -> str:
-    """Return a ratio in words, such as ``2.9x``; near 1, where it matters who wins, ``1.03x``."""
+    """Return a ratio as text, such as ``2.9x``; near 1 with more digits, ``1.03x``."""
     digits = 2 if value < 1.1 else 1 if value < 10 else 0
     return f"{value:.{digits}f}x"

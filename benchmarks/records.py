@@ -1,7 +1,7 @@
-"""A record is one measured figure: of one candidate, in one cell. A file of results is a table of them.
+"""A record is one measured figure of one candidate in one cell. A file of results is a table of records.
 
-The file is CSV, behind lines `# key: value` that describe the machine and the versions. Figures are as they
-were measured, without ratios: readers compute those, best over best.
+The file is CSV, behind lines `# key: value` that describe the machine and the versions. Figures are the
+measured ones, without ratios: readers compute ratios, best over best.
 """
 
 import csv
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from timing import Timing, fastest
 
-# fastsm, whom it is compared with in the order of the tables, and what none of them can beat.
+# fastsm, the other libraries in the order of the tables, and the limit.
 OURS, LIMIT = "fastsm", "limit"
 PEERS = (
     "numpy",
@@ -71,7 +71,7 @@ def write(records: Iterable[Record], about: dict[str, str]) -> str:
 
 
 def read(text: str) -> tuple[list[Record], dict[str, str]]:
-    """Return the records of a file of results, and what it says about the machine."""
+    """Return the records of a file of results, and its description of the machine."""
     lines = text.splitlines()
     head = [line for line in lines if line.startswith("# ")]
     about = dict(line[2:].split(": ", 1) for line in head)

@@ -1,8 +1,8 @@
-"""How far apart the same training is on other instruction sets and with other matrix products.
+"""Compare one training on several instruction sets and with several BLAS kernels.
 
-Neither is promised to give the same bits: sums are taken in another order. Trains 64-128-10 on the digits, by
-each instruction set that this processor has and, where products are NumPy's (baseline), with each family of
-kernels of its OpenBLAS, and compares with the best set:
+The bits may differ, as sums are taken in another order. Trains 64-128-10 on the digits, by each instruction
+set that this processor has and, where products are NumPy's (baseline), with each family of kernels of its
+OpenBLAS, and compares with the best set:
 
     parameters  the largest difference of a parameter, over the largest parameter
     predictions the largest difference of a probability
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-# Kernel families of OpenBLAS for x86-64; one that the processor cannot run is left out.
+# Kernel families of OpenBLAS for x86-64; families that the processor cannot run are skipped.
 FAMILIES = ("SkylakeX", "Haswell", "Sandybridge", "Nehalem")
 
 TRAINING = """
@@ -42,7 +42,7 @@ np.savez(path, params=model.params, probs=probs, accuracy=(probs.argmax(1) == y[
 
 
 def trained(steps, dtype, **variables):
-    """Return the parameters, probabilities and accuracy after so many steps."""
+    """Return the parameters, probabilities and accuracy after a number of steps."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "result.npz")
         words = [sys.executable, "-P", "-c", TRAINING, str(steps), dtype, path]

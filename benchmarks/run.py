@@ -5,9 +5,9 @@
 
 Suites: kernels (softmax, log-softmax, their VJPs, cross-entropy with its gradient, on arrays of many shapes),
 training (epochs and calls of small networks), estimators (`fastsm.sklearn` beside scikit-learn), footprint
-(import, installed size, memory of training), all. A suite is measured in a process of its own for each number
-of threads: limits on threads only hold for libraries that are imported after they are set, and if a library
-crashes, the other figures survive.
+(import, installed size, memory of training), all. Each suite runs in its own process for each number of
+threads: limits on threads only hold for libraries imported later, and if a library crashes, the other figures
+survive.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import machine
 import records
 from peers import LIBRARIES, load
 
-# The suites, and whether one is measured with each number of threads, or only with one.
+# The suites, and whether each is measured with every number of threads or only with one.
 SUITES = {"kernels": True, "training": True, "estimators": True, "footprint": False}
 
 
@@ -32,9 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("suite", choices=(*SUITES, "all"))
     parser.add_argument("--threads", default="1", metavar="N,...", help="once with each number (default: 1)")
     parser.add_argument("--only", metavar="NAME,...", help=f"only these of {', '.join(LIBRARIES)}")
-    parser.add_argument("--rounds", type=int, help="at least so many rounds of each cell")
-    parser.add_argument("--quick", action="store_true", help="few cells and rounds: to try out")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="where the results go (default: printed)")
+    parser.add_argument("--rounds", type=int, help="minimum number of rounds for each cell")
+    parser.add_argument("--quick", action="store_true", help="few cells and rounds, for a trial")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="file for the results (default: print them)")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     only = options.only.split(",") if options.only else list(LIBRARIES)
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measure(suite: str, threads: int, only: list[str], rounds: int | None, quick: bool) -> None:
     """Measure one suite in this process, and print the results."""
-    # What libraries print goes to the standard error: the standard output has nothing but the results.
+    # Output of libraries goes to the standard error: the standard output has only the results.
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     about = machine.describe()

@@ -1,4 +1,4 @@
-"""How training scales to many ranks: a model, from measured arithmetic and counted bytes. Not a measurement.
+"""Model how training scales to many ranks, from measured arithmetic and counted bytes; not a measurement.
 
     python benchmarks/scaling.py              write the tables of docs/use/many_machines.md
     python benchmarks/scaling.py --check      write nothing; exit status 1 if they would change
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def reduction(size: float, ranks: int) -> float:
-    """Return the seconds that the model gives to a reduction of so many bytes."""
+    """Return the modelled time of a reduction in seconds."""
     if ranks == 1:
         return 0.0
     return 2 * log2(ranks) * LATENCY + 2 * (ranks - 1) / ranks * size / BANDWIDTH

@@ -1,4 +1,4 @@
-"""What is said about one machine: its section of docs/benchmarks.md, and the table of the README."""
+"""Text about one machine: its section of docs/benchmarks.md, and the table of the README."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ import reading
 from reading import Cell, factor, short
 from records import LIMIT, OURS, Record
 
-# Next to it the text is bold: a mark that can be searched for.
+# A searchable mark, next to bold text.
 MARK = "◄"
 # Of each suite: its title, how its times are shown, the unit's nanoseconds, and a note.
 SUITES = {
@@ -28,7 +28,7 @@ SUITES = {
     ),
 }
 FOLDER = "benchmarks"  # of the pictures, beside the page
-# The pictures of a machine, in words for those who do not see them.
+# Alternative texts of a machine's pictures.
 PICTURES = {"overview": "Speed over each library", "networks": "Training and inference"}
 # The columns of the README's table: operations, then one network.
 OPERATIONS = {
@@ -37,7 +37,7 @@ OPERATIONS = {
     "cross_entropy_with_grad": "cross-entropy and gradient",
 }
 NETWORK = "784-128-10 relu, batch 128"
-# What a library has that fastsm has not; the same in any measurement, and no figure.
+# Features of each library that fastsm lacks, independent of measurements.
 HAS = {
     "numpy": "arrays, which fastsm stands on",
     "scipy": "softmax and logsumexp in a library for all of science",
@@ -50,7 +50,7 @@ HAS = {
 
 
 def section(name: str, found: list[Record], about: dict[str, str]) -> str:
-    """Return all that there is to say about one machine."""
+    """Return the section of one machine."""
     cells = reading.cells(found)
     parts = [
         f"## {about['cpu']}",
@@ -120,7 +120,7 @@ def faster(cells: list[Cell]) -> str:
 
 
 def least(cell: Cell) -> float:
-    """Return the least ratio of a cell that a peer wins."""
+    """Return the smallest ratio of a cell that a peer wins."""
     return min(reading.wins(cell).values())
 
 
@@ -145,7 +145,7 @@ def times(cells: list[Cell], nanoseconds: float) -> str:
 
 
 def rejected(found: Iterable[Record]) -> str:
-    """Return a list of what was not timed, and why: each reason once, with the number of cells."""
+    """Return a list of candidates not timed: each reason once, with the number of cells."""
     reasons: dict[str, list[str]] = {}
     for record in found:
         if record.best is None:
@@ -181,7 +181,7 @@ def brief(name: str, found: list[Record], about: dict[str, str]) -> str:
 
 
 def image(name: str, kind: str, folder: str = "") -> str:
-    """Return a picture's place in the text."""
+    """Return the Markdown of a picture."""
     return f"![{PICTURES[kind]}]({folder}{FOLDER}/{name}-{kind}.svg)"
 
 
@@ -191,7 +191,7 @@ def operation_of(cell: Cell) -> str:
 
 
 def label(cell: Cell) -> str:
-    """Return what tells a cell from the others of its table."""
+    """Return a cell's label in its table."""
     ours = cell[OURS]
     if ours.suite == "kernels":
         return f"{ours.cell}, {ours.group.partition(', ')[2]}"

@@ -1,4 +1,4 @@
-"""Time several ways of doing the same thing, interleaved: a change of clock or load meets all of them.
+"""Time several candidates, interleaved: a change of clock or load affects all of them.
 
 One round times a block of calls of each candidate, one candidate after the other. Every block begins with a
 call that is not timed, which brings the data into the caches as far as it fits there, and with fresh inputs
@@ -16,26 +16,26 @@ from time import perf_counter_ns
 from typing import Any
 
 BLOCK_NS = 1_000_000
-# A call this long gains little from one before it: its data fits in no cache, or its work hides the loading.
+# A call this long gains little from a warm-up: its data fits in no cache, or its work hides the loading.
 NO_WARM_UP_NS = 20_000_000
-# Of several ways to call one library, those this much slower than its best are dropped after a few rounds.
+# Ways to call a library that are this much slower than its best are dropped after a few rounds.
 SLOW_WAY = 1.5
 TRIAL_ROUNDS = 3
-# Short cells go on beyond the rounds asked for until their time is used up, but not beyond this multiple.
+# Short cells run more rounds than requested until their time is used up, up to this multiple.
 MOST_ROUNDS = 10
 
 
 @dataclass
 class Call:
-    """One way of doing an operation: what is timed, and what is needed to check and repeat it."""
+    """One way of doing an operation: the timed function, and functions to check and repeat it."""
 
-    candidate: str  # whose time it is, such as "torch"
+    candidate: str  # such as "torch"
     way: str  # how it is called, such as "softmax(out=)"
     run: Callable[[], object]
     read: Callable[[Any], object] = lambda returned: returned  # what `run` returned -> array(s)
     restore: Callable[[], None] | None = None  # refills what `run` overwrites
     context: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
-    most_calls: int | None = None  # where many calls on their own results would end in subnormal numbers
+    most_calls: int | None = None  # limits calls on their own results, which would end in subnormal numbers
 
     def once(self) -> object:
         """Run one call from fresh inputs and return its result."""
@@ -61,7 +61,7 @@ class Timing:
 
     @property
     def median(self) -> float:
-        """The median block: far above the best where the machine was busy."""
+        """The median block: far above the best if the machine was busy."""
         return statistics.median(self.blocks)
 
 
@@ -75,7 +75,7 @@ def interleave(calls: Sequence[Call], rounds: int, seconds: float = 0.0) -> list
     gc.disable()
     try:
         while done < rounds or (_since(start) < seconds and done < MOST_ROUNDS * rounds):
-            # Begin with another one each time, so that no call always follows the same one.
+            # Start with a different one each time, so that no call always follows the same one.
             first = done % max(1, len(pairs))
             for call, timing in pairs[first:] + pairs[:first]:
                 timing.blocks.append(_block(call, timing.calls, warm_up=_is_short(timing)))
@@ -97,7 +97,7 @@ def fastest(timings: Iterable[Timing]) -> dict[str, Timing]:
 
 
 def attempt(rejected: dict[Any, str], name: Any, function: Callable[..., Any], *arguments: object) -> Any:
-    """Run someone else's code: whatever it raises is a line in the report, not the end of the benchmark."""
+    """Run a library's code: report its exceptions instead of ending the benchmark."""
     try:
         return function(*arguments)
     except Exception as error:
@@ -119,7 +119,7 @@ def _block(call: Call, count: int, warm_up: bool) -> float:
 
 
 def _calls_per_block(call: Call) -> int:
-    """As many calls as fill a block, found by doubling; the last trial is long enough to trust."""
+    """Return the number of calls that fill a block, found by doubling until a trial is long enough."""
     count = 1
     most = call.most_calls or BLOCK_NS
     while True:

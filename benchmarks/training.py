@@ -18,13 +18,13 @@ from records import LIMIT, Record, of_cell
 from timing import Call, attempt, interleave
 
 ROUNDS, QUICK_ROUNDS = 5, 3
-SECONDS = 5.0  # short epochs go on until this is over
+SECONDS = 5.0  # short epochs repeat for at least this time
 INFERENCE_ROUNDS, INFERENCE_SECONDS = 15, 1.0
 STEPS_TO_AGREE = 10
-# Of the norm of what the steps change in an array. Sums in other orders are off by 1e-4 at most, and by some
-# 1e-2 where rounding takes a relu of one row to its other side; a wrong rate or gradient by much more.
+# Relative to the norm of the steps' change of an array. Sums in other orders are off by 1e-4 at most, and by
+# some 1e-2 where rounding takes a relu of one row to its other side; a wrong rate or gradient by much more.
 TOLERANCE = 0.03
-# Of probabilities in float32, from products summed in other orders.
+# Absolute, for probabilities in float32 from products summed in other orders.
 PROBABILITY_TOLERANCE = 1e-5
 
 Libraries = dict[str, ModuleType]
@@ -32,7 +32,7 @@ Rejected = dict[tuple[str, str], str]
 
 
 def measure(libraries: Libraries, threads: int, rounds: int | None, quick: bool) -> Iterator[Record]:
-    """Yield the records of epochs, then those of calls."""
+    """Yield the records of epochs, then of calls."""
     data: dict[int, Any] = {}
     for network, batch_size in QUICK_EPOCHS if quick else EPOCHS:
         features = network.sizes[0]
@@ -44,7 +44,7 @@ def measure(libraries: Libraries, threads: int, rounds: int | None, quick: bool)
 
 
 def train(task: Task, libraries: Libraries, threads: int, rounds: int | None, quick: bool) -> list[Record]:
-    """Check that the candidates come to the same weights, and time their epochs."""
+    """Check that the candidates reach the same weights, and time their epochs."""
     rejected: Rejected = {}
     found: list[Trainer] = []
     for name, module in libraries.items():
@@ -95,7 +95,7 @@ def infer(
 
 
 def disagreement(weights: Weights | None, expected: Weights, initial: Weights) -> str:
-    """Return by how much weights are off, empty if they are not; the limit, without weights, is not."""
+    """Return a message if the weights are wrong, else an empty string; the limit has no weights."""
     if weights is None:
         return ""
     worst = 0.0
@@ -112,7 +112,7 @@ def _off_by(trainer: Trainer, rows: int, expected: Weights, initial: Weights) ->
 
 
 def _orders(rows: int) -> "cycle[Any]":
-    """Return orders of the rows without end, drawn beforehand: drawing them is not timed."""
+    """Return an endless iterator over orders of the rows, drawn beforehand so that drawing is not timed."""
     rng = np.random.default_rng(0)
     return cycle([rng.permutation(rows) for _ in range(8)])
 

@@ -1,4 +1,4 @@
-"""How each library is called, each at its best: one module a library, imported only when it is wanted.
+"""The best calls of each library: one module per library, imported only when selected.
 
 A module has ``CALLED``, which says how the library is called; ``setup(threads)``, which returns its version;
 and what it can do:
@@ -7,8 +7,8 @@ and what it can do:
 - ``trainers(task)``: its ways to train a network for an epoch;
 - ``predictors(network, x)``: its ways to compute the probabilities of the rows `x`.
 
-Each returns a list, which is empty where the library has nothing. Where there are several ways, all of them
-are timed and the fastest stands for the library.
+Each returns a list, empty if the library lacks the operation. All ways in it are timed, and the fastest
+represents the library.
 """
 
 import sys
@@ -35,7 +35,7 @@ LIBRARIES = {
 
 
 def load(names: Iterable[str], threads: int) -> tuple[dict[str, ModuleType], dict[str, str]]:
-    """Return the modules that could be imported, and the versions; fastsm and the limit always are wanted."""
+    """Return the modules that could be imported, and the versions; always fastsm and the limit."""
     modules, versions = {}, {}
     for name in LIBRARIES:
         if name not in names and name not in ("fastsm", "limit"):
@@ -43,7 +43,7 @@ def load(names: Iterable[str], threads: int) -> tuple[dict[str, ModuleType], dic
         try:
             module = import_module(f"peers.{LIBRARIES[name]}")
             version = module.setup(threads)
-        except Exception as error:  # one that is installed but broken is one that is missing
+        except Exception as error:  # a broken library counts as missing
             print(f"without {name}: {type(error).__name__}: {error}", file=sys.stderr)
             continue
         modules[name] = module

@@ -28,7 +28,7 @@ def setup(threads):
 
 
 def kernels(cell):
-    """Return both ways. Only a lambda is between clock and function, which is called as users call it."""
+    """Return both ways: calls of the public functions, in a lambda."""
     function = getattr(fastsm, cell.operation)
     if cell.axis != -1:
         function = partial(function, axis=cell.axis)
@@ -42,7 +42,7 @@ def kernels(cell):
 
 
 class Fit(Trainer):
-    """`fastsm.fit`, an epoch a call."""
+    """`fastsm.fit`, one epoch per call."""
 
     candidate = "fastsm"
 
@@ -69,12 +69,12 @@ class Fit(Trainer):
         )  # fmt: skip
 
     def weights(self):
-        """Return the weights as they are now."""
+        """Return the current weights."""
         return [(layer.params["weight"], layer.params["bias"]) for layer in _linear(self.model)]
 
 
 def trainers(task):
-    """Return fit as it decides, and with all threads."""
+    """Return fit with its default number of threads, and with all threads."""
     return [Fit(task, None)] + ([Fit(task, _threads)] if _threads > 1 else [])
 
 

@@ -1,6 +1,6 @@
 """JAX: jitted functions on device arrays, waited for, and with the input's buffer donated to the result.
 
-Nothing is dispatched to another thread: that would only add a hand-over to every call.
+Dispatch stays on the calling thread: another thread would only add a hand-over to every call.
 """
 
 import jax
@@ -19,14 +19,14 @@ CALLED = (
 
 
 def setup(threads):
-    """Set what is the same for all cells, and return the version."""
+    """Set the configuration for all cells, and return the version."""
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     return jax.__version__
 
 
 def kernels(cell):
-    """Return the function jitted as it is, and donating."""
+    """Return the jitted function, without and with donation."""
     function = _function(cell)
     given, *kept = (jnp.array(array) for array in (cell.given, *cell.kept))
     jitted = jax.jit(function)
@@ -102,14 +102,14 @@ class Scan(Trainer):
         self.run = jax.jit(epoch, donate_argnums=0)
 
     def epoch(self, order):
-        """Train once over all rows but those of a last, smaller batch."""
+        """Train once over all rows except a last, smaller batch."""
         whole = len(order) // self.batch * self.batch
         batches = jnp.asarray(order[:whole].reshape(-1, self.batch))
         self.layers = self.run(self.layers, self.x, self.y, batches)
         self.layers[0][0].block_until_ready()
 
     def weights(self):
-        """Return the weights as they are now."""
+        """Return the current weights."""
         return [(np.asarray(w), np.asarray(b)) for w, b in self.layers]
 
 

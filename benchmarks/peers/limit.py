@@ -1,4 +1,4 @@
-"""What no library can beat: one pass over the memory, and the bare matrix products of a training step."""
+"""The limit for any library: one pass over the memory, and the bare matrix products of a training step."""
 
 import contextlib
 from importlib import import_module
@@ -50,7 +50,7 @@ class Products(Trainer):
         self.grads = [np.empty_like(w) for w in self.factors]
 
     def epoch(self, order):
-        """Multiply as often as there are whole batches; the values do not matter."""
+        """Multiply once per whole batch; the values do not matter."""
         with self.context():
             for _ in range(len(order) // self.batch):
                 self._step()
@@ -64,7 +64,7 @@ class Products(Trainer):
                 np.matmul(self.values[i + 1], self.factors[i].T, out=self.out[i])
 
     def weights(self):
-        """Nothing is learned."""
+        """Return None: nothing is learned."""
         return None
 
 
@@ -87,7 +87,7 @@ def predictors(network, x):
 
 
 def _ways():
-    """Return ways and contexts: small products can take longer on several threads than on one."""
+    """Return ways and contexts: small products may be slower on several threads."""
     found = [("matmul(out=)", contextlib.nullcontext)]
     if _threads > 1 and find_spec("threadpoolctl") is not None:
         controller = import_module("threadpoolctl").ThreadpoolController()

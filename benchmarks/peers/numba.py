@@ -1,4 +1,4 @@
-"""numba: the loops as one writes them, jitted; in parallel over rows where there are threads.
+"""numba: plain loops, jitted; parallel over rows with several threads.
 
 Each row is done at once, in a few passes over it. With and without ``fastmath``, which lets the compiler
 reorder sums, and so use vectors for them; both must agree with the reference, as every way must.
@@ -235,14 +235,14 @@ class Jitted(Trainer):
         self.deltas = (*(np.empty_like(a) for a in self.a[:-1]), self.a[-1])
 
     def epoch(self, order):
-        """Train once over all rows but those of a last, smaller batch."""
+        """Train once over all rows except a last, smaller batch."""
         epoch_of(
             self.x, self.labels, order, self.a, self.deltas, self.w, self.b, self.grads,
             self.kind, np.float32(LEARNING_RATE),
         )  # fmt: skip
 
     def weights(self):
-        """Return the weights as they are now."""
+        """Return the current weights."""
         return list(zip(self.w, self.b, strict=True))
 
 

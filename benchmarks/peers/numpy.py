@@ -1,4 +1,4 @@
-"""NumPy: as one writes it, and with every array allocated beforehand."""
+"""NumPy: plain formulas, and with every array allocated beforehand."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def setup(threads):
 
 
 def kernels(cell):
-    """Return the formulas, and the same with every array allocated beforehand."""
+    """Return the plain formulas, and formulas with every array allocated beforehand."""
     plain, reusing = FUNCTIONS[cell.operation]
     kept = (cell.index,) if cell.operation == "cross_entropy_with_grad" else cell.kept
     given, axis = cell.given, cell.axis
@@ -31,7 +31,7 @@ def kernels(cell):
     ]
 
 
-# ---- the operations, as one writes them
+# ---- plain formulas
 
 
 def softmax(x, axis):
@@ -121,7 +121,7 @@ FUNCTIONS = {
 
 
 class Plain(Trainer):
-    """As one writes it; in float64 it is what all others must agree with."""
+    """Plain formulas; in float64 they are the reference for all others."""
 
     candidate, way = "numpy", "plain"
 
@@ -158,7 +158,7 @@ class Plain(Trainer):
 
 
 class Preallocated(Trainer):
-    """Nothing of the size of a batch or of the weights is allocated, except masks of booleans."""
+    """Formulas that allocate nothing of the size of a batch or of the weights, except boolean masks."""
 
     candidate, way = "numpy out=", "out="
 
@@ -213,7 +213,7 @@ def trainers(task):
 
 
 def predict(network, layers, x):
-    """Return the probabilities, plainly written."""
+    """Return the probabilities by plain formulas."""
     for w, b in layers[:-1]:
         x = x @ w + b
         x = np.maximum(x, 0) if network.activation == "relu" else np.tanh(x)

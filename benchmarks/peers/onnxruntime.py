@@ -30,7 +30,7 @@ def setup(threads):
 
 
 def kernels(cell):
-    """Return the one way there is."""
+    """Return the only way."""
     names = {"softmax": "Softmax", "log_softmax": "LogSoftmax"}
     if cell.operation not in names:
         return []

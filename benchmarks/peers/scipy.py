@@ -14,7 +14,7 @@ def setup(threads):
 
 
 def kernels(cell):
-    """Return the one way there is."""
+    """Return the only way."""
     if cell.operation not in ("softmax", "log_softmax"):
         return []
     function, x, axis = getattr(special, cell.operation), cell.x, cell.axis

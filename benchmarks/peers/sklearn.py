@@ -25,7 +25,7 @@ def setup(threads):
 
 
 def kernels(cell):
-    """Return the one way there is."""
+    """Return the only way."""
     if cell.axis != -1:
         return []
     if cell.operation == "softmax":
@@ -87,7 +87,7 @@ class PartialFit(Trainer):
         self.model.shuffle = True
 
     def weights(self):
-        """Return the weights as they are now."""
+        """Return the current weights."""
         return list(zip(self.model.coefs_, self.model.intercepts_, strict=True))
 
 

@@ -22,7 +22,7 @@ def setup(threads):
 
 
 def kernels(cell):
-    """Return the library's way and the formula by hand; all ways may be the fastest somewhere."""
+    """Return the library's functions and formulas by hand; any of them may be the fastest."""
     found = []
     for way, function in FUNCTIONS[cell.operation].items():
         if way != "aten operators" or cell.axis == -1:
@@ -43,7 +43,7 @@ def _bound(cell, function):
 
 def tensor(array):
     """Return an array as a tensor that shares its memory."""
-    if array.dtype.name == "bfloat16":  # which NumPy itself does not know
+    if array.dtype.name == "bfloat16":  # NumPy itself does not support it
         return torch.from_numpy(array.view("int16")).view(torch.bfloat16)
     return torch.from_numpy(array)
 
@@ -104,7 +104,7 @@ def cross_entropy_by_hand(x, targets, axis, out):
 
 
 def cross_entropy_by_aten(x, targets, axis, out):
-    """What autograd runs, without its bookkeeping; reduction 1 is the mean, and -100 is no label."""
+    """Call autograd's operators without its bookkeeping; reduction 1 is the mean, and -100 is ignored."""
     log_p = torch._log_softmax(x, -1, False)
     loss, weight = torch.ops.aten.nll_loss_forward(log_p, targets, None, 1, -100)
     one = torch.ones((), dtype=x.dtype)
@@ -158,13 +158,13 @@ class Eager(Trainer):
             self.optimizer.step()
 
     def weights(self):
-        """Return the weights as they are now."""
+        """Return the current weights."""
         linear = [layer for layer in self.model if isinstance(layer, torch.nn.Linear)]
         return [(layer.weight.detach().numpy().T, layer.bias.detach().numpy()) for layer in linear]
 
 
 def trainers(task):
-    """Return both ways of the optimizer to handle many arrays."""
+    """Return a trainer for each way in which the optimizer handles many arrays."""
     return [Eager(task, foreach=True), Eager(task, fused=True)]
 
 

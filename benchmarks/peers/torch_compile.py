@@ -1,4 +1,4 @@
-"""PyTorch compiled: the functions and formulas through ``torch.compile``, for each shape anew."""
+"""PyTorch compiled: the functions and formulas through ``torch.compile``, for each shape separately."""
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,7 @@ def kernels(cell):
     """Return the compiled ways; they are compiled by their first call."""
     if not _is_single or (cell.dtype, cell.axis, cell.logits) != ("float32", -1, "usual"):
         return []
-    torch.compiler.reset()  # what was compiled for other cells would count against a limit
+    torch.compiler.reset()  # functions compiled for other cells would count against a limit
     function = FUNCTIONS[cell.operation]
     given, out, *kept = (tensor(array) for array in (cell.given, cell.out, *cell.kept))
     compiled = torch.compile(function, dynamic=False)
@@ -74,7 +74,7 @@ FUNCTIONS = {
 
 
 class Compiled(Trainer):
-    """One compiled function a batch."""
+    """One compiled function per batch."""
 
     candidate, way = "torch.compile", "whole step"
 
@@ -98,14 +98,14 @@ class Compiled(Trainer):
         self.step = torch.compile(step, fullgraph=True, dynamic=False)
 
     def epoch(self, order):
-        """Train once over all rows but those of a last, smaller batch."""
+        """Train once over all rows except a last, smaller batch."""
         all_rows = torch.from_numpy(order)
         with torch.no_grad():
             for start in range(0, len(order) - self.batch + 1, self.batch):
                 self.step(self.layers, self.x, self.y, all_rows[start : start + self.batch])
 
     def weights(self):
-        """Return the weights as they are now."""
+        """Return the current weights."""
         return [(w.numpy().T, b.numpy()) for w, b in self.layers]
 
 

@@ -1,4 +1,4 @@
-"""The directive `command-help`: what `fastsm NAME --help` prints, as it is today."""
+"""The directive `command-help`: the output of `fastsm NAME --help`."""
 
 import os
 import subprocess
@@ -11,12 +11,12 @@ from sphinx.application import Sphinx
 
 
 class CommandHelp(Directive):
-    """A literal block with the help of the command or, with an argument, of one of its parts."""
+    """A literal block with the help of the command or, with an argument, of a subcommand."""
 
     optional_arguments: ClassVar[int] = 1
 
     def run(self) -> list[nodes.Node]:
-        """Run the command as a user would, in a terminal of 90 columns."""
+        """Run the command in a terminal of 90 columns."""
         result = subprocess.run(
             [sys.executable, "-m", "fastsm", *self.arguments, "--help"],
             env=os.environ | {"COLUMNS": "90", "NO_COLOR": "1"},
@@ -30,6 +30,6 @@ class CommandHelp(Directive):
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Tell Sphinx of the directive."""
+    """Register the directive."""
     app.add_directive("command-help", CommandHelp)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

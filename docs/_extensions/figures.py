@@ -1,4 +1,4 @@
-"""How figures look: the same in every lesson and example."""
+"""The style of the figures in lessons and examples."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the pages of the reference show of a class, and how they show its sources."""
+"""Which members the reference pages show, and how they show sources."""
 
 import inspect
 import re
@@ -8,9 +8,9 @@ from sphinx.application import Sphinx
 
 
 def skip(app: Sphinx, kind: str, name: str, member: Any, skipped: bool, options: Any) -> bool | None:
-    """Leave out what is inherited from other packages (dict, scikit-learn), and values without a docstring.
+    """Skip members inherited from other packages (dict, scikit-learn), and values without a docstring.
 
-    Parameters and attributes that hold values are in the docstring of their class.
+    The docstring of the class lists parameters and attributes.
     """
     if kind not in ("method", "property", "attribute"):
         return None
@@ -21,12 +21,12 @@ def skip(app: Sphinx, kind: str, name: str, member: Any, skipped: bool, options:
 
 
 def keep_initials(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """Keep `.. [1] D. P. Kingma` from being taken for the fourth item of a list."""
+    """Keep `.. [1] D. P. Kingma` from being read as the fourth item of a list."""
     lines[:] = [re.sub(r"^(\s*\.\. \[[^]]+\] [A-Z])\. ", r"\1\\. ", line) for line in lines]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Tell Sphinx of both."""
+    """Register both."""
     app.connect("autodoc-skip-member", skip)
     app.connect("autodoc-process-docstring", keep_initials, priority=900)  # after numpydoc
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -233,9 +233,9 @@ assert report.ok
 #      - :math:`\Delta \circ \sigma'`
 #
 # The new index :math:`r` of the sample explains the rest. In :math:`\partial L / \partial W_{ij} = \sum_r
-# A_{ri} \Delta_{rj}` it is in both factors and not on the left, so it is summed, and :math:`A^T \Delta` is the
-# sum of the N outer products. The bias gets the same sum. In :math:`\Delta W^T` it stays on the left, as each
-# sample has its own way back.
+# A_{ri} \Delta_{rj}` it is in both factors and not on the left, so it is summed, and :math:`A^T \Delta` is
+# the sum of the N outer products. The bias gets the same sum. In :math:`\Delta W^T` it stays on the left, as
+# each sample has its own gradient.
 #
 # The loss of a batch is a mean, so there is a factor :math:`1/N`. Put it only into the first :math:`\Delta`:
 # every later product includes it.

@@ -73,8 +73,8 @@ assert testing.check_grads(nn.Softmax(), z).ok
 # -------------
 #
 # Take 1000 rows of random logits for 10 classes, with random labels. The true gradient of each loss is
-# checked first, then compared with :math:`p - y` by the cosine of the angle between the two, over the whole batch, as
-# a step follows the batch. A cosine of 1 is the same direction.
+# checked first, then compared with :math:`p - y` by the cosine of the angle between the two, over the whole
+# batch, as a step follows the batch. A cosine of 1 is the same direction.
 
 rng = np.random.default_rng(11)
 logits = 2 * rng.standard_normal((1000, 10))

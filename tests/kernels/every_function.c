@@ -1,5 +1,4 @@
-/* Calls of every function of the headers in src/, so that a compiler sees each of them: test_compilers.py compiles
-   this. It is not meant to be run. */
+/* Calls of every function of the headers in src/, compiled by test_compilers.py and never run. */
 
 #include "simd.h"
 #include "cpu.h"

@@ -32,12 +32,12 @@ def activate_vjp(kernels, name, x, dy, slope=0.1):
 
 
 def near(result, expected, scale, ulps):
-    """Whether results are within so many times eps times a scale."""
+    """Return whether results are within a multiple of eps times a scale."""
     return np.all(np.abs(result - expected) <= ulps * oracle.eps(result.dtype) * scale)
 
 
 def arguments(dtype):
-    """Return numbers of all sizes, many of them where the activations bend or become subnormal."""
+    """Return numbers of all sizes, many of them where activations bend or become subnormal."""
     rng = np.random.default_rng(0)
     lowest = 108 if dtype == np.float32 else 750
     tail = 15 if dtype == np.float32 else 39
@@ -54,7 +54,7 @@ def arguments(dtype):
 @pytest.mark.parametrize("name", ACCURATE)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_activations_are_accurate(kernels, dtype, name):
-    """Within the bounds of the table, relative to the result, down to subnormal numbers."""
+    """Errors are within the bounds of the table, relative to the result, down to subnormal numbers."""
     x = arguments(dtype)
     activation = ACTIVATIONS[name]
     with np.errstate(over="ignore", under="ignore"):
@@ -81,7 +81,7 @@ def test_signs_of_zeros(kernels):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_vjps_are_derivatives(kernels, name):
-    """Against central differences, whose error is some 1e-10 here."""
+    """Derivatives agree with central differences, whose error is some 1e-10 here."""
     x = np.linspace(-9, 9, 720) + 0.003
     step = 1e-4
     above, below = (activate(kernels, name, x + d * step) for d in (1, -1))
@@ -101,7 +101,7 @@ def test_vjps_in_float32(kernels, name):
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_size_and_in_place(kernels, dtype, name):
-    """The same numbers give the same bits at any place in an array of any size, in place too."""
+    """The same numbers give the same bits at any place in an array of any size, also in place."""
     x = np.random.default_rng(1).normal(scale=3, size=100).astype(dtype)
     dy = np.cos(x)
     all_values, all_slopes = activate(kernels, name, x), activate_vjp(kernels, name, x, dy)

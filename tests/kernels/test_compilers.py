@@ -1,4 +1,4 @@
-"""The headers of src/ under every compiler that is there, and for other systems: without a warning.
+"""Every installed compiler compiles the headers of src/ without a warning, for other systems too.
 
 Each compiles every_function.c, which calls all of their functions: for each instruction set that setup.py
 builds for, and with vectors of one lane, as compilers without GCC's vector extensions get them.
@@ -24,14 +24,14 @@ pytestmark = pytest.mark.skipif(not SOURCES.is_dir() or not SETUP.is_file(), rea
 MACHINE = platform.machine().lower()
 MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(MACHINE, MACHINE)
 NUMBERED = [name for name in (f"clang-{number}" for number in range(14, 40)) if shutil.which(name)]
-# name: what it compiles for
+# name: its targets
 COMPILERS = {
     **dict.fromkeys(("gcc", "clang", *NUMBERED, "musl-gcc"), MACHINE),
     "x86_64-w64-mingw32-gcc": "x86_64",
     "aarch64-linux-gnu-gcc": "aarch64",
     "s390x-linux-gnu-gcc": "s390x",
 }
-# Clang checks for these without their headers, with those of stubs/ instead.
+# For these, Clang uses the headers in stubs/ instead of theirs.
 TARGETS = (
     "x86_64-pc-windows-msvc",
     "aarch64-pc-windows-msvc",
@@ -43,14 +43,14 @@ CLANGS = ("clang", *NUMBERED)
 
 
 def variants(target: str) -> list[str]:
-    """Return what is compiled for a target: the instruction sets, and vectors of one lane."""
+    """Return the variants for a target: the instruction sets, and vectors of one lane."""
     more = ("baseline with FMA", "avx2", "avx512") if target.startswith("x86_64") else ()
     return ["baseline", *more, "one-lane"]
 
 
 @functools.cache
 def flags() -> dict[str, list[str]]:
-    """Return the flags of setup.py for each variant: what it assigns to ISA_FLAGS."""
+    """Return the flags of setup.py for each variant: its ISA_FLAGS."""
     found: dict[str, list[str]] = {"baseline": [], "baseline with FMA": ["-mfma"]}
     found["one-lane"] = ["-DFASTSM_ONE_LANE"]
     for node in ast.walk(ast.parse(SETUP.read_text(encoding="utf-8"))):
@@ -61,7 +61,7 @@ def flags() -> dict[str, list[str]]:
 
 
 def compiles(compiler: str, variant: str, *arguments: str) -> None:
-    """Check that a compiler takes every function without a warning; skip the test where it is missing."""
+    """Check that a compiler compiles every function without a warning; skip the test if it is missing."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no {compiler} on this machine")
     warnings = ("-Wall", "-Wextra", "-Werror", "-Wno-psabi")
@@ -78,11 +78,11 @@ def test_flags_are_those_of_setup():
 
 
 def test_every_function_is_called():
-    """The program calls all that the headers offer: their macros that are functions, and plain functions."""
+    """The program calls all functions and function-like macros of the headers."""
     offered = set(re.findall(r"^#define ([a-z]\w*)\(", (SOURCES / "simd.h").read_text(), re.MULTILINE))
     for name in ("cpu.h", "halves.h", "threads.h"):
         offered |= set(re.findall(r"^static inline \w+ (\w+)\(", (SOURCES / name).read_text(), re.MULTILINE))
-    offered -= {"bits_of", "float_of"}  # called by others alone
+    offered -= {"bits_of", "float_of"}  # called only by other functions
     assert len(offered) > 45
     called = set(re.findall(r"\b(\w+)\(", PROGRAM.read_text()))
     assert offered - called == set()
@@ -92,7 +92,7 @@ def test_every_function_is_called():
     ("compiler", "variant"), [(name, kind) for name, target in COMPILERS.items() for kind in variants(target)]
 )
 def test_compiler(compiler, variant, tmp_path):
-    """It compiles everything, optimised, as only then some warnings are found."""
+    """Each compiler compiles everything, optimised, as some warnings need optimisation."""
     compiles(compiler, variant, "-O2", "-c", "-o", str(tmp_path / "every_function.o"))
 
 
@@ -100,7 +100,7 @@ def test_compiler(compiler, variant, tmp_path):
     ("target", "variant"), [(target, kind) for target in TARGETS for kind in variants(target)]
 )
 def test_system(target, variant):
-    """Clang, the newest there is, takes everything for a system that is not this one."""
+    """The newest installed Clang compiles everything for another system."""
     compiler = next((name for name in reversed(CLANGS) if shutil.which(name)), "clang")
     stubs = str(TESTS / "stubs")
     compiles(compiler, variant, f"--target={target}", "-fsyntax-only", "-ffreestanding", "-isystem", stubs)

@@ -58,7 +58,7 @@ def test_column_sums(kernels, dtype):
 
 @pytest.mark.parametrize("columns", [3, 16, 70])
 def test_column_sums_of_many_rows(kernels, columns):
-    """Numbers of one size and sign: a plain sum of a million in float32 would lose three digits or more."""
+    """Sums are accurate for numbers of one size and sign, where a plain sum loses three digits."""
     rows = 1_000_000 // columns * 3
     x = np.full((rows, columns), 0.1, np.float32)
     out = np.empty(columns, np.float32)
@@ -83,7 +83,7 @@ def mix(z):
 
 
 def kept(probability, seed, element):
-    """Whether an element is kept, by the definition of the generator."""
+    """Return whether an element is kept, by the definition of the generator."""
     gamma = 0x9E3779B97F4A7C15
     key = mix((seed + gamma) % 2**64)
     word = mix((key + (element // 2 + 1) * gamma) % 2**64)
@@ -92,7 +92,7 @@ def kept(probability, seed, element):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dropout_is_as_defined(kernels, dtype):
-    """A function of the seed and of the element's number alone: in any part, on any instruction set."""
+    """The mask depends only on the seed and the element's index: in any part, on any instruction set."""
     x = np.random.default_rng(4).standard_normal(1300).astype(dtype)
     for seed, first in [(0, 0), (1, 7), (2**64 - 1, 2**63 + 5)]:
         keep = np.array([kept(0.3, seed, first + i) for i in range(x.size)])
@@ -106,7 +106,7 @@ def test_dropout_is_as_defined(kernels, dtype):
 
 @pytest.mark.parametrize("probability", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_dropout_keeps_as_many_as_it_should(kernels, probability):
-    """Within 5 standard deviations."""
+    """The rate of dropped elements is right within 5 standard deviations."""
     n = 1_000_000
     ones = np.ones(n, np.float32)
     out = dropout(kernels, ones, probability, 12345)
@@ -116,10 +116,10 @@ def test_dropout_keeps_as_many_as_it_should(kernels, probability):
 
 
 def test_dropout_is_independent(kernels):
-    """Of neighbours and of neighbouring seeds: correlations within 5 standard deviations, 1 / sqrt(n)."""
+    """Neighbours and neighbouring seeds are uncorrelated within 5 standard deviations, 1 / sqrt(n)."""
     n = 400_000
     masks = [dropout(kernels, np.ones(n, np.float32), 0.5, seed) - 1 for seed in (0, 1, 2, 3, 2**32, 2**63)]
-    # a seed and the one that the generator would come to
+    # a seed and the seed that the generator reaches next
     masks.append(dropout(kernels, np.ones(n, np.float32), 0.5, 0x9E3779B97F4A7C15) - 1)
     bound = 5 / math.sqrt(n)
     correlations = np.corrcoef(masks)
@@ -130,7 +130,7 @@ def test_dropout_is_independent(kernels):
 
 
 def test_dropout_forward_is_backward(kernels):
-    """The same factors for x and for the gradient; infinities and NaN times 0 are NaN, as for PyTorch."""
+    """x and the gradient get the same factors; infinities and NaN times 0 are NaN, as in PyTorch."""
     x, dy = np.random.default_rng(5).standard_normal((2, 1000))
     np.testing.assert_allclose(
         dropout(kernels, x, 0.4, 7, 3) / x, dropout(kernels, dy, 0.4, 7, 3) / dy, rtol=1e-15
@@ -177,7 +177,7 @@ def test_layer_norm(kernels, dtype):
 
 @pytest.mark.parametrize("columns", [1, 2, 5, 8, 17, 40, 130])
 def test_layer_norm_vjp(kernels, columns):
-    """The dot test for all three gradients: <vjp(g), v> is the derivative of <f, g> along v."""
+    """All three gradients pass the dot test: <vjp(g), v> is the derivative of <f, g> along v."""
     rng = np.random.default_rng(columns)
     x, dy, direction = rng.standard_normal((3, 11, columns))
     gain, bias, along_gain, along_bias = rng.standard_normal((4, columns))
@@ -216,7 +216,7 @@ def test_layer_norm_vjp_of_any_size(kernels, dtype):
 
 
 def optimize(dtype, n, of_kernel, of_formula, steps=6, scale=0.7):
-    """Several steps by a kernel, and by a formula in long double; compare the parameters after each."""
+    """Take steps by a kernel and by a formula in long double; compare the parameters after each."""
     rng = np.random.default_rng(n)
     p = rng.standard_normal(n).astype(dtype)
     expected, state = p.astype(np.longdouble), {}
@@ -328,7 +328,7 @@ def test_gather_checks_indices_first(kernels, bad):
         kernels.gather(np.ones((0, 4), np.uint8), np.array([0]), out[:1], 1.0)
 
 
-# ---- what keeps every call inside its arrays ----
+# ---- checks of arrays ----
 
 
 def calls(kernels):
@@ -352,7 +352,7 @@ def calls(kernels):
 
 
 def test_wrong_arrays_are_declined(kernels):
-    """Each array in turn of another type, layout, byte order or size."""
+    """Each kernel refuses each array if its type, layout, byte order or size is wrong."""
     for function, arguments in calls(kernels):
         arrays = [i for i, argument in enumerate(arguments) if isinstance(argument, np.ndarray)]
         for place in arrays:
@@ -378,7 +378,7 @@ def test_wrong_arrays_are_declined(kernels):
             if len(arrays) > 1:
                 for other in (right[:-1].copy(), np.concatenate([right, right])):
                     if place == 0 and function in (kernels.add_bias, kernels.column_sums, kernels.gather):
-                        continue  # any number of rows will do
+                        continue  # any number of rows is valid
                     with pytest.raises(ValueError, match="must have"):
                         function(*arguments[:place], other, *arguments[place + 1 :])
         function(*arguments)

@@ -1,8 +1,8 @@
 """The compiled kernels: their instructions, and that their bits do not depend on the compiler.
 
-What is rounded together stands in the kernels: `multiply_add` and `subtract_product` of src/simd_real.h, and
-nothing else. The disassembler shows that, and so do results that are compared with exact arithmetic. The slow
-tests build the kernels, with every compiler that is there.
+Kernels state which operations are rounded together: `multiply_add` and `subtract_product` of src/simd_real.h,
+and nothing else. The disassembler and comparisons with exact arithmetic show it. The slow tests build the
+kernels with every installed compiler.
 """
 
 import functools
@@ -32,14 +32,14 @@ MACHINE = platform.machine().lower()
 MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(MACHINE, MACHINE)
 COMPILERS = ("gcc", "clang", *(f"gcc-{n}" for n in range(12, 40)), *(f"clang-{n}" for n in range(14, 40)))
 
-# What works on floating-point numbers, one a register or several. On arm64 the operands say which, or, with
-# Apple's tools, what stands behind the name.
+# Floating-point instructions, on one number or several. On arm64 the operands tell which, or, with Apple's
+# tools, the suffix of the name.
 X86_ARITHMETIC = re.compile(r"v?(?:add|sub|mul|div|max|min|sqrt)([ps])[sd]")
 X86_FUSED = re.compile(r"vfn?m(?:add|sub|addsub|subadd)(?:132|213|231)?([ps])[sd]")
 ARM_ARITHMETIC = re.compile(r"f(?:add|sub|mul|div|max|min|maxnm|minnm|sqrt)(?:\.\w+)?")
 ARM_FUSED = re.compile(r"(?:fml[as]|fn?m(?:add|sub))(?:\.\w+)?")
 ARM_VECTOR = re.compile(r"\.(?:4s|2d)\b")
-# What loops over 16-bit numbers and over pixels become, where a compiler makes vectors of them.
+# Instructions of vectorised loops over 16-bit numbers and over pixels.
 X86_CONVERSIONS = (re.compile(r"v?(?:punpcklwd|pmovzxwd)"), re.compile(r"v?cvtdq2ps"))
 ARM_CONVERSIONS = (re.compile(r"(?:uxtl|ushll)(?:\.\w+)?"), re.compile(r"[us]cvtf(?:\.\w+)?"))
 WHOLE = {"baseline": "xmm", "avx2": "ymm", "avx512": "zmm"}
@@ -49,16 +49,16 @@ WHOLE = {"baseline": "xmm", "avx2": "ymm", "avx512": "zmm"}
 
 
 class Code(NamedTuple):
-    """How often a module has each instruction, by its name and its widest registers."""
+    """The counts of a module's instructions, by name and widest registers."""
 
     instructions: Counter[tuple[str, str]]
     by_clang: bool
 
 
 def width(instruction: str) -> str:
-    """Return the kind of the widest vector registers that an instruction has: "" for none.
+    """Return the kind of an instruction's widest vector registers: "" for none.
 
-    With a + where AVX-512 alone has one of them: a mask, or a number above 15.
+    A + marks operands that only AVX-512 has: a mask, or a register number above 15.
     """
     if MACHINE == "aarch64":
         return "v" if ARM_VECTOR.search(instruction) else ""
@@ -68,7 +68,7 @@ def width(instruction: str) -> str:
 
 @functools.cache
 def disassembled(path: Path) -> Code:
-    """Return the machine code of a compiled module; skip the test where there is no way to see it."""
+    """Return the machine code of a compiled module; skip the test if no tool can show it."""
     if MACHINE not in ("x86_64", "aarch64"):
         pytest.skip(f"the instructions of {MACHINE} are not known here")
     if sys.platform == "win32":
@@ -85,7 +85,7 @@ def disassembled(path: Path) -> Code:
 
 
 def installed(isa: str) -> Path:
-    """Return the module of an instruction set, which this CPU need not have; skip if it is not built."""
+    """Return the module of an instruction set, even if this CPU lacks it; skip if it is not built."""
     spec = importlib.util.find_spec(f"fastsm._kernels.{isa}")
     found = spec and importlib.util.find_spec(f"fastsm._kernels.{isa}.kernels")
     if not found:
@@ -94,7 +94,7 @@ def installed(isa: str) -> Path:
 
 
 def counted(code: Code, isa: str, pattern: re.Pattern[str]) -> tuple[int, int, int]:
-    """Return how many instructions of a kind work on whole registers, on parts of them, on single numbers."""
+    """Count instructions of a kind on whole registers, on parts of them, and on single numbers."""
     whole = part = single = 0
     for (name, registers), count in code.instructions.items():
         found = pattern.fullmatch(name)
@@ -110,14 +110,14 @@ def counted(code: Code, isa: str, pattern: re.Pattern[str]) -> tuple[int, int, i
 
 
 def check_registers(isa: str, code: Code) -> None:
-    """Check that no instruction is there that a CPU without the instruction set does not know."""
+    """Check that every instruction belongs to the instruction set."""
     if MACHINE == "aarch64":
         return
     if isa == "baseline" and re.search("-m(arch=|avx|fma)", f"{sysconfig.get_config_var('CFLAGS')}"):
         pytest.skip("Python's own flags ask for more than the baseline")
     wide = {registers for _, registers in code.instructions}
     if isa == "baseline":
-        # The names of all instructions of AVX and later begin like this, and no others that are used.
+        # All instructions of AVX and later begin like this, and no other instruction in use does.
         assert [name for name, _ in code.instructions if name.startswith("v")] == []
         assert wide == {"", "xmm"}
     elif isa == "avx2":
@@ -127,9 +127,9 @@ def check_registers(isa: str, code: Code) -> None:
 
 
 def check_fused(isa: str, code: Code) -> None:
-    """Check that whole vectors alone are fused, as the kernels ask: single numbers are a compiler's choice.
+    """Check that only whole vectors are fused, as kernels ask: fused single numbers are a compiler's choice.
 
-    Clang has a few, with the same bits, where the kernels use one lane of a vector and no other.
+    Clang has a few, with the same bits, where kernels use only one lane of a vector.
     """
     whole, part, single = counted(code, isa, ARM_FUSED if MACHINE == "aarch64" else X86_FUSED)
     if MACHINE == "x86_64" and isa == "baseline":
@@ -141,7 +141,7 @@ def check_fused(isa: str, code: Code) -> None:
 
 
 def check_vectors(isa: str, code: Code) -> None:
-    """Check that most arithmetic is done on whole vectors; the rest: ends of rows, weights, sums of rows."""
+    """Check that most arithmetic is on whole vectors; the rest is ends of rows, weights and sums of rows."""
     arm = MACHINE == "aarch64"
     kinds = [ARM_ARITHMETIC, ARM_FUSED] if arm else [X86_ARITHMETIC, X86_FUSED]
     whole, part, single = map(sum, zip(*(counted(code, isa, kind) for kind in kinds), strict=True))
@@ -149,7 +149,7 @@ def check_vectors(isa: str, code: Code) -> None:
 
 
 def check_conversions(isa: str, code: Code) -> None:
-    """Check that plain loops became vectors too: those that convert 16-bit numbers and pixels."""
+    """Check that the loops over 16-bit numbers and pixels are vectorised too."""
     of_vectors = {name for name, registers in code.instructions if registers}
     for pattern in ARM_CONVERSIONS if MACHINE == "aarch64" else X86_CONVERSIONS:
         assert any(map(pattern.fullmatch, of_vectors)), pattern.pattern
@@ -161,7 +161,7 @@ CHECKS = (check_registers, check_fused, check_vectors, check_conversions)
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("check", CHECKS)
 def test_instructions(check, isa):
-    """The installed kernels keep to their instruction set, fuse whole vectors alone, and work on vectors."""
+    """The installed kernels keep to their instruction set, fuse only whole vectors, and are vectorised."""
     check(isa, disassembled(installed(isa)))
 
 
@@ -169,7 +169,7 @@ def test_instructions(check, isa):
 
 
 def rounded(x: Fraction, dtype: type) -> Fraction:
-    """Return the nearest number of a type, the even one of two, for those that are not too large or small."""
+    """Round to the nearest number of a type, ties to even; for numbers within its normal range."""
     if x == 0:
         return x
     exponent = abs(x.numerator).bit_length() - x.denominator.bit_length()
@@ -189,7 +189,7 @@ def chain(left, right, start: float, dtype: type, fused: bool) -> float:
 
 
 def fuses(isa: str) -> bool:
-    """Return whether products and sums are rounded together; skip where it depends on the compiler."""
+    """Return whether products and sums are rounded together; skip if it depends on the compiler."""
     if MACHINE == "aarch64" and sys.platform == "win32":
         pytest.skip("with MSVC they are not, with Clang they are")
     return isa != "baseline" or MACHINE == "aarch64"
@@ -241,19 +241,19 @@ def test_softmax_vjp_is_an_exact_chain(isa, dtype, axis):
 
 
 def compilers() -> list[str]:
-    """Return the C compilers that are there, each once."""
+    """Return the installed C compilers, each once."""
     found = {}
     for name in reversed(COMPILERS):
         if path := shutil.which(name):
-            # The family too, as both may be links to what stores results of compilers.
+            # Compare the family too, as both may be links to a compiler cache.
             found[os.path.realpath(path), name.partition("-")[0]] = name
     return list(found.values())[::-1]
 
 
 def build(compiler: str, folder: Path, macros: str = "") -> dict[str, Path]:
-    """Build the kernels with a compiler and with macros; skip the test where that cannot be.
+    """Build the kernels with a compiler and with macros; skip the test if that is impossible.
 
-    From copies, next to which there is no pyproject.toml: what that says is no matter here.
+    Build from copies without pyproject.toml, so that its settings do not apply.
     """
     if sys.platform != "linux":
         pytest.skip("elsewhere CC does not choose the compiler, or Python's flags are for another one")
@@ -291,10 +291,10 @@ def test_same_bits_with_each_compiler(tmp_path):
     """Each compiler gives the same bits in every function, and passes the checks above."""
     installed = {path.parent.name: path for path in Path(_kernels.__file__).parent.glob("*/kernels.*.so")}
     by_clang = any(disassembled(path).by_clang for path in installed.values())
-    # One compiler has built the package; each of the others builds it again.
+    # One compiler has built the package; each other compiler builds it again.
     others = [name for name in compilers() if name != ("clang" if by_clang else "gcc")]
     if not others:
-        pytest.skip("there is no other compiler than that of the package")
+        pytest.skip("no other compiler is installed")
     sums = {isa: bits(path) for isa, path in installed.items() if isa in _kernels.available}
     for name in others:
         for isa, path in build(name, tmp_path / name).items():
@@ -307,7 +307,7 @@ def test_same_bits_with_each_compiler(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("compiler", compilers())
 def test_nothing_else_is_fused(compiler, tmp_path):
-    """Where `multiply_add` is a product and a sum no instruction is fused: no compiler chooses by itself."""
+    """If `multiply_add` is a product and a sum, nothing is fused: compilers fuse nothing on their own."""
     built = build(compiler, tmp_path, "-DFUSED=0")
     for isa, path in built.items():
         pattern = ARM_FUSED if MACHINE == "aarch64" else X86_FUSED

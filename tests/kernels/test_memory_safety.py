@@ -19,7 +19,7 @@ LABELS = np.zeros(20, np.int64)
 needs_guards = pytest.mark.skipif(sys.platform == "win32", reason="no mprotect here")
 
 
-# In a new process: tests/guarded.py.
+# In a new process: tests/helpers/guarded.py.
 GUARDED = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1] / 'helpers')!r}); import guarded\n"
 
 
@@ -35,7 +35,7 @@ def test_nothing_beyond_the_arrays(isa):
 @needs_guards
 @pytest.mark.parametrize("side", ["start", "end"])
 def test_the_guards_guard(side):
-    """The process of a read of one element beyond an array ends."""
+    """Reading one element beyond an array ends the process."""
     code = f"""
 array = guarded.Field().place(guarded.np.zeros(10), {side!r})
 step = -8 if {side!r} == "start" else 8
@@ -63,7 +63,7 @@ def test_the_bytes_around_are_checked():
 
 
 def test_more_classes_than_memory_holds():
-    """A stride of 0 makes rows of any length: 64 bytes for each class are more than can be counted."""
+    """A stride of 0 allows any number of classes; 64 bytes for each of them would overflow the size."""
     x = np.broadcast_to(np.ones(4, np.float32), (2**58, 4))
     assert kernels.compute_rows(kernels.LOGSUMEXP, x, None, np.empty(4, np.float32), 0, 1.0, 0, 0)
 
@@ -71,13 +71,13 @@ def test_more_classes_than_memory_holds():
 @pytest.mark.parametrize(
     ("x", "out", "axis", "last"),
     [
-        (FLOATS, FLOATS.copy(), 1, 21),  # more rows than there are
-        (FLOATS.reshape(10, 200), FLOATS.reshape(10, 200).copy(), 1, 20),  # as if another thread had done it
+        (FLOATS, FLOATS.copy(), 1, 21),  # too many rows
+        (FLOATS.reshape(10, 200), FLOATS.reshape(10, 200).copy(), 1, 20),  # as if reshaped by another thread
         (FLOATS, FLOATS.copy(), 1, -1),
     ],
 )
 def test_rows_that_there_are(x, out, axis, last):
-    """Another thread may give an array a new shape between the checks and the kernels."""
+    """Another thread may reshape an array between the checks and the kernels."""
     with pytest.raises(
         ValueError, match=r"arrays must keep their shape during the call, got \d+ rows meanwhile"
     ):
@@ -150,7 +150,7 @@ def test_what_does_not_fit_is_an_error(call, error, message):
 
 
 def test_a_shape_that_another_thread_changes():
-    """The result is that of one of the shapes, or an error; never memory that is not the array's."""
+    """The result belongs to one of the shapes, or is an error; memory outside the array is never used."""
     code = """
 import threading, warnings, numpy as np, fastsm
 sys.setswitchinterval(1e-6)
@@ -176,7 +176,7 @@ stop = True
 
 
 def test_as_many_helpers_as_can_be():
-    """Started all at once, they are no more than there is room for: the others return."""
+    """Helpers started all at once fill only the available slots: the others return."""
     code = """
 import threading, time
 from fastsm._kernels import kernels
@@ -195,7 +195,7 @@ assert kernels.team_size() == 256
 
 
 def test_numbers_that_are_not_finite():
-    """Sanitizers: the arithmetic on the bits of NaN and of lanes that hold no row does not overflow."""
+    """Arithmetic on the bits of NaN and of unused lanes does not overflow, as sanitizers check."""
     with np.errstate(all="ignore"):
         for dtype in (np.float32, np.float64):
             for value in (np.nan, -np.nan, np.inf, -np.inf, np.finfo(dtype).max, np.finfo(dtype).tiny):

@@ -25,7 +25,7 @@ def kernels(request):
 
 
 def product(kernels, left, right, bias=None):
-    """Return ``left @ right + bias`` by the kernel; what is in Fortran order is handed over transposed."""
+    """Return ``left @ right + bias`` by the kernel; arrays in Fortran order are passed transposed."""
     out = np.full((left.shape[0], right.shape[1]), np.nan, left.dtype)
     turned = [not a.flags.c_contiguous for a in (left, right)]
     factors = [a.T if turn else a for a, turn in zip((left, right), turned, strict=True)]
@@ -75,7 +75,7 @@ def test_rows_do_not_depend_on_each_other(kernels, dtype, columns, turned):
 @pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("special", [np.nan, np.inf])
 def test_special_values_do_not_spread(kernels, dtype, columns, turned, special):
-    """Lanes that are filled up with zeros, and lanes read twice, leave no trace."""
+    """Lanes padded with zeros and lanes read twice do not affect results."""
     rng = np.random.default_rng(0)
     for place in (0, 2, 36):
         left, right = normal(rng, (7, 37), dtype, turned[0]), normal(rng, (37, columns), dtype, turned[1])

@@ -17,7 +17,7 @@ ROWS, FEATURES, OUTPUTS = 600, 300, 250
 
 @pytest.fixture(autouse=True)
 def number_of_threads():
-    """Leave the number of threads as it was."""
+    """Restore the number of threads."""
     before = fastsm.get_num_threads()
     yield
     fastsm.set_num_threads(before)
@@ -32,7 +32,7 @@ def arrays(seed=0):
 
 
 def results(seed=0):
-    """Return what every kernel that may be shared computes."""
+    """Return the results of all kernels that threads may share."""
     x, dy, w = arrays(seed)
     found = []
 
@@ -71,7 +71,7 @@ def test_the_same_bits(threads):
     assert kernels.team_size() >= threads
 
 
-@pytest.mark.skipif(not kernels.FAST_DENSE, reason="products are NumPy's: their bits depend on its threads")
+@pytest.mark.skipif(not kernels.FAST_DENSE, reason="NumPy's products depend on its threads")
 def test_a_training_has_the_same_bits():
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (1000, 400), dtype=np.uint8), rng.integers(0, 10, 1000)
@@ -93,7 +93,7 @@ def test_helpers_wake_up():
 
 
 def test_many_threads_call_at_once():
-    """One of them gets the helpers; the others work alone."""
+    """Of several callers one gets the helpers; the others work alone."""
     fastsm.set_num_threads(3)
     expected = [results(seed) for seed in range(6)]
     wrong = []
@@ -110,7 +110,7 @@ def test_many_threads_call_at_once():
 
 
 def test_small_work_stays():
-    """Nothing is shared, so no helper is started."""
+    """With one thread no helper is started."""
     code = """
 import numpy as np, fastsm
 from fastsm import nn
@@ -144,7 +144,7 @@ expected = product()
 
 @needs_fork
 def test_fork():
-    """The child has no helpers, and gets some of its own when it has work for them."""
+    """A forked child has no helpers, and starts its own when it has work for them."""
     code = """
 assert kernels.team_size() == 3
 child = os.fork()
@@ -160,7 +160,7 @@ assert np.array_equal(product(), expected)
 
 @needs_fork
 def test_fork_during_calls():
-    """Another thread shares its work at the moment of the fork."""
+    """A fork works while another thread shares its work."""
     code = """
 stop = False
 

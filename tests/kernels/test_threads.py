@@ -1,4 +1,4 @@
-"""Threads: the same bits as without, after a fork, at exit, under interrupts; and the numbers of threads."""
+"""Threads: the same bits as one thread, after forks, at exit, under interrupts; and the number of threads."""
 
 import itertools
 import os
@@ -14,7 +14,7 @@ import fastsm
 from fastsm import _kernels
 from fastsm.functional import _threads
 
-# What scripts begin with: an array large enough to be split.
+# The beginning of scripts: an array large enough to be split.
 PREAMBLE = """
 import atexit, os, sys, threading, time, warnings
 import numpy as np
@@ -64,7 +64,7 @@ def all_functions(shape, seed=0):
 @pytest.mark.usefixtures("split")
 @pytest.mark.parametrize("shape", [(300, 10), (100, 200)], ids=str)
 def test_hammering(isa, shape):
-    """Eight Python threads, all functions, shared inputs, each with threads of its own: the serial bits."""
+    """Eight Python threads calling all functions on shared inputs, each with helpers, get the serial bits."""
     functions = all_functions(shape)
     serial = {name: function(num_threads=1).tobytes() for name, function in functions.items()}
     barrier = threading.Barrier(8)
@@ -84,7 +84,7 @@ def test_hammering(isa, shape):
 
 @pytest.mark.usefixtures("split")
 def test_inside_an_executor():
-    """Calls from more tasks than there are threads, each waiting for helpers: no deadlock."""
+    """Calls from more tasks than threads, each waiting for helpers, do not deadlock."""
     functions = all_functions((50, 20))
     serial = [function(num_threads=1).tobytes() for function in functions.values()]
 
@@ -96,7 +96,7 @@ def test_inside_an_executor():
 
 
 def test_calls_from_short_lived_threads():
-    """The pool outlives the thread that was the first to need it."""
+    """The pool outlives the thread that first used it."""
     functions = all_functions((600, 1000))
     expected = functions["softmax"]().tobytes()
     results = []
@@ -113,7 +113,7 @@ def test_calls_from_short_lived_threads():
 
 
 def test_blocks(split):
-    """The blocks make up all rows, once each, in order; no row is split."""
+    """The blocks cover all rows, once each, in order; no row is split."""
     for rows in (1, 2, 63, 64, 65, 1000, 4097):
         for threads in (1, 2, 3, 8, 1000):
             blocks = []
@@ -126,7 +126,7 @@ def test_blocks(split):
 
 
 def test_small_arrays_stay(monkeypatch):
-    """Small arrays never leave the calling thread, nor does anything with one thread."""
+    """Small arrays stay on the calling thread; with one thread, all calls do."""
     small, large = all_functions((100, 100)), all_functions((600, 1000))
     monkeypatch.setattr(_threads, "_submit", None)
     for function in small.values():
@@ -137,7 +137,7 @@ def test_small_arrays_stay(monkeypatch):
 
 
 def test_large_arrays_are_split(monkeypatch):
-    """Large arrays of every function are worked on by other threads, too."""
+    """Every function shares large arrays with other threads."""
     helpers, functions = [], all_functions((600, 1000))
     monkeypatch.setattr(_threads, "_submit", lambda work, count: helpers.append(count) or [])
     for name, function in functions.items():
@@ -147,7 +147,7 @@ def test_large_arrays_are_split(monkeypatch):
 
 
 def test_exception_in_a_block(split):
-    """An exception in any block reaches the caller, and the pool works as before."""
+    """An exception in any block reaches the caller, and the pool still works."""
 
     def block(first, last):
         if first == bad:
@@ -162,7 +162,7 @@ def test_exception_in_a_block(split):
 
 
 def test_no_block_outlives_the_call(split):
-    """When a block has failed, the others have ended before the caller gets to know."""
+    """If a block fails, the others end before the caller gets the exception."""
     caller = threading.get_ident()
     for attempt in range(6):
         barrier = threading.Barrier(3)
@@ -185,7 +185,7 @@ def test_no_block_outlives_the_call(split):
 
 
 def test_wrong_label_found_by_a_helper(split, monkeypatch):
-    """The caller sees a ValueError from a helper's block, whichever it is."""
+    """The caller gets a ValueError from any helper's block."""
     logits, labels = np.zeros((400, 10)), np.zeros(400, np.int64)
     labels[399] = 10
     for _ in range(5):
@@ -197,13 +197,13 @@ def test_wrong_label_found_by_a_helper(split, monkeypatch):
 
 @pytest.mark.parametrize("name", _kernels.available)
 def test_labels_changing_all_the_time(name):
-    """With a thread that keeps writing garbage into the labels a call returns or raises; it never crashes."""
+    """While a thread keeps writing garbage into the labels, a call returns or raises; it never crashes."""
     code = """
 labels = np.zeros(20_000, np.int64)
 garbage = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, labels.size)
 logits = np.zeros(200_000, np.float32)
 _threads.PARALLEL_ELEMENTS = 1 << 12
-_threads.serial_limit = 1 << 30  # the short path takes part, too
+_threads.serial_limit = 1 << 30  # includes the short path
 done = False
 
 def write():
@@ -240,7 +240,7 @@ print("done")
 @needs_fork
 @pytest.mark.parametrize("pool", ["a pool", "no pool"])
 def test_fork(pool):
-    """A forked child has threads of its own, whether the parent had any or not, and exits as usual."""
+    """A forked child starts its own threads, whether the parent had any or not, and exits normally."""
     code = f"""
 import signal
 expected = fastsm.softmax(x, num_threads={2 if pool == "a pool" else 1})
@@ -258,7 +258,7 @@ assert (fastsm.softmax(x, num_threads=2) == expected).all()
 
 @needs_fork
 def test_fork_during_calls():
-    """The same while other threads of the parent are in the middle of calls."""
+    """A fork works while other threads of the parent are inside calls."""
     code = """
 import signal
 expected = fastsm.softmax(x)
@@ -277,7 +277,7 @@ for _ in range(10):
         signal.alarm(30)
         done = True
         sys.exit(0 if (fastsm.softmax(x, num_threads=2) == expected).all() else 1)
-    # The children would write what the parent has in its buffer once more.
+    # Otherwise the children would write the parent's buffer again.
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), end=" ", flush=True)
 done = True
 for thread in threads:
@@ -288,7 +288,7 @@ for thread in threads:
 
 @pytest.mark.parametrize("method", [pytest.param("fork", marks=needs_fork), "spawn"])
 def test_multiprocessing(tmp_path, method):
-    """Workers of a process pool compute with threads; the parent has used its own before."""
+    """Workers of a process pool compute with threads, after the parent has used its own."""
     script = tmp_path / "script.py"
     script.write_text(
         PREAMBLE
@@ -337,7 +337,7 @@ print("done")
 
 @pytest.mark.parametrize("before", ["fastsm.softmax(x, num_threads=3)", "pass"], ids=["a pool", "no pool"])
 def test_atexit(before):
-    """Handlers that run at exit, when no thread can be started any more, can still compute."""
+    """Exit handlers can still compute, although no thread can be started any more."""
     code = f"""
 {before}
 expected = fastsm.softmax(x, num_threads=1)
@@ -368,7 +368,7 @@ print("done")
 
 @pytest.fixture
 def restore_threads():
-    """Set the number of threads back."""
+    """Restore the number of threads."""
     before = fastsm.get_num_threads()
     yield
     fastsm.set_num_threads(before)
@@ -376,7 +376,7 @@ def restore_threads():
 
 @pytest.mark.usefixtures("restore_threads")
 def test_set_and_get():
-    """What is set is what is got, as an int, and what calls go by."""
+    """get_num_threads returns the number set, as an int, and calls use it."""
     for number in (1, 2, np.int64(3), 7):
         fastsm.set_num_threads(number)
         assert fastsm.get_num_threads() == number
@@ -385,7 +385,7 @@ def test_set_and_get():
 
 @pytest.mark.usefixtures("restore_threads")
 def test_number_in_use(monkeypatch):
-    """Calls go by the number that was set, unless they are given another."""
+    """Calls use the number set, unless they are given another."""
     helpers, functions = [], all_functions((600, 1000))
     monkeypatch.setattr(_threads, "_submit", lambda work, count: helpers.append(count) or [])
     for name, function in functions.items():
@@ -409,7 +409,7 @@ def test_environment(text, number):
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
 def test_default():
-    """Without it, or if it is empty, it is the number of cores that the process may use."""
+    """Without the variable, or if it is empty, the number is the cores that the process may use."""
     cores = len(os.sched_getaffinity(0))
     assert run_python(SHOW, FASTSM_NUM_THREADS="") == f"{cores}\n"
     code = "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]);"
