@@ -1,7 +1,7 @@
 """Measure import time, disk space, and the memory of training, for fastsm and the other libraries.
 
-A wheel lists its files, and each distribution the others that it requires. Requirements of extras are left
-out; those of other systems or versions of Python are not installed, and so do not count either.
+A wheel lists its files and the distributions that it requires. Requirements of extras, other systems and
+other versions of Python do not count.
 """
 
 import os

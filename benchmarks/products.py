@@ -1,4 +1,4 @@
-"""Time the matrix products of a linear layer beside those of NumPy's BLAS.
+"""Time the matrix products of a linear layer beside NumPy's BLAS.
 
     python benchmarks/products.py [--threads 2] [--dtype float64] [--rounds 40]
 

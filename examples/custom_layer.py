@@ -1,6 +1,6 @@
 r"""
-Layers and a loss of your own
-=============================
+Custom layers and a custom loss
+===============================
 
 A layer is an object with ``forward`` and ``backward``; a loss is a function of rows. Here are two layers and
 a loss that fastsm does not have: one layer in NumPy, with a parameter; one whose kernel is compiled from

@@ -3,8 +3,8 @@ From indices to matrices, through hidden layers
 ===============================================
 
 You derived the gradients of softmax and cross-entropy index by index. You typed them in, and the shapes
-do not match those of the weights. Your derivation is right. One step is missing: to see which product is a
-matrix product, which is elementwise, and where the transpose comes from.
+do not match those of the weights. Your derivation is right. This page shows which
+product is a matrix product, which is elementwise, and where the transpose comes from.
 """
 
 # %%
