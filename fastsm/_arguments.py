@@ -38,6 +38,7 @@ def shown(value: object) -> str:
         text = repr(value)
     except Exception:  # as for an integer of 10,000 digits
         return f"something of type {type(value).__name__}"
+    text = " ".join(text.split())  # arrays may be shown in several lines
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
@@ -69,11 +70,6 @@ def array(name: str, value: ArrayLike, advice: str = "") -> Array:
     if not (is_floating(result.dtype) or result.dtype.kind in "biu"):
         raise TypeError(f"`{name}` must have dtype {REAL_DTYPES}, got {result.dtype}")
     return result
-
-
-def maskable(name: str, value: ArrayLike) -> Array:
-    """Return an array of real numbers, for a function that takes `where`."""
-    return array(name, value, f": pass its data, and `where=~{name}.mask`")
 
 
 def result_dtype(array: Array) -> DType:

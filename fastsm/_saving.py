@@ -5,29 +5,23 @@ classes that the caller passes, and by their arguments; nothing else in it can n
 checked, sizes before memory is allocated, before anything is changed.
 """
 
-import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from types import NoneType
+from typing import NamedTuple
 
 import numpy as np
 
 from fastsm import _arguments, nn
-from fastsm._files._safetensors import Tensors
+from fastsm._files._atomic import checked_path
 from fastsm._files._trees import Tree, open_tree, write_tree
 from fastsm._version import __version__
-from fastsm.nn._layer import Layer
-from fastsm.nn._structure import is_ours
+from fastsm.nn._description import LAYERS, dict_in, in_order, model_from_tree, model_tree
 from fastsm.optim import Optimizer
-from fastsm.typing import Array, LayerLike, Stateful
+from fastsm.typing import Array
 
 __all__ = ["load", "save"]
-
-#: The prefix of the names of parameters in a file, as in ``layers.0.weight``.
-_LAYERS = "layers."
-# A layer takes about twenty bytes in a file and a kilobyte in memory.
-_MOST_LAYERS = 10_000
 
 
 def save(
@@ -80,6 +74,8 @@ def save(
     True
     >>> folder.cleanup()
     """
+    path = checked_path("path", path)
+    _check(optimizer, history)
     write_model(path, model, optimizer, history)
 
 
@@ -133,6 +129,10 @@ def load(
     {'loss': [0.5]}
     >>> folder.cleanup()
     """
+    path = checked_path("path", path)
+    if not isinstance(layers, (list, tuple)) or not all(isinstance(kind, type) for kind in layers):
+        raise TypeError(f"`layers` must be a list of classes, got {_arguments.shown(layers)}")
+    _check(optimizer, history)
     saved = read_model(path, layers)
     if optimizer is not None:
         saved.check_optimizer(optimizer)
@@ -141,6 +141,14 @@ def load(
         history.clear()
         history.update(saved.history or {})
     return saved.model
+
+
+def _check(optimizer: object, history: object) -> None:
+    """Check the types of what a file holds besides a model."""
+    if not isinstance(optimizer, (Optimizer, NoneType)):
+        raise TypeError(f"`optimizer` must be an optimizer, got {_arguments.shown(optimizer)}")
+    if not isinstance(history, (dict, NoneType)):
+        raise TypeError(f"`history` must be a History, got {_arguments.shown(history)}")
 
 
 # ---- the contents of a file ----
@@ -187,126 +195,34 @@ def write_model(
     training: Tree | None = None,
 ) -> None:
     """Write a model, and whatever is given besides it."""
-    tree: Tree = {"written_by": __version__, "model": _model_tree(model)}
+    tree: Tree = {"written_by": __version__, "model": model_tree(model)}
     if optimizer is not None:
+        for name, array in optimizer.state.items():
+            if array.shape != model.params.shape or array.dtype != model.params.dtype:
+                raise ValueError(f"`optimizer` must be that of `model`, got one whose {name} does not match")
         tree["optimizer"] = {
             "class": type(optimizer).__name__,
             "steps": optimizer.steps,
             "state": optimizer.state,
         }
     if history is not None:
-        tree["history"] = {name: [float(value) for value in values] for name, values in history.items()}
+        tree["history"] = {
+            name: [_arguments.number(f"history[{name!r}]", value) for value in values]
+            for name, values in history.items()
+        }
     if training is not None:
         tree["training"] = training
-    write_tree(path, tree, {_LAYERS + name: array for name, array in _in_order(model)})
+    write_tree(path, tree, {LAYERS + name: array for name, array in in_order(model)})
 
 
 def read_model(path: str | os.PathLike[str], layers: Sequence[type] = ()) -> SavedModel:
     """Return the checked contents of a file; `training` may be any dict."""
     with open_tree(path) as (tree, tensors):
-        model = _model(_dict(tree, "model"), tensors, layers)
-        optimizer = _optimizer(_dict(tree, "optimizer"), model.params) if "optimizer" in tree else None
-        history = _history(_dict(tree, "history")) if "history" in tree else None
-        training = _dict(tree, "training") if "training" in tree else None
+        model = model_from_tree(dict_in(tree, "model"), tensors, layers)
+        optimizer = _optimizer(dict_in(tree, "optimizer"), model.params) if "optimizer" in tree else None
+        history = _history(dict_in(tree, "history")) if "history" in tree else None
+        training = dict_in(tree, "training") if "training" in tree else None
     return SavedModel(model, optimizer, history, training)
-
-
-# ---- models ----
-
-
-def _model_tree(model: nn.Sequential) -> Tree:
-    if not isinstance(model, nn.Sequential):
-        raise TypeError(f"`model` must be a Sequential, got {type(model).__name__}")
-    if len(model.layers) > _MOST_LAYERS:
-        raise ValueError(f"`model` must have at most {_MOST_LAYERS} layers, got {len(model.layers)}")
-    return {
-        "dtype": model.dtype.name,
-        "layers": [_layer_tree(layer) for layer in model.layers],
-        # The optimizer's arrays follow this order, too.
-        "parameters": [name for name, _ in _in_order(model)],
-    }
-
-
-def _in_order(model: nn.Sequential) -> list[tuple[str, Array]]:
-    """Return the parameters with their names, in the order of the flat array."""
-    return sorted(model.named_parameters(), key=lambda named: named[1].__array_interface__["data"][0])
-
-
-def _layer_tree(layer: LayerLike) -> Tree:
-    kind = type(layer)
-    tree: Tree = {"class": kind.__name__, "own": not is_ours(layer)}
-    if hasattr(layer, "config"):
-        tree["config"] = layer.config()
-    else:
-        try:
-            inspect.signature(kind).bind()
-        except TypeError:
-            message = f"{kind.__name__} must have config(), which returns a dict of its arguments,"
-            raise TypeError(f"{message} to be saved") from None
-    if hasattr(layer, "state"):
-        tree["state"] = layer.state()
-    return tree
-
-
-def _model(tree: Tree, tensors: Tensors, layers: Sequence[type]) -> nn.Sequential:
-    dtype = tree.get("dtype")
-    if not isinstance(dtype, str) or dtype not in ("float32", "float64"):
-        raise ValueError(f"the dtype of the model must be float32 or float64, got {_arguments.shown(dtype)}")
-    described = tree.get("layers")
-    if not isinstance(described, list):
-        raise ValueError("its layers is missing or has the wrong type")
-    if len(described) > _MOST_LAYERS:
-        raise ValueError(f"it has {len(described)} layers, more than {_MOST_LAYERS}")
-    offered = (getattr(nn, name) for name in nn.__all__)
-    known = {kind.__name__: kind for kind in offered if isinstance(kind, type) and issubclass(kind, Layer)}
-    own = {kind.__name__: kind for kind in layers}
-    parts = [_layer(part, known, own) for part in described]
-    zero = np.zeros((), dtype)
-    for i, part in enumerate(parts):
-        shapes = _shapes(part)
-        # Checked before the model allocates memory for its parameters.
-        for name, shape in shapes.items():
-            if tensors.shape(f"{_LAYERS}{i}.{name}") != shape:
-                raise ValueError(f"layer {i} must have an array {name!r} of its shape in the file")
-        if isinstance(part, (nn.Linear, nn.LayerNorm)) and shapes:
-            # Zeros that take no memory, instead of random numbers.
-            part.params = {name: np.broadcast_to(zero, shape) for name, shape in shapes.items()}
-    model = nn.Sequential(*parts, dtype=dtype)
-    parameters = _in_order(model)
-    if [name for name, _ in parameters] != tree.get("parameters"):
-        raise ValueError("the names of the parameters do not match the layers")
-    for name, array in parameters:
-        tensors.read(_LAYERS + name, out=array)
-    for part, its in zip(parts, described, strict=True):
-        if ("state" in its) != hasattr(part, "state"):
-            raise ValueError(f"{type(part).__name__} has a state in the file or in the code, but not in both")
-        if "state" in its:
-            cast(Stateful, part).set_state(_dict(its, "state"))
-    return model
-
-
-def _layer(tree: object, known: dict[str, type], own: dict[str, type]) -> LayerLike:
-    if not isinstance(tree, dict) or not isinstance(tree.get("class"), str):
-        raise ValueError("a layer has no class")
-    name, config = tree["class"], _dict(tree, "config") if "config" in tree else {}
-    kinds = own if tree.get("own") else known
-    if name not in kinds:
-        advice = f": pass layers=[{name}]" if tree.get("own") and name.isidentifier() else ""
-        raise ValueError(f"its layer {name[:50]!r} is not known{advice}")
-    layer: LayerLike = kinds[name](**config)
-    return layer
-
-
-def _shapes(layer: LayerLike) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the parameters that a layer of `fastsm.nn` will have."""
-    if not is_ours(layer):
-        return {}
-    if isinstance(layer, nn.Linear):
-        bias = {"bias": (layer.n_out,)} if layer.bias else {}
-        return {"weight": (layer.n_in, layer.n_out), **bias}
-    if isinstance(layer, nn.LayerNorm):
-        return {"gain": (layer.n,), "bias": (layer.n,)}
-    return {}
 
 
 # ---- optimizers and histories ----
@@ -316,7 +232,7 @@ def _optimizer(tree: Tree, params: Array) -> SavedOptimizer:
     kind, steps, state = tree.get("class"), tree.get("steps"), {}
     if not isinstance(kind, str) or type(steps) is not int or not 0 <= steps < 1 << 62:
         raise ValueError("the optimizer has no class or no number of steps")
-    for name, array in _dict(tree, "state").items():
+    for name, array in dict_in(tree, "state").items():
         if not isinstance(array, np.ndarray) or array.shape != params.shape or array.dtype != params.dtype:
             raise ValueError(f"{name} of the optimizer does not match the parameters")
         state[name] = array
@@ -330,10 +246,3 @@ def _history(tree: Tree) -> dict[str, list[float]]:
             raise ValueError(f"{name[:50]!r} of the history is not a list of numbers")
         columns[name] = values
     return columns
-
-
-def _dict(tree: Tree, name: str) -> Tree:
-    value = tree.get(name)
-    if not isinstance(value, dict):
-        raise ValueError(f"its {name} is missing or has the wrong type")
-    return value

@@ -1,11 +1,11 @@
 """scikit-learn: the softmax of its networks, the loss of its linear models, and `MLPClassifier`."""
 
 import numpy as np
+import sklearn
 from sklearn._loss import HalfMultinomialLoss
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils.extmath import softmax
 
-import sklearn
 from cells import HALF
 from networks import LEARNING_RATE, Trainer
 from timing import Call

@@ -1,5 +1,6 @@
 """Train from settings to a folder of results."""
 
+import os
 import time
 from pathlib import Path
 
@@ -159,7 +160,7 @@ class Training:
             raise CommandError(f"{splits.source} has other data than {folder} was trained on", BAD_DATA)
         # Without a checkpoint the run was stopped in its first epoch, and begins again.
         checkpoint = folder / _runs.CHECKPOINT
-        resumes = self.folder is not None and checkpoint.is_file()
+        resumes = self.folder is not None and os.path.lexists(checkpoint)
         if resumes:
             self._check_epochs(checkpoint)
         settings = {key: value for key, value in self.settings.items() if key not in ("json", "quiet")}
@@ -170,7 +171,7 @@ class Training:
         history = fastsm.History()
         try:
             fastsm.load(checkpoint, history=history)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise CommandError(f"{checkpoint} cannot be resumed: {error}", BAD_DATA) from error
         if history.epochs > self.settings["epochs"]:
             raise UsageError(

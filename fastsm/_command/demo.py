@@ -9,7 +9,7 @@ import numpy as np
 
 import fastsm
 from fastsm import callbacks, data, nn, optim, testing
-from fastsm._command._errors import OK
+from fastsm._command._errors import INTERRUPTED, OK, CommandError
 from fastsm.typing import Array
 
 DESCRIPTION = "Show in seconds what the library does: any loss, training, and the speed."
@@ -69,6 +69,8 @@ def training() -> None:
         callbacks=[callbacks.ProgressBar()],
         rng=0,
     )
+    if history.stopped == "interrupted":
+        raise CommandError("interrupted", INTERRUPTED)
     seconds = sum(history["seconds"])
     print(f"  {len(history['loss'])} epochs in {seconds:.2f} s: accuracy {history['val_accuracy'][-1]:.1%}\n")
 

@@ -8,7 +8,9 @@ import stat
 from collections.abc import Callable
 from typing import IO
 
-__all__ = ["regular_size", "write_atomically"]
+from fastsm import _arguments
+
+__all__ = ["checked_path", "regular_size", "write_atomically"]
 
 
 def write_atomically(path: str | os.PathLike[str], fill: Callable[[IO[bytes]], object]) -> None:
@@ -48,3 +50,13 @@ def regular_size(path: str | os.PathLike[str]) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"`path` must be a regular file, got {os.fspath(path)!r}")
     return status.st_size
+
+
+def checked_path(name: str, value: object) -> str:
+    """Return a path that was passed as an argument of this name, as a string."""
+    result = os.fspath(value) if isinstance(value, (str, os.PathLike)) else value
+    if not isinstance(result, str):
+        raise TypeError(f"`{name}` must be a path, got {_arguments.shown(value)}")
+    if not result or "\0" in result:
+        raise ValueError(f"`{name}` must be the name of a file, got {_arguments.shown(value)}")
+    return result

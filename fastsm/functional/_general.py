@@ -20,6 +20,8 @@ __all__: list[str] = []
 
 # Weights are scaled if the largest is below this, or above its inverse.
 LEAST_WEIGHT = 1e-6
+# What to do with a masked array where there is `where`.
+_MASKED = ": pass its data, and `where=~x.mask`"
 
 SOFTMAX, LOG_SOFTMAX, LOGSUMEXP = kernels.SOFTMAX, kernels.LOG_SOFTMAX, kernels.LOGSUMEXP
 SOFTMAX_VJP, LOG_SOFTMAX_VJP = kernels.SOFTMAX_VJP, kernels.LOG_SOFTMAX_VJP
@@ -44,7 +46,7 @@ def on_logits(
     num_threads: object,
 ) -> ScalarOrArray:
     """Return softmax or log_softmax."""
-    logits = _arguments.maskable("x", x)
+    logits = _arguments.array("x", x, _MASKED)
     axis = _arguments.axis(axis, logits.ndim)
     scale = 1 / _arguments.temperature(temperature)
     threads = _arguments.num_threads(num_threads)
@@ -70,7 +72,7 @@ def logsumexp(
     num_threads: object,
 ) -> ScalarOrArray:
     """Return logsumexp."""
-    logits = _arguments.maskable("x", x)
+    logits = _arguments.array("x", x, _MASKED)
     axis = _arguments.axis(axis, logits.ndim)
     threads = _arguments.num_threads(num_threads)
     dtype = _arguments.result_dtype(logits)

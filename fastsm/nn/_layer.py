@@ -164,6 +164,10 @@ class ParameterLayer(Layer):
             self.params = self._initial(rng, dtype)
             self.grads = {name: np.zeros_like(value) for name, value in self.params.items()}
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the parameters by name, also before they are made."""
+        raise NotImplementedError
+
     def _initial(self, rng: np.random.Generator, dtype: DType) -> dict[str, Array]:
         raise NotImplementedError
 

@@ -70,6 +70,10 @@ class LayerNorm(ParameterLayer):
     def __repr__(self) -> str:
         return f"LayerNorm({self.n})"
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the parameters by name."""
+        return {"gain": (self.n,), "bias": (self.n,)}
+
     def _initial(self, rng: np.random.Generator, dtype: DType) -> dict[str, Array]:
         return {"gain": np.ones(self.n, dtype), "bias": np.zeros(self.n, dtype)}
 

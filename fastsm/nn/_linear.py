@@ -94,6 +94,11 @@ class Linear(ParameterLayer):
     def __repr__(self) -> str:
         return f"Linear({self.n_in}, {self.n_out}{'' if self.bias else ', bias=False'})"
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the parameters by name."""
+        bias = {"bias": (self.n_out,)} if self.bias else {}
+        return {"weight": (self.n_in, self.n_out), **bias}
+
     def _initial(self, rng: np.random.Generator, dtype: DType) -> dict[str, Array]:
         rng = rng if self._rng is None else self._rng
         params = {"weight": initial_weights(self.init, rng, (self.n_in, self.n_out), dtype)}

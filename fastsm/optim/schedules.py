@@ -23,7 +23,7 @@ def _steps(name: str, value: object, least: int = 1) -> int:
 
 def _half_cosine(start: float, end: float, fraction: float) -> float:
     """Return the point of half a cosine wave from `start` to `end`, for a fraction from 0 to 1."""
-    return end + (start - end) * (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
+    return end + (start - end) * ((1 + math.cos(math.pi * min(fraction, 1.0))) / 2)
 
 
 @dataclass(frozen=True)

@@ -119,11 +119,11 @@ class BaseMLP(Parameters, Records, BaseEstimator, metaclass=ABCMeta):  # type: i
             If the estimator is not fitted.
         """
         check_is_fitted(self)
-        if self.activation not in ACTIVATIONS_OF_SCIKIT_LEARN:
+        # Parameters may have been set since the network was trained: its own count.
+        activation = self._layers["activation"]
+        if activation not in ACTIVATIONS_OF_SCIKIT_LEARN:
             choices = ", ".join(ACTIVATIONS_OF_SCIKIT_LEARN)
-            raise ValueError(
-                f"`activation` must be one of {choices} for scikit-learn, got {self.activation!r}"
-            )
+            raise ValueError(f"`activation` must be one of {choices} for scikit-learn, got {activation!r}")
         if any(isinstance(layer, nn.LayerNorm) for layer in self._network.layers):
             raise ValueError("`layer_norm` must be False for scikit-learn, got True")
         theirs: Any = self._scikit_learns()
@@ -133,6 +133,7 @@ class BaseMLP(Parameters, Records, BaseEstimator, metaclass=ABCMeta):  # type: i
             if name in parameters and not (isinstance(value, str) and value in known):
                 parameters[name] = otherwise
         theirs.set_params(**parameters)
+        theirs.set_params(activation=activation, hidden_layer_sizes=tuple(self._layers["hidden_layer_sizes"]))
         theirs.coefs_ = [weights.copy() for weights in self.coefs_]
         theirs.intercepts_ = [biases.copy() for biases in self.intercepts_]
         theirs._best_coefs = [weights.copy() for weights in self.coefs_]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, log_expit
+from sklearn import neural_network
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
@@ -19,7 +20,6 @@ from fastsm.sklearn._encoders import ClassEncoder, example_targets
 from fastsm.sklearn._losses import classifier_loss
 from fastsm.sklearn._parameters import CLASSIFIER, documented, is_stochastic
 from fastsm.typing import Array
-from sklearn import neural_network
 
 __all__ = ["MLPClassifier"]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from numpy.typing import ArrayLike
+from sklearn import neural_network
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
@@ -14,7 +15,6 @@ from fastsm.sklearn._encoders import NumberEncoder
 from fastsm.sklearn._losses import regressor_loss
 from fastsm.sklearn._parameters import REGRESSOR, documented, is_stochastic
 from fastsm.typing import Array
-from sklearn import neural_network
 
 __all__ = ["MLPRegressor"]
 

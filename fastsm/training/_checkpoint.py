@@ -20,9 +20,13 @@ __all__ = ["resume", "write_checkpoint"]
 
 def write_checkpoint(path: str | os.PathLike[str], run: Run) -> None:
     """Write a checkpoint at the end of an epoch."""
-    callbacks = [
-        {"class": type(c).__name__, "state": c.state()} for c in run.callbacks if hasattr(c, "state")
-    ]
+    callbacks = []
+    for callback in run.callbacks:
+        if hasattr(callback, "state"):
+            state, name = callback.state(), type(callback).__name__
+            if not isinstance(state, dict):
+                raise TypeError(f"{name}.state() must return a dict, got {_arguments.shown(state)}")
+            callbacks.append({"class": name, "state": state})
     training: Tree = {"epoch": run.epoch, "seed": run.seed, "callbacks": callbacks}
     write_model(path, run.model, run.optimizer, run.history, training)
 
@@ -44,7 +48,7 @@ def resume(path: str | os.PathLike[str], run: Run) -> None:
         raise ValueError(f"`resume_from` must be a checkpoint with an epoch and a seed, got {name!r}")
     restored = _matching(states, run.callbacks, name)
     history = History(saved.history or {})
-    if history.epochs != epoch:
+    if any(len(column) != epoch for column in history.values()) or not history:
         raise ValueError(f"`resume_from` must be a checkpoint with the history of its epochs, got {name!r}")
     for callback, state in restored:
         if hasattr(callback, "check_state"):

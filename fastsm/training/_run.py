@@ -50,7 +50,10 @@ class TrainingDiverged(ArithmeticError):
             f"{what} at epoch {epoch}, step {step}, learning rate {learning_rate:g}: try a smaller learning"
             " rate, a warm-up (optim.schedules.warmup_cosine), clip_norm=1.0, or inputs scaled to about 1"
         )
-        self.epoch, self.step, self.learning_rate = epoch, step, learning_rate
+        self.what, self.epoch, self.step, self.learning_rate = what, epoch, step, learning_rate
+
+    def __reduce__(self) -> tuple[type["TrainingDiverged"], tuple[str, int, int, float]]:
+        return type(self), (self.what, self.epoch, self.step, self.learning_rate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -751,3 +751,74 @@ def test_too_much(tmp_path):
         with pytest.raises(ValueError, match="cannot hold so much besides its arrays"):
             write_tree(tmp_path / "t", tree, {})
     assert os.listdir(tmp_path) == []
+
+
+# ---- arguments that would make a file that nothing can load ----
+
+
+class Odd(nn.Dropout):
+    """A layer of the user's whose methods return what a test gives them."""
+
+    def __init__(self, config=None, state=None):
+        super().__init__(0.5)
+        self.returned = ({} if config is None else config, {} if state is None else state)
+
+    def config(self):
+        return self.returned[0]
+
+    def state(self):
+        return self.returned[1]
+
+
+def trained(dtype="float32"):
+    model, optimizer = nn.MLP([2, 3, 2], dtype=dtype, rng=0), optim.Adam()
+    optimizer.step(model.params, model.grads)
+    return model, optimizer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"path": 3}, TypeError, "`path` must be a path, got 3"),
+        ({"path": ""}, ValueError, "`path` must be the name of a file, got ''"),
+        ({"path": "a\0b"}, ValueError, "`path` must be the name of a file"),
+        ({"optimizer": "adam"}, TypeError, "`optimizer` must be an optimizer, got 'adam'"),
+        ({"optimizer": optim.Adam}, TypeError, "`optimizer` must be an optimizer, got <class"),
+        (
+            {"optimizer": trained("float64")[1]},
+            ValueError,
+            "`optimizer` must be that of `model`, got one whose",
+        ),
+        ({"history": [1]}, TypeError, r"`history` must be a History, got \[1\]"),
+        ({"history": {"loss": ["a"]}}, TypeError, r"`history\['loss'\]` must be a number, got 'a'"),
+        ({"history": {"loss": "12"}}, TypeError, r"`history\['loss'\]` must be a number, got '1'"),
+        ({"model": nn.Sequential(Odd(config=3))}, TypeError, r"Odd.config\(\) must return a dict, got 3"),
+        ({"model": nn.Sequential(Odd(state=[1]))}, TypeError, r"Odd.state\(\) must return a dict, got \[1\]"),
+    ],
+)
+def test_save_refuses(tmp_path, monkeypatch, arguments, error, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        fastsm.save(**{"path": "a", "model": trained()[0], **arguments})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"path": 0}, "`path` must be a path, got 0"),
+        ({"path": True}, "`path` must be a path, got True"),
+        ({"layers": None}, "`layers` must be a list of classes, got None"),
+        ({"layers": [nn.ReLU()]}, r"`layers` must be a list of classes, got \[ReLU\(\)\]"),
+        ({"optimizer": optim.Adam}, "`optimizer` must be an optimizer"),
+        ({"history": 3}, "`history` must be a History, got 3"),
+    ],
+)
+def test_load_refuses(tmp_path, arguments, message):
+    """Before anything is changed."""
+    model, optimizer = trained()
+    fastsm.save(tmp_path / "a", model, optimizer=optimizer, history={"loss": [1.0]})
+    fresh = optim.Adam()
+    with pytest.raises(TypeError, match=message):
+        fastsm.load(**{"path": tmp_path / "a", "optimizer": fresh, **arguments})
+    assert fresh.steps == 0

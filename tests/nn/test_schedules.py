@@ -121,3 +121,8 @@ def test_in_an_optimizer():
     for _ in range(4):
         optimizer.step(w, np.ones(1))
     assert w[0] == -(1 + 1 + 0.5 + 0.5)
+
+
+def test_huge_learning_rates():
+    """Nothing overflows below the largest number."""
+    assert schedules.cosine(1.7e308, 10)(0) == 1.7e308

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("sklearn", minversion="1.7")
 
 from scipy.optimize import approx_fprime
+from sklearn import neural_network
 from sklearn.datasets import load_diabetes, load_digits, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning
 
@@ -16,7 +17,6 @@ from fastsm.sklearn._inputs import Data
 from fastsm.sklearn._solvers import Lbfgs
 from fastsm.training._batches import Rows
 from fastsm.training._run import Plan
-from sklearn import neural_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -5,12 +5,12 @@ import pytest
 
 pytest.importorskip("sklearn", minversion="1.7")
 
+from sklearn import neural_network
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 
 from fastsm.sklearn import MLPClassifier, MLPRegressor, from_sklearn
-from sklearn import neural_network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, Y = (part[:300] for part in load_digits(return_X_y=True))
@@ -117,3 +117,12 @@ def test_errors():
         from_sklearn(neural_network.MLPClassifier())
     with pytest.raises(NotFittedError):
         MLPClassifier().to_sklearn()
+
+
+def test_parameters_set_after_training():
+    """The network counts, not the parameters that were set since."""
+    model = MLPClassifier((8,), max_iter=3, random_state=0, activation="tanh").fit(X, Y)
+    expected = model.predict_proba(X)
+    theirs = model.set_params(activation="gelu", hidden_layer_sizes=(3,)).to_sklearn()
+    np.testing.assert_allclose(theirs.predict_proba(X), expected, rtol=1e-6)
+    assert (theirs.activation, theirs.hidden_layer_sizes) == ("tanh", (8,))

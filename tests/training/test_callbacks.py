@@ -196,11 +196,23 @@ def mine(outputs, targets):
             "`every` must be an integer of at least 1, got 0",
         ),
         (
+            lambda: callbacks.EarlyStopping(restore_best="no"),
+            TypeError,
+            "`restore_best` must be True or False",
+        ),
+        (lambda: callbacks.ProgressBar(-1), ValueError, "`interval` must be finite and at least 0, got -1"),
+        (lambda: callbacks.Checkpoint(""), ValueError, "`path` must be the name of a file, got ''"),
+        (
+            lambda: fit(callbacks=[callbacks.Checkpoint(os.curdir)]),
+            ValueError,
+            "`path` must be a regular file or a new one, got '.'",
+        ),
+        (
             lambda: callbacks.Checkpoint("x", mode="min"),
             ValueError,
             "`mode` must be None without `monitor`, got 'min'",
         ),
-        (lambda: callbacks.Checkpoint(3), TypeError, "expected str, bytes or os.PathLike object, not int"),
+        (lambda: callbacks.Checkpoint(3), TypeError, "`path` must be a path, got 3"),
         (lambda: callbacks.ProgressBar("x"), TypeError, "`interval` must be a number, got 'x'"),
         (
             lambda: fit(validate=False, callbacks=[callbacks.EarlyStopping()]),

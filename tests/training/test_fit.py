@@ -1,6 +1,7 @@
 """fit: against handwritten training, resumed bit for bit, and errors."""
 
 import gzip
+import pickle
 import re
 import threading
 import tracemalloc
@@ -941,3 +942,10 @@ def test_wrong_label_found_before_training(name):
         fastsm.fit(model, X, data[0], validation_data=data[1], batch_size=8, rng=0)
     np.testing.assert_array_equal(model.params, before)
     fastsm.fit(model, X, wrong, loss=nn.CrossEntropyLoss(ignore_index=3), epochs=1, rng=0)
+
+
+def test_divergence_is_pickled():
+    """As it must be to come back from another process."""
+    error = pickle.loads(pickle.dumps(fastsm.TrainingDiverged("loss is NaN", 2, 3, 0.5)))
+    assert (error.epoch, error.step, error.learning_rate) == (2, 3, 0.5)
+    assert str(error).startswith("loss is NaN at epoch 2, step 3, learning rate 0.5")

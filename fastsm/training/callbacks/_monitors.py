@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from fastsm import _arguments
+from fastsm._files._atomic import checked_path
 from fastsm.training._checkpoint import write_checkpoint
 from fastsm.training._run import Run
 from fastsm.typing import Array
@@ -114,7 +115,7 @@ class EarlyStopping:
     ) -> None:
         self._monitor = Monitor(monitor, mode, _arguments.at_least_0("min_delta", min_delta))
         self.patience = _arguments.positive_integer("patience", patience)
-        self.restore_best = bool(restore_best)
+        self.restore_best = _arguments.flag("restore_best", restore_best)
         self.best_epoch = 0
         self._waited = 0
         self._params: Array | None = None
@@ -225,7 +226,7 @@ class Checkpoint:
         monitor: str | None = None,
         mode: Mode | None = None,
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = checked_path("path", path)
         self.every = _arguments.positive_integer("every", every)
         if monitor is None and mode is not None:
             raise ValueError(f"`mode` must be None without `monitor`, got {mode!r}")
@@ -245,6 +246,8 @@ class Checkpoint:
         folder = os.path.dirname(os.path.realpath(self.path))
         if not os.path.isdir(folder):
             raise FileNotFoundError(f"`path` must lie in a folder that exists, got {self.path!r}")
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise ValueError(f"`path` must be a regular file or a new one, got {self.path!r}")
 
     def on_epoch_end(self, run: Run) -> None:
         """Save the training if this epoch is due."""

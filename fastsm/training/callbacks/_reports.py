@@ -36,7 +36,7 @@ class ProgressBar:
     first_rank_only = True
 
     def __init__(self, interval: float = 0.1) -> None:
-        self.interval = _arguments.number("interval", interval)
+        self.interval = _arguments.at_least_0("interval", interval)
         self._bar: Any = None
         self._next = 0.0
         self._shown = False
