@@ -198,7 +198,7 @@ def mine(outputs, targets):
         (
             lambda: callbacks.EarlyStopping(restore_best="no"),
             TypeError,
-            "`restore_best` must be True or False",
+            "`restore_best` must be True or False, got 'no'",
         ),
         (lambda: callbacks.ProgressBar(-1), ValueError, "`interval` must be finite and at least 0, got -1"),
         (lambda: callbacks.Checkpoint(""), ValueError, "`path` must be the name of a file, got ''"),
