@@ -35,7 +35,7 @@ def test_killed_at_random_moments(tmp_path):
 @needs_fork
 def test_killed_at_any_call_of_a_write(tmp_path):
     """After a kill at any system call the file is the old one or the new one, complete."""
-    run_program("killed_at_any_call.py", tmp_path, examples(60))
+    run_program("killed_at_any_call.py", tmp_path)
 
 
 # ---- full disks and permissions ----
