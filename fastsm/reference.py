@@ -270,8 +270,11 @@ def cross_entropy_with_grad(
     e = float(label_smoothing)
     t = w * ((1 - e) * y + e / max(x.shape[-1], 1))
     losses, grad = _losses_and_gradients(x, t, _positive(temperature))
-    losses = np.where(kept, _product(s, losses), 0)
-    grad = np.where(kept[..., None], s[..., None] * grad, 0)
+    counts = kept & (s != 0)  # a row that does not count may hold anything
+    if are_labels and not e:
+        counts &= np.sum(t, axis=-1) != 0
+    losses = np.where(counts, _product(s, losses), 0)
+    grad = np.where(counts[..., None], s[..., None] * grad, 0)
 
     wide = np.promote_types(x.dtype, np.float64)  # for sums over many rows
     loss = losses if reduction == "none" else np.sum(losses, dtype=wide)

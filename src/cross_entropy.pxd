@@ -73,6 +73,7 @@ cdef inline void cross_entropy_rows(vec *like, Block *block, Task *task) noexcep
     cdef vec *grad = <vec *>block.out
     cdef int64_t[ROWS_TOGETHER] label
     cdef vec[ROWS_TOGETHER] m, rest, d
+    cdef double counts
     cdef vec scale = splat(x[0], task.scale), inverse, weight, value
     for r in range(block.rows):
         label[r] = task.labels[row + r]
@@ -86,10 +87,11 @@ cdef inline void cross_entropy_rows(vec *like, Block *block, Task *task) noexcep
             at(x, r * block.x_step), NULL if grad == NULL else at(grad, r * block.out_step), n, m[r], scale,
         )
     for r in range(block.rows):
-        if label[r] < 0:
+        counts = 0.0 if label[r] < 0 else class_weight(x, task, label[r]) * sample_weight(x, task, row + r)
+        if counts == 0.0:
             clear_row(grad, r * block.out_step, 1, task, row + r)
             continue
-        weight = splat(m[r], class_weight(x, task, label[r]) * sample_weight(x, task, row + r))
+        weight = splat(m[r], counts)
         value = masking_product(weight, log1p_nonnegative(rest[r]) - d[r])
         set_element(<vec *>task.row_out, row + r, element(&value, 0))
         if grad != NULL:
@@ -142,12 +144,11 @@ cdef inline vec select_by_label(vec labels, vec *x, Block *block, Py_ssize_t n) 
     return found
 
 
-cdef inline void clear_unused_rows(vec *labels, vec *grad, Block *block, Task *task) noexcept nogil:
-    """Clear the rows of a tile that take no part. grad: (n, rows) out, or NULL; task.row_out: (rows,) out."""
-    cdef vec used = select_label(labels[0], -1, splat(labels[0], 0.0), splat(labels[0], 1.0))
+cdef inline void clear_unused_rows(vec *weight, vec *grad, Block *block, Task *task) noexcept nogil:
+    """Clear the rows of a tile whose weight is 0. grad: (n, rows) out, or NULL; task.row_out: (rows,) out."""
     cdef Py_ssize_t i
     for i in range(block.rows):
-        if element(&used, i) == 0.0:
+        if element(weight, i) == 0.0:
             clear_row(grad, i, block.out_step, task, block.first + i)
 
 
@@ -159,7 +160,8 @@ cdef inline void cross_entropy_tile(vec *like, Block *block, Task *task) noexcep
     cdef vec labels = splat(x[0], 0.0)
     cdef bint complete = read_tile_labels(&labels, block, task)
     cdef vec m = tile_max(x, block, n)
-    cdef vec scale = splat(m, task.scale), weight = tile_weight(labels, x, block, task), d, rest, inverse, value
+    cdef vec scale = splat(m, task.scale), counts = tile_weight(labels, x, block, task), weight = counts
+    cdef vec d, rest, inverse, value
     d = (select_by_label(labels, x, block, n) - m) * scale
     rest = sum_tile_exps(grad, block, n, m, scale)
     store(
@@ -173,8 +175,8 @@ cdef inline void cross_entropy_tile(vec *like, Block *block, Task *task) noexcep
         for j in range(n):
             value = load(at(grad, j * block.out_step), count)
             store(at(grad, j * block.out_step), count, select_label(labels, j, d, value * inverse))
-    if not complete:
-        clear_unused_rows(&labels, grad, block, task)
+    if not complete or task.class_weight != NULL or task.sample_weight != NULL:
+        clear_unused_rows(&counts, grad, block, task)
 
 
 # ---- probability targets, and smoothed labels ----
@@ -205,12 +207,14 @@ cdef inline void soft_cross_entropy_row(vec *x, vec *y, vec *grad, Task *task, P
     """x: (n,) in; y: (n,) in, or NULL for a label; grad: (n,) out, may be x, or NULL; task.row_out: (1,) out."""
     cdef Py_ssize_t n = task.classes, width = lanes(x), i, start
     cdef int64_t label = -1
+    cdef bint counts = sample_weight(x, task, row) != 0.0
     cdef vec m, scale, zero, d, t, last, base, cross, base_lost, cross_lost, extra, total, rest, inverse, value
     if y == NULL:
         label = task.labels[row]
-        if not takes_part(task, label, row):
-            clear_row(grad, 0, 1, task, row)
-            return
+        counts = takes_part(task, label, row) and counts
+    if not counts:
+        clear_row(grad, 0, 1, task, row)
+        return
     m = row_max(x, n)
     scale = splat(m, task.scale)
     zero = splat(m, 0.0)
@@ -288,13 +292,15 @@ cdef inline void soft_cross_entropy_tile(vec *like, Block *block, Task *task) no
     cdef vec *grad = <vec *>block.out
     cdef vec m = tile_max(x, block, n), zero = splat(m, 0.0), one = splat(m, 1.0), scale = splat(m, task.scale)
     cdef vec base = zero, cross = zero, base_lost = zero, cross_lost = zero, extra = zero, d = zero, own = zero
-    cdef vec labels = zero, t, total, rest, inverse, value, weight = one
+    cdef vec labels = zero, t, total, rest, inverse, value, weight = one, counts
     cdef bint complete = True
     if task.sample_weight != NULL:
         for i in range(block.rows):
             set_element(&weight, i, sample_weight(x, task, block.first + i))
+    counts = weight
     if y == NULL:
         complete = read_tile_labels(&labels, block, task)
+        counts = select_label(labels, -1, zero, weight)
         d = (select_by_label(labels, x, block, n) - m) * scale
         for j in range(n):
             own = select_label(labels, j, splat(m, class_weight(x, task, j)), own)
@@ -323,5 +329,5 @@ cdef inline void soft_cross_entropy_tile(vec *like, Block *block, Task *task) no
             if y == NULL:
                 value = select_label(labels, j, d, value)
             store(at(grad, j * block.out_step), count, value)
-    if not complete:
-        clear_unused_rows(&labels, grad, block, task)
+    if not complete or task.sample_weight != NULL:
+        clear_unused_rows(&counts, grad, block, task)

@@ -82,7 +82,8 @@ def cross_entropy(
     -------
     scalar or ndarray
         The loss in nats, in the dtype of the logits; for ``"none"`` an array with the shape of the labels.
-        With nothing to average (no rows, all ignored, total weight 0) the mean is 0.
+        With nothing to average (no rows, all ignored, total weight 0) the mean is 0. A row that is ignored or
+        has weight 0 may hold anything, also NaN: its loss and gradient are 0.
 
     Raises
     ------

@@ -219,7 +219,10 @@ class _ChunkedLogits:
         labels = _arguments.plain("targets", targets)
         if labels.size and labels.dtype.kind not in "iu":
             raise TypeError(f"`targets` must have an integer dtype (labels), got {labels.dtype}")
-        return PartialTargets(targets, (self.rows, self.classes), self.classes, options)
+        result = PartialTargets(targets, (self.rows, self.classes), self.classes, options)
+        if not result.counts.all():  # a row that does not count may hold NaN, and 0 times NaN is NaN
+            self.x = np.where(result.counts[:, None], self.x, 0)
+        return result
 
     def measure(self, targets: PartialTargets) -> Sums:
         """Return the sums over all classes."""

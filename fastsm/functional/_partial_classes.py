@@ -104,6 +104,8 @@ class PartialTargets:
         else:
             self._probs = y
             self.total = float(self.row_weight.sum())
+            #: Whether a row counts; one of weight 0 may hold anything.
+            self.counts = self.row_weight != 0
 
     def measure(self, work: Array, start: int) -> Sums:
         """Divide the logits of a part, from class `start` on, by the temperature; return their sums."""
@@ -131,7 +133,7 @@ class PartialTargets:
         losses = np.where(sums.weight == 0, 0, losses - sums.weighted)
         if self._is_index:
             losses = losses + zero_safe_product(self.share, np.logaddexp(0, sums.others - sums.label))
-        losses = zero_safe_product(self.row_weight, losses)
+        losses = np.where(self.counts, self.row_weight * losses, 0)
         if self.reduction == "none":
             return losses
         total = kernels.sum_of(losses)
@@ -166,7 +168,7 @@ class PartialTargets:
             class_share = self._class_share(start, start + work.shape[1])
             smoothed = 0.0 if class_share is None else class_share[places[1]]
             work[places] = factor[at] * (rest - smoothed - own)
-        work[factor == 0] = 0
+        work[(factor == 0) | ~self.counts] = 0
 
     @property
     def _is_index(self) -> bool:
@@ -181,6 +183,7 @@ class PartialTargets:
         own = by_class[np.zeros_like(labels) if self.class_weight is None else labels]
         self.labels, self.share = labels, (1 - self.smoothing) * own
         self.total = float((self.row_weight * own).sum())
+        self.counts = self.row_weight * (1.0 if self.smoothing else own) != 0
 
     def _places(self, work: Array, start: int) -> tuple[Array, Array]:
         """Return the rows and columns of the labels that lie in a part."""

@@ -9,6 +9,7 @@ product then simplifies to ``p - y`` on paper instead of in floating point.
 from typing import Any, Literal, overload
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
@@ -53,6 +54,7 @@ class Objective:
     ) -> tuple[float, Array | None]:
         """Return the loss of a batch, and with `input_grad` its gradient over `x`; fill ``model.grads``."""
         model, stop = self.model, self.stop
+        x = without_unused(x, unused_rows(self.loss, y, sample_weight))
         if stop is None:
             outputs = model.forward(x, training=True)
         else:
@@ -66,6 +68,30 @@ class Objective:
         else:
             dx = model._backward_through(gradient, input_grad, stop)
         return value, dx
+
+
+def unused_rows(loss: Loss, y: ArrayLike, sample_weight: ArrayLike | None) -> Array | None:
+    """Return which rows do not count, as their weight is 0 or their label is ignored; None if all count."""
+    ignore_index: int | None = getattr(loss, "ignore_index", None)
+    unused: Array | None = None
+    if sample_weight is not None:
+        unused = np.asarray(sample_weight) == 0
+    if ignore_index is not None and np.ndim(y) == 1:
+        ignored = np.asarray(y) == ignore_index
+        unused = ignored if unused is None else unused | ignored
+    return unused if unused is not None and unused.any() else None
+
+
+def without_unused(x: ArrayLike, unused: Array | None) -> ArrayLike:
+    """Return the inputs with 0 for what is not finite in rows that do not count: 0 times NaN is NaN."""
+    if unused is None:
+        return x
+    x = np.asarray(x)
+    if x.dtype.kind != "f" or len(unused) != len(x) or np.isfinite(x[unused]).all():
+        return x
+    x = x.copy()
+    x[unused] = 0
+    return x
 
 
 def check_domains(model: ModelLike | None, loss: Loss) -> None:

@@ -16,6 +16,8 @@ from fastsm.typing import Array
 
 __all__ = ["Batch", "Rows"]
 
+# The rows that are searched together for what is not finite.
+_SEARCHED = 4096
 _GATHERED = (np.uint8, np.float32, np.float64)
 
 
@@ -48,7 +50,7 @@ class Rows:
         dtype: np.dtype[Any],
         names: tuple[str, str, str] = ("X", "y", "sample_weight"),
     ) -> None:
-        self.dtype = dtype
+        self.dtype, self.names = dtype, names
         self.x = _inputs(names[0], x, dtype)
         self.y = _targets(names[1], y, len(self.x), dtype)
         self.weight = None
@@ -62,6 +64,23 @@ class Rows:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.x)
+
+    def first_fault(self, ignore_index: int | None) -> str | None:
+        """Return where the first NaN or infinity is in a row that counts, or None if all are finite."""
+        counts = np.ones(len(self), bool) if self.weight is None else self.weight != 0
+        if ignore_index is not None and self.y.ndim == 1:
+            counts &= self.y != ignore_index
+        for name, array in zip(self.names, (self.x, self.y), strict=False):
+            for first in range(0, len(array), _SEARCHED):
+                block = array[first : first + _SEARCHED]
+                bad = ~np.isfinite(block) & counts[first : first + _SEARCHED].reshape(
+                    -1, *[1] * (block.ndim - 1)
+                )
+                if bad.any():
+                    row, *column = (int(i) for i in np.argwhere(bad)[0])
+                    place = f"row {first + row}" + "".join(f", column {i}" for i in column)
+                    return f"`{name}` has {block[row, *column]} in {place}"
+        return None
 
     def batches(self, size: int, order: Array) -> Iterator[Batch]:
         """Yield the rows in this order, `size` at a time; the last batch may be smaller."""

@@ -1,5 +1,7 @@
 """Loss and metrics of a model: over data, and running over the batches of a training."""
 
+import math
+
 import numpy as np
 
 from fastsm.nn._objective import Objective
@@ -49,6 +51,12 @@ class Evaluation:
             self.update(running, outputs, y, weight)
         total, weights = ranks.sum_numbers([total, weights])
         return {"loss": total / weights if weights else 0.0, **running.results(ranks)}
+
+    def check(self, rows: Rows, results: dict[str, float]) -> None:
+        """Raise ValueError if the loss is not finite because the data are not."""
+        fault = None if math.isfinite(results["loss"]) else rows.first_fault(self.ignored)
+        if fault is not None:
+            raise ValueError(f"{fault}: data must be finite in all rows that count")
 
     def positions(self, rows: Rows, ranks: Alone) -> Array:
         """Return the rows that are evaluated here: all, or a rank's part of them."""

@@ -237,7 +237,9 @@ def evaluate(
     rows = Rows(X, y, sample_weight, model.dtype)
     loss = _default_loss(model, rows) if loss is None else loss
     evaluation = Evaluation(Objective(model, loss), resolve(metrics))
-    return evaluation(rows, _arguments.positive_integer("batch_size", batch_size))
+    results = evaluation(rows, _arguments.positive_integer("batch_size", batch_size))
+    evaluation.check(rows, results)
+    return results
 
 
 def _ranks(comm: Any, sharded: object) -> Alone:

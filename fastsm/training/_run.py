@@ -32,6 +32,8 @@ class TrainingDiverged(ArithmeticError):
         Where: both counted from 1, the step within the epoch.
     learning_rate : float
         The learning rate of that step.
+    fault : str or None
+        Where the data hold NaN or an infinity, if they do.
 
     Examples
     --------
@@ -45,15 +47,19 @@ class TrainingDiverged(ArithmeticError):
     2 1e+30
     """
 
-    def __init__(self, what: str, epoch: int, step: int, learning_rate: float) -> None:
-        super().__init__(
-            f"{what} at epoch {epoch}, step {step}, learning rate {learning_rate:g}: try a smaller learning"
-            " rate, a warm-up (optim.schedules.warmup_cosine), clip_norm=1.0, or inputs scaled to about 1"
+    def __init__(
+        self, what: str, epoch: int, step: int, learning_rate: float, fault: str | None = None
+    ) -> None:
+        advice = fault or (
+            "try a smaller learning rate, a warm-up (optim.schedules.warmup_cosine), clip_norm=1.0, or inputs"
+            " scaled to about 1"
         )
+        super().__init__(f"{what} at epoch {epoch}, step {step}, learning rate {learning_rate:g}: {advice}")
+        self.fault = fault
         self.what, self.epoch, self.step, self.learning_rate = what, epoch, step, learning_rate
 
-    def __reduce__(self) -> tuple[type["TrainingDiverged"], tuple[str, int, int, float]]:
-        return type(self), (self.what, self.epoch, self.step, self.learning_rate)
+    def __reduce__(self) -> tuple[type["TrainingDiverged"], tuple[str, int, int, float, str | None]]:
+        return type(self), (self.what, self.epoch, self.step, self.learning_rate, self.fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +243,7 @@ class Run:
             logs |= self._recorder.results(self._ranks)
         if self._validation is not None:
             results = self._evaluation(self._validation, self._plan.evaluated_rows, self._ranks)
+            self._evaluation.check(self._validation, results)
             logs |= {f"val_{name}": value for name, value in results.items()}
         return logs
 
@@ -247,5 +254,6 @@ class Run:
 
     def _diverge(self, what: str) -> None:
         """Raise TrainingDiverged for the current step."""
-        self.diverged = TrainingDiverged(what, self.epoch, self.step, self.optimizer.learning_rate)
+        fault = self._rows.first_fault(self._evaluation.ignored)
+        self.diverged = TrainingDiverged(what, self.epoch, self.step, self.optimizer.learning_rate, fault)
         raise self.diverged

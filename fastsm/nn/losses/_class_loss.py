@@ -72,6 +72,9 @@ class ClassLoss(RowLoss):
                 ignored = labels == ignored_label
                 kept = np.flatnonzero(~ignored)
             dense[kept, labels[kept]] = 1
+            if weight is not None and not weight.all() and not self.label_smoothing:
+                unused = ~(dense @ weight).astype(bool)
+                ignored = unused if ignored is None else ignored | unused
         else:
             _arguments.ignore_index(self.ignore_index, labels=False)
             dense = y.astype(x.dtype, copy=False)

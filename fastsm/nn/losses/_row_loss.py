@@ -98,7 +98,7 @@ class RowLoss:
         if weight is None:
             grad *= x.dtype.type(1 / total)
         else:
-            _without_infinities(grad, weight)
+            _clear_unused(grad, weight)
             grad *= (weight / total).astype(x.dtype)[:, None]
         if grad is not result:
             result[...] = grad
@@ -178,12 +178,12 @@ def _mean(values: Array, weight: Array | None, total: float) -> float:
     """Return the weighted mean of the rows' values, summed in double precision."""
     values = np.array(values, np.float64, order="C")
     if weight is not None:
-        _without_infinities(values, weight)
+        _clear_unused(values, weight)
         values *= weight
     return kernels.sum_of(values) / total
 
 
-def _without_infinities(values: Array, weight: Array) -> None:
-    """Set infinities in rows of weight 0 to 0, as these rows do not count; NaN stays NaN."""
+def _clear_unused(values: Array, weight: Array) -> None:
+    """Set the rows of weight 0 to 0, whatever they hold."""
     if not weight.all():
-        values[np.isinf(values) & (weight == 0).reshape(-1, *[1] * (values.ndim - 1))] = 0
+        values[weight == 0] = 0

@@ -39,6 +39,11 @@ def _dense(outputs: Array, targets: Array) -> Array:
     return _arguments.same_shape("targets", targets, outputs.shape)
 
 
+def _first(outputs: Array) -> Array:
+    """Return the class with the largest output of each row, -1 where an output is NaN."""
+    return np.asarray(np.where(np.isnan(outputs.max(axis=1)), -1, outputs.argmax(axis=1)))
+
+
 def _outputs_at_labels(outputs: Array, targets: Array) -> Array:
     """Return the output for the class of each row, shape (N, 1)."""
     return np.take_along_axis(outputs, _labels(outputs, targets)[:, None], axis=1)
@@ -54,7 +59,7 @@ def accuracy(outputs: Array, targets: Array) -> Array:
     >>> metrics.accuracy([[0.9, 0.1], [0.2, 0.8]], [0, 0])
     0.5
     """
-    return np.asarray(outputs.argmax(axis=1) == _labels(outputs, targets))
+    return np.asarray(_first(outputs) == _labels(outputs, targets))
 
 
 def top_k(k: int) -> Metric:
@@ -83,8 +88,7 @@ def top_k(k: int) -> Metric:
         own = _outputs_at_labels(outputs, labels)
         lower = np.arange(outputs.shape[1]) < labels[:, None]
         before = np.count_nonzero((outputs > own) | ((outputs == own) & lower), axis=1)
-        # No comparison with NaN is true: such a row counts as wrong.
-        return np.asarray((before < k) & (own[:, 0] == own[:, 0]))
+        return np.asarray((before < k) & ~np.isnan(outputs.max(axis=1)))  # a row with NaN has no classes
 
     return Metric(rows, f"top_{shown}", takes="scores", larger_is_better=True)
 
@@ -160,7 +164,7 @@ def expected_calibration_error(bins: int = 15) -> Metric:
 
     def rows(outputs: Array, targets: Array) -> Array:
         labels = _labels(outputs, targets)
-        choice = outputs.argmax(axis=1)
+        choice = _first(outputs)
         confidence = outputs.max(axis=1).astype(np.float64)
         # NaN goes to the first bin and makes the result NaN.
         place = np.nan_to_num(np.ceil(confidence * bins) - 1).clip(0, bins - 1).astype(np.int64)

@@ -115,7 +115,10 @@ class Running:
         self._weight = 0.0
 
     def update(self, outputs: Array, targets: Array, weight: Array | None) -> None:
-        """Add a block of rows, all with weight 1 if `weight` is None."""
+        """Add a block of rows, all with weight 1 if `weight` is None; rows of weight 0 may hold anything."""
+        if weight is not None and not weight.all():
+            used = weight != 0
+            outputs, targets, weight = outputs[used], targets[used], weight[used]
         converted: dict[str, Array] = {}
         for i, metric in enumerate(self.metrics):
             takes = self.model_emits if metric.takes == "output" else metric.takes
