@@ -15,6 +15,7 @@ from fastsm._version import __version__
 try:
     from fastsm._info import show_versions
     from fastsm.functional import (
+        SingleClassWarning,
         cross_entropy,
         cross_entropy_with_grad,
         log_softmax,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "History",
+    "SingleClassWarning",
     "TrainingDiverged",
     "__version__",
     "callbacks",

@@ -170,6 +170,8 @@ def try_small(int operation, x, y, out, axis, temperature, Py_ssize_t limit):
         if k < 0:
             return None
         describe(vx, k, &task, &task.x)
+        if task.classes == 1 and operation != OF_LOGSUMEXP:
+            return None                             # which may deserve a warning
         if y is not None:
             vy = acquire(&buffers, y, READ)
             if not is_plain(vy) or not same_type_and_shape(vx, vy):
@@ -235,7 +237,7 @@ def try_small_cross_entropy(
         if k < 0:
             return None
         describe(vx, k, &task, &task.x)
-        if task.classes >= <Py_ssize_t>1 << 31:
+        if task.classes >= <Py_ssize_t>1 << 31 or task.classes == 1:
             return None
         rows = task.outer * task.inner
         if is_labels(vt) and without_axis(vx, k, vt):

@@ -100,7 +100,8 @@ def softmax_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
                     take(name, out)
             assert kernels.compute_rows(LOGSUMEXP, x, None, by_row, axis, 1.0, 0, rows)
             take("logsumexp", by_row)
-            take("quick", kernels.try_small(SOFTMAX, x, None, None, axis, 0.7, x.size))
+            if x.shape[axis] > 1:  # the short path leaves single classes to the one that warns
+                take("quick", kernels.try_small(SOFTMAX, x, None, None, axis, 0.7, x.size))
             take("quick", kernels.try_small(LOGSUMEXP, x, None, None, axis, 1.0, x.size))
 
 
@@ -134,7 +135,7 @@ def cross_entropy_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
                     if with_grad:
                         take(name, grad)
             in_shape = labels.reshape(shape[:axis] + shape[axis + 1 :])
-            for target in (in_shape, targets):
+            for target in (in_shape, targets) if classes > 1 else ():
                 usual = (None, None, None, 0.0, 1.0, "mean", None, x.size)
                 take("quick", *kernels.try_small_cross_entropy(x, target, None, True, axis, *usual))
         weights = (by_class.astype(np.float64), by_row.astype(np.float64))

@@ -14,10 +14,12 @@ Rules that hold for all of them:
 """
 
 from fastsm.functional._cross_entropy import cross_entropy, cross_entropy_with_grad
+from fastsm.functional._single_class import SingleClassWarning
 from fastsm.functional._softmax import log_softmax, logsumexp, softmax
 from fastsm.functional._vjp import log_softmax_vjp, softmax_jacobian, softmax_vjp
 
 __all__ = [
+    "SingleClassWarning",
     "cross_entropy",
     "cross_entropy_with_grad",
     "log_softmax",

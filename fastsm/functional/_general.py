@@ -14,6 +14,7 @@ from fastsm import _arguments
 from fastsm._kernels import kernels
 from fastsm.functional import _threads
 from fastsm.functional._loss_options import LossOptions
+from fastsm.functional._single_class import warn_if_single
 from fastsm.typing import Array, DType, ScalarOrArray
 
 __all__: list[str] = []
@@ -51,6 +52,7 @@ def on_logits(
     scale = 1 / _arguments.temperature(temperature)
     threads = _arguments.num_threads(num_threads)
     dtype = _arguments.result_dtype(logits)
+    warn_if_single(logits.shape, axis)
     result = _arguments.out_or_new(out, logits, dtype)
     _arguments.no_overlap(result, "x", logits, may_be_same=True)
     mask = None if where is None else _arguments.mask(where, logits.shape)
@@ -118,6 +120,7 @@ def vjp(
     axis = _arguments.axis(axis, output.ndim)
     scale = 1 / _arguments.temperature(temperature)
     threads = _arguments.num_threads(num_threads)
+    warn_if_single(output.shape, axis)
     dtype = _arguments.result_dtype(output)
     result = _arguments.out_or_new(out, output, dtype)
     _arguments.no_overlap(result, name, output, may_be_same=True)
@@ -239,6 +242,7 @@ def cross_entropy(
     how = _arguments.one_of("reduction", options.reduction, _arguments.REDUCTIONS)
     threads = _arguments.num_threads(num_threads)
     classes, rows = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
+    warn_if_single(x.shape, axis)
     if classes >= 1 << 31:  # float kernels hold labels as int32
         raise ValueError(f"`logits` must have fewer than 2**31 classes, got {classes}")
     dtype = _arguments.result_dtype(x)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fastsm.nn._objective import Objective
+from fastsm.nn._objective import Objective, unused_rows, without_unused
 from fastsm.training._batches import Rows
 from fastsm.training._ranks import ALONE, Alone
 from fastsm.training.metrics._metric import Metric, Running
@@ -39,11 +39,13 @@ class Evaluation:
         """What is evaluated."""
         return ("loss", *(metric.name for metric in self.metrics))
 
+    @np.errstate(all="ignore")  # data that are not finite are reported by `check`
     def __call__(self, rows: Rows, batch_size: int, ranks: Alone = ALONE) -> dict[str, float]:
         """Return the loss and the metrics over data, without dropout; ranks share the work."""
         objective, running = self.objective, self.running()
         total = weights = 0.0
         for x, y, weight in rows.batches(batch_size, self.positions(rows, ranks)):
+            x = np.asarray(without_unused(x, unused_rows(objective.loss, y, weight)))
             outputs = objective.model._infer_through(x, objective.stop)
             block_weight = objective.inner_loss.total_weight(y, weight)
             total += objective.inner_loss(outputs, y, sample_weight=weight) * block_weight

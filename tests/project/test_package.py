@@ -56,7 +56,7 @@ TRAINING = (
 
 def test_public_names():
     """The public names are exactly the promised ones."""
-    assert sorted(fastsm.__all__) == sorted([*SIGNATURES, *TRAINING, "__version__"])
+    assert sorted(fastsm.__all__) == sorted([*SIGNATURES, *TRAINING, "SingleClassWarning", "__version__"])
     assert all(hasattr(fastsm, name) for name in fastsm.__all__)
     assert set(fastsm.__all__) <= set(dir(fastsm))
     assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc|\.dev)\d+)?", fastsm.__version__)

@@ -52,7 +52,8 @@ NAMES = tuple(public())
 THINGS = tuple(name for name in NAMES if name != "fastsm.__version__")
 # Classes that users get, but never make.
 GIVEN = tuple(f"{module}.{name}" for module, name in (
-    ("fastsm", "History"), ("fastsm", "TrainingDiverged"), ("fastsm.data", "DataError"),
+    ("fastsm", "History"), ("fastsm", "SingleClassWarning"), ("fastsm", "TrainingDiverged"),
+    ("fastsm.data", "DataError"),
     ("fastsm.testing", "GradientError"), ("fastsm.training", "History"), ("fastsm.training", "Run"),
     ("fastsm.training", "TrainingDiverged"),
 ))  # fmt: skip
