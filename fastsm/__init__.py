@@ -70,9 +70,14 @@ __all__ = [
 _MODULES = {
     "callbacks": "fastsm.training.callbacks",
     "data": "fastsm.data",
+    "distributed": "fastsm.distributed",
     "nn": "fastsm.nn",
     "optim": "fastsm.optim",
+    "reference": "fastsm.reference",
+    "sklearn": "fastsm.sklearn",
     "testing": "fastsm.testing",
+    "training": "fastsm.training",
+    "typing": "fastsm.typing",
 }
 _MODULE_OF = {
     "History": "fastsm.training",
@@ -98,4 +103,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    # Not what needs an extra, so that each name in it can be imported.
+    return sorted({*__all__, *_MODULES} - {"distributed", "sklearn"})

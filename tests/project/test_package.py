@@ -75,6 +75,23 @@ def test_lazy_import_of_training():
     assert (code, output, errors) == (0, "set()\nTrue True\n", "")
 
 
+def test_modules_are_imported_when_used():
+    """Every public module is an attribute; dir() shows public names only."""
+    extras = {"sklearn": "sklearn", "distributed": "mpi4py"}
+    names = [
+        "reference",
+        "training",
+        "typing",
+        *(n for n, p in extras.items() if importlib.util.find_spec(p)),
+    ]
+    listed = ", ".join(f"fastsm.{name}" for name in names)
+    code, output, errors = python("-c", f"import fastsm; print({listed})")
+    assert (code, errors) == (0, "")
+    assert all(f"'fastsm.{name}'" in output for name in names)
+    assert [name for name in dir(fastsm) if name.startswith("_")] == ["__version__"]
+    assert all(hasattr(fastsm, name) for name in dir(fastsm))
+
+
 def test_missing_name():
     """Missing names give the usual AttributeError."""
     with pytest.raises(AttributeError, match="module 'fastsm' has no attribute 'softmin'"):
