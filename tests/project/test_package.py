@@ -1,5 +1,6 @@
 """The installed package: names, signatures, documentation, variants, and what it consists of."""
 
+import importlib.util
 import inspect
 import re
 import subprocess
