@@ -9,6 +9,7 @@ against those of BLAS and do not survive a fork.
 import contextlib
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 
 # Not when the pool is made, though it takes half of fastsm's time to import: it registers handlers for
@@ -54,7 +55,10 @@ def _initial() -> int:
 
 def _start_helper() -> bool:
     """Start a thread of the team that the kernels of training share their work among; False at exit."""
-    with _lock:
+    # Not blocking: Ctrl-C may come between taking the lock and the block that gives it back.
+    if not _lock.acquire(blocking=False):
+        return False
+    try:
         if kernels.team_size() >= _num_threads:
             return True
         ready = threading.Event()
@@ -66,6 +70,8 @@ def _start_helper() -> bool:
         except RuntimeError:
             return False
         return ready.wait(1.0)
+    finally:
+        _lock.release()
 
 
 _num_threads = _initial()
@@ -131,15 +137,14 @@ def run(block: Callable[[int, int], None], rows: int, classes: int, num_threads:
         return
     size = -(-rows // (threads * BLOCKS_PER_THREAD))
     size = -(-size // BLOCK_ROWS) * BLOCK_ROWS if size > BLOCK_ROWS else size
-    starts = iter(range(0, rows, size))
-    next_start = threading.Lock()
-    stop = False
+    # A deque needs no lock, which a thread that is interrupted might keep for ever.
+    starts = deque(range(0, rows, size))
 
     def work() -> None:
-        while not stop:
-            with next_start:
-                first = next(starts, None)
-            if first is None:
+        while starts:
+            try:
+                first = starts.popleft()
+            except IndexError:  # another thread took the last one
                 return
             block(first, min(first + size, rows))
 
@@ -147,7 +152,7 @@ def run(block: Callable[[int, int], None], rows: int, classes: int, num_threads:
     try:
         work()
     finally:
-        stop = True
+        starts.clear()
         errors = [helper.exception() for helper in helpers if not helper.cancel()]
     for error in errors:
         if error is not None:
@@ -159,11 +164,11 @@ def _submit(work: Callable[[], None], count: int) -> list[Future[None]]:
     global _pool
     helpers: list[Future[None]] = []
     with contextlib.suppress(RuntimeError):
-        with _lock:
-            if _pool is None:
-                # Threads start when they are needed, so the maximum costs nothing.
-                _pool = ThreadPoolExecutor(max_workers=MOST_THREADS, thread_name_prefix="fastsm")
-            pool = _pool
+        if _pool is None:
+            # Threads start when they are needed, so the maximum costs nothing, nor does a second pool that
+            # another thread makes at the same time.
+            _pool = ThreadPoolExecutor(max_workers=MOST_THREADS, thread_name_prefix="fastsm")
+        pool = _pool
         for _ in range(count):
             helpers.append(pool.submit(work))  # noqa: PERF401 - those submitted before an error must be kept
     return helpers
