@@ -427,3 +427,14 @@ except ImportError as error:
 """
     message = f"`FASTSM_NUM_THREADS` must be an integer of at least 1, got {text!r}\n"
     assert run_python(code, FASTSM_NUM_THREADS=text) == message
+
+
+def test_nothing_waits_for_a_lock(split):
+    """An interrupted call may leave the lock taken: others start no helpers then, and compute alone."""
+    x = np.random.default_rng(0).standard_normal((500, 40))
+    expected = fastsm.softmax(x, num_threads=1)
+    with _threads._lock:
+        np.testing.assert_array_equal(fastsm.softmax(x, num_threads=4), expected)
+        fastsm.fit(
+            fastsm.nn.MLP([40, 200, 2]), x, np.zeros(500, int), num_threads=4, batch_size=500, epochs=1
+        )
