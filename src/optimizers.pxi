@@ -26,6 +26,7 @@ cdef struct Step:
     double correction       # Adam: of the square's root
     double epsilon
     double decay            # that is added to the gradient
+    bint decays             # whether it is not 0: Clang takes the test of an integer out of a loop, not of a double
     double shrink           # Adam: the factor of the parameters by decoupled decay
     double scale            # of the gradients
 
@@ -34,7 +35,7 @@ cdef inline vec step_gradient(vec params, vec *like, Step *step, Py_ssize_t inde
     """Return the gradient times scale, plus decay times the parameters."""
     cdef vec g = load(at(<vec *>step.grads, index), count)
     g = g * splat(g, step.scale)
-    if step.decay != 0.0:
+    if step.decays:
         g = multiply_add(splat(g, step.decay), params, g)
     return g
 
@@ -107,9 +108,9 @@ cdef inline void step_from(
     Optimizer optimizer, vec *like, Step *shared, Py_ssize_t first, Py_ssize_t last,
 ) noexcept nogil:
     """Do elements `first` to `last` - 1. Inlined where `optimizer` is a constant."""
-    cdef Py_ssize_t width = lanes(like), i = first
+    cdef Py_ssize_t width = lanes(like), i = first, last_full = last - width
     cdef Step step = shared[0]      # a copy that no store can change: the loop reads none of its numbers again
-    while i + width <= last:
+    while i <= last_full:
         step_vector(optimizer, like, &step, i, width)
         i += width
     if i < last:
@@ -217,6 +218,6 @@ cdef Py_ssize_t set_params(Step *step, Buffers *buffers, object params, object g
     """Take the arrays that all optimizers have; return their length."""
     cdef Py_buffer *view = require_real(buffers, params, WRITE)
     cdef Py_ssize_t n = view.len // view.itemsize
-    step.is_float, step.params = view.format[0] == c"f", <char *>view.buf
+    step.is_float, step.params, step.decays = view.format[0] == c"f", <char *>view.buf, step.decay != 0.0
     step.grads = <char *>require_same_type(buffers, grads, READ, n, "grads")
     return n
