@@ -17,6 +17,7 @@ from fastsm import _arguments, nn
 from fastsm._files._atomic import checked_path
 from fastsm._files._trees import Tree, open_tree, write_tree
 from fastsm._version import __version__
+from fastsm.data import Table
 from fastsm.nn._description import LAYERS, dict_in, in_order, model_from_tree, model_tree
 from fastsm.optim import Optimizer
 from fastsm.typing import Array
@@ -42,8 +43,9 @@ def save(
     path : path
         The file, such as ``"model.safetensors"``; nothing is appended to the name.
     model : Sequential
-        The model. Your own layers are saved with the name of their class, their parameters, their
-        ``config()`` (a dict of arguments) if they need arguments, and their ``state()`` if they have one.
+        The model, with its `table` if it has one. Your own layers are saved with the name of their class,
+        their parameters, their ``config()`` (a dict of arguments) if they need arguments, and their
+        ``state()`` if they have one.
     optimizer : Optimizer, optional
         An optimizer to save with its state.
     history : History, optional
@@ -210,6 +212,8 @@ def write_model(
             name: [_arguments.number(f"history[{name!r}]", value) for value in values]
             for name, values in history.items()
         }
+    if model.table is not None:
+        tree["table"] = dict(model.table.record())
     if training is not None:
         tree["training"] = training
     write_tree(path, tree, {LAYERS + name: array for name, array in in_order(model)})
@@ -222,10 +226,21 @@ def read_model(path: str | os.PathLike[str], layers: Sequence[type] = ()) -> Sav
         optimizer = _optimizer(dict_in(tree, "optimizer"), model.params) if "optimizer" in tree else None
         history = _history(dict_in(tree, "history")) if "history" in tree else None
         training = dict_in(tree, "training") if "training" in tree else None
+        if "table" in tree:
+            model.table = _table(dict_in(tree, "table"), model)
     return SavedModel(model, optimizer, history, training)
 
 
-# ---- optimizers and histories ----
+# ---- tables, optimizers and histories ----
+
+
+def _table(tree: Tree, model: nn.Sequential) -> Table:
+    table = Table.from_record(tree)
+    matrices = [array.shape for _, array in model.named_parameters() if array.ndim == 2]
+    ends = (table.features, len(table.classes) or 1)
+    if not matrices or (matrices[0][0], matrices[-1][1]) != ends:
+        raise ValueError(f"its table must match its layers, got {ends[0]} inputs and {ends[1]} outputs")
+    return table
 
 
 def _optimizer(tree: Tree, params: Array) -> SavedOptimizer:

@@ -21,7 +21,7 @@ class Trained:
     model: nn.Sequential
     history: fastsm.History
     features: int
-    classes: list[str]
+    classes: list[str]  # empty for a model of numbers
     shape: tuple[int, ...] | None
     dtype: str | None  # of the training data
     settings: Settings
@@ -38,12 +38,16 @@ def load_trained(name: str) -> Trained:
     matrices = [array.shape for _, array in model.named_parameters() if array.ndim == 2]
     if not matrices:
         raise CommandError(f"{path} must hold a network with linear layers, got {model!r}", BAD_DATA)
-    features, count = matrices[0][0], matrices[-1][1]
+    features, count, table = matrices[0][0], matrices[-1][1], model.table
     about = description.get("data", {})
     settings = description.get("settings", {})
     if not isinstance(about, dict) or not isinstance(settings, dict):
         raise CommandError(f"{path.parent / _runs.CONFIG} must be the description of a run", BAD_DATA)
     classes, lengths, dtype = about.get("classes"), about.get("shape"), about.get("dtype")
+    if table is not None:
+        shape = table.shape
+        dtype = "float32" if shape is None else "uint8"
+        return Trained(path, model, history, features, list(table.classes), shape, dtype, settings)
     if not (isinstance(classes, list) and len(classes) == count and all(type(c) is str for c in classes)):
         classes = [str(i) for i in range(count)]
     shape = None

@@ -23,7 +23,7 @@ def make_model(settings: Settings, features: int, classes: int) -> nn.Sequential
         activation=settings["activation"],
         dropout=settings["dropout"],
         layer_norm=settings["layer_norm"],
-        head="softmax",
+        head=None if settings["task"] == "regression" else "softmax",
         dtype=settings["dtype"],
         rng=np.random.default_rng([settings["seed"], 0]),
     )
@@ -33,6 +33,8 @@ def make_loss(settings: Settings, counts: Array) -> Loss:
     """Return the loss; `counts` are the numbers of rows of the classes."""
     name, kind = settings["loss"], _loss_class(settings)
     options: dict[str, Any] = {}
+    if settings["task"] == "regression" and kind not in (nn.MSELoss, nn.MAELoss):
+        raise UsageError(f"--task regression works with --loss mse or mae, got --loss {name}")
     if issubclass(kind, (nn.CrossEntropyLoss, nn.FocalLoss)):
         options["on"] = "probs"
     if settings["label_smoothing"]:
@@ -48,8 +50,10 @@ def make_loss(settings: Settings, counts: Array) -> Loss:
     return kind(**options)
 
 
-def make_targets(settings: Settings, labels: Array, classes: int) -> Array:
-    """Return the targets of the loss: labels, or one-hot rows."""
+def make_targets(settings: Settings, labels: Array, classes: int, scale: tuple[float, float]) -> Array:
+    """Return the targets of the loss: labels, or one-hot rows, or numbers on their scale."""
+    if settings["task"] == "regression":
+        return np.asarray((labels - scale[0]) / scale[1], settings["dtype"])[:, None]
     if _loss_class(settings).takes_labels:
         return labels
     return np.asarray(np.eye(classes, dtype=settings["dtype"])[labels])

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 from fastsm._command._errors import UsageError
 
 __all__ = [
-    "Option", "Settings", "add_options", "flag", "given_flags", "one_of", "real", "resolve", "sizes", "text",
-    "whole",
+    "Option", "Settings", "add_options", "flag", "given_flags", "names", "one_of", "real", "resolve", "sizes",
+    "text", "whole",
 ]  # fmt: skip
 
 Settings: TypeAlias = dict[str, Any]  # the value of each option, by its key
@@ -128,6 +128,14 @@ def sizes(value: object) -> list[int]:
         except ValueError:
             pass
     raise ValueError("must be sizes as 512,512, or none")
+
+
+def names(value: object) -> list[str]:
+    """Convert to a list of names, given as "id,date" or none."""
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(parts, list) or not all(isinstance(part, str) and part for part in parts):
+        raise ValueError("must be names as id,date")
+    return parts
 
 
 # ---- flags ----

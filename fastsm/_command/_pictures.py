@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fastsm._command._report import Figures
 from fastsm.data import Dataset
 from fastsm.training import History
 from fastsm.typing import Array
@@ -15,16 +14,36 @@ __all__ = ["draw"]
 _MISTAKES = 25
 
 
-def draw(folder: Path, history: History, figures: Figures, probs: Array, test: Dataset) -> None:
-    """Draw the pictures that the run allows; raise ImportError without matplotlib."""
+def draw(folder: Path, history: History, answers: Array, test: Dataset) -> None:
+    """Draw the pictures that the run allows; raise ImportError without matplotlib.
+
+    `answers` are the probabilities of the classes, or the predicted numbers.
+    """
     # Pictures are written to files: no display is needed.
     importlib.import_module("matplotlib").use("Agg")
     if history.epochs:
         history.plot(folder / "curves.png")
+    if not test.classes:
+        _draw_residuals(folder / "residuals.png", answers, test.y)
+        return
     if len(test.classes) <= 50:
-        _draw_confusion(folder / "confusion.png", np.array(figures["confusion"]), test.classes)
+        counts = np.zeros((len(test.classes),) * 2, np.int64)
+        np.add.at(counts, (test.y, answers.argmax(axis=1)), 1)
+        _draw_confusion(folder / "confusion.png", counts, test.classes)
     if test.shape is not None:
-        _draw_mistakes(folder / "mistakes.png", probs, test, test.shape)
+        _draw_mistakes(folder / "mistakes.png", answers, test, test.shape)
+
+
+def _draw_residuals(path: Path, predictions: Array, y: Array) -> None:
+    pyplot = importlib.import_module("matplotlib.pyplot")
+    figure, axis = pyplot.subplots(figsize=(6, 4))
+    axis.axhline(0, color="gray", linewidth=1)
+    axis.scatter(predictions, y - predictions, s=8, alpha=0.5, linewidths=0)
+    axis.set_xlabel("prediction")
+    axis.set_ylabel("truth - prediction")
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
 
 
 def _draw_confusion(path: Path, counts: Array, classes: tuple[str, ...]) -> None:

@@ -1,6 +1,5 @@
 """Read the inputs of ``fastsm predict`` from files of several formats."""
 
-import array
 import importlib
 import warnings
 from pathlib import Path
@@ -11,10 +10,12 @@ from fastsm import data
 from fastsm._command._errors import BAD_DATA, CommandError
 from fastsm._command._models import Trained
 from fastsm.data._archives import open_archive, read_members
+from fastsm.data._columns import check_numbers, is_missing
 from fastsm.data._dataset import listed
 from fastsm.data._limits import regular_size
 from fastsm.data._npy import read_array
-from fastsm.data._tables import csv_rows, number
+from fastsm.data._table_files import TABLES, read_table
+from fastsm.data._tables import read_inputs
 from fastsm.typing import Array
 
 __all__ = ["read_rows"]
@@ -27,15 +28,15 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _MOST_PIXELS = 1 << 26
 
 
-def read_rows(name: str, trained: Trained, *, invert: bool) -> Array:
-    """Return the rows in a file, shape (N, features)."""
-    path = Path(name)
-    kind = "".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:]).lower()
+def read_rows(name: str, trained: Trained, *, invert: bool, notes: list[str] | None = None) -> Array:
+    """Return the rows in a file, shape (N, features); add what was noticed to `notes`."""
+    path, table = Path(name), trained.model.table
+    kind = path.suffix.lower()
     try:
         if kind in (".npy", ".npz"):
             x = _numpy(path, kind)
-        elif kind in (".csv", ".csv.gz"):
-            x = _table(path)
+        elif name.lower().endswith(TABLES):
+            x = _numbers(name) if table is None else read_inputs(name, table, [] if notes is None else notes)
         elif kind in _IMAGES:
             x = _image(path, trained, invert)
         else:
@@ -58,7 +59,7 @@ def _rows(x: Array, trained: Trained, name: str) -> Array:
             f"{name} must hold rows of {trained.features} values, got shape {x.shape}", BAD_DATA
         )
     x = x.reshape(len(x), -1) if x.size else x.reshape(0, trained.features)
-    if x.dtype != np.uint8:
+    if x.dtype.kind in "fb":
         with np.errstate(over="ignore"):
             x = x.astype(trained.model.dtype)
         if not np.isfinite(x).all():
@@ -78,29 +79,25 @@ def _numpy(path: Path, kind: str) -> Array:
         return read_members(archive, [members[name]], str(path))[0]
 
 
-def _table(path: Path) -> Array:
-    """Return the numbers of a CSV file, without its header and its column "label"."""
-    values = array.array("d")
-    label_column, width, count = None, 0, 0
-    for _, row in csv_rows(str(path)):
-        if not width:
-            width = len(row)
-            if any(number(cell) is None for cell in row):
-                names = [cell.strip().lower() for cell in row]
-                label_column = names.index("label") if "label" in names else None
-                continue
-        count += 1
-        if len(row) != width:
-            raise ValueError(f"row {count} must have {width} cells like the first line, got {len(row)}")
-        if label_column is not None:
-            del row[label_column]
-        try:
-            values.extend(map(float, row))
-        except ValueError:
-            raise ValueError(f"row {count} must hold numbers, got {row!r:.80}") from None
-    if not count:
-        raise ValueError("it has no rows")
-    return np.frombuffer(values).reshape(count, -1) if values else np.empty((count, 0))
+def _numbers(path: str) -> Array:
+    """Return a table of numbers without its column of labels, for a model that was not trained on a table."""
+    file = read_table(path, lambda names: [name for name in names if name.lower() == "label"])
+    parts, first = [], 0
+    for chunk in file.chunks:
+        columns = []
+        for name in file.names:
+            if name.lower() != "label":
+                columns.append(check_numbers(repr(path), name, chunk[name], first))
+                missing = is_missing(columns[-1])
+                if missing.any():
+                    row = first + int(missing.argmax()) + 1
+                    raise data.DataError(f"{path!r} has no number in row {row}, column {name!r}: fill it in")
+        if not columns:
+            raise data.DataError(f"{path!r} must have columns of numbers")
+        # Bytes of a table may be counts: only files of bytes are bytes.
+        parts.append(np.stack(columns, axis=1).astype(np.result_type(np.int16, *columns)))
+        first += len(parts[-1])
+    return np.concatenate(parts)
 
 
 def _image(path: Path, trained: Trained, invert: bool) -> Array:

@@ -10,7 +10,10 @@ from fastsm._command._output import printable, table
 from fastsm.training import metrics
 from fastsm.typing import Array
 
-__all__ = ["Figures", "check_classes", "class_table", "confusion_table", "measure", "predict_probs"]
+__all__ = [
+    "Figures", "NumberFigures", "check_classes", "class_table", "confusion_table", "measure",
+    "measure_numbers", "predict_numbers", "predict_probs",
+]  # fmt: skip
 
 _BLOCK = 4096
 _MOST_CLASSES = 4096
@@ -34,6 +37,15 @@ class Figures(TypedDict):
     calibration: list[dict[str, float]]
 
 
+class NumberFigures(TypedDict):
+    """The figures of predictions of numbers."""
+
+    rows: int
+    mse: float
+    mae: float
+    r2: float
+
+
 def check_classes(count: int, source: str) -> None:
     """Check that the confusion matrix of the classes fits into memory."""
     if count > _MOST_CLASSES:
@@ -42,11 +54,34 @@ def check_classes(count: int, source: str) -> None:
 
 def predict_probs(model: nn.Sequential, x: Array) -> Array:
     """Return the probabilities of all classes for each row."""
-    blocks = [model(x[i : i + _BLOCK]) for i in range(0, len(x), _BLOCK)]
-    outputs: Array = np.concatenate(blocks) if blocks else model(x)
+    outputs = _outputs(model, x)
     if model.emits == "log_probs":
         return np.asarray(np.exp(outputs))
     return outputs if model.emits == "probs" else np.asarray(functional.softmax(outputs))
+
+
+def predict_numbers(model: nn.Sequential, x: Array) -> Array:
+    """Return the predictions of a model of numbers, on the scale of the labels."""
+    mean, deviation = model.table.scale if model.table is not None else (0.0, 1.0)
+    return _outputs(model, x)[:, 0].astype(np.float64) * deviation + mean
+
+
+def _outputs(model: nn.Sequential, x: Array) -> Array:
+    blocks = [model(x[i : i + _BLOCK]) for i in range(0, len(x), _BLOCK)]
+    return np.concatenate(blocks) if blocks else model(x)
+
+
+def measure_numbers(predictions: Array, y: Array) -> NumberFigures:
+    """Return the figures of predictions of numbers; R2 is 0 for the mean of `y`, 1 without an error."""
+    errors, around = predictions - y, y - y.mean()
+    total = float((around**2).sum())
+    squares = float((errors**2).sum())
+    return {
+        "rows": len(y),
+        "mse": squares / len(y),
+        "mae": float(np.abs(errors).mean()),
+        "r2": 1 - squares / total if total else float("nan"),
+    }
 
 
 def measure(probs: Array, labels: Array, classes: list[str]) -> Figures:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from fastsm._command._options import Option, Settings, flag, one_of, real, sizes, text, whole
+from fastsm._command._options import Option, Settings, flag, names, one_of, real, sizes, text, whole
 from fastsm.nn._activations import ACTIVATIONS
 from fastsm.nn.losses import LOSSES
 from fastsm.optim._optimizers import OPTIMIZERS
 from fastsm.optim.schedules import SCHEDULES
 
-__all__ = ["CHANGEABLE", "DATA", "NAMED", "OUTPUT", "TRAIN", "complete"]
+__all__ = ["CHANGEABLE", "DATA", "NAMED", "OUTPUT", "TRAIN", "complete", "fitting"]
 
 # These are never paths, even if there are files with these names.
 NAMED = ("digits", "fashion-mnist", "mnist", "kmnist")
@@ -27,12 +27,11 @@ DATA = [
         text,
         "digits",
         "the data set: digits (included), fashion-mnist, mnist, kmnist, or a PATH: a folder with the four"
-        " files of MNIST, a .npz, a .csv",
+        " files of MNIST, a .npz, a table such as .csv",
         "NAME|PATH",
         group="data",
     ),
     Option("data-dir", text, None, "a folder with named data sets", "DIR", group="data"),
-    Option("label", text, "label", "the column of a .csv with the classes", "COLUMN", group="data"),
     Option("download", flag, True, "download a named data set that is not found", group="data"),
 ]
 OUTPUT = [
@@ -42,6 +41,29 @@ OUTPUT = [
 
 TRAIN = [
     *DATA,
+    Option(
+        "label",
+        text,
+        None,
+        "the column of a table with the labels, in any capitals [one called label, target, class, y, species"
+        " and the like, or the last one]",
+        "COLUMN",
+        group="data",
+    ),
+    Option(
+        "task",
+        one_of("classification", "regression"),
+        "classification",
+        "whether the labels of a table are classes, or numbers: classification or regression",
+        "NAME",
+        group="data",
+    ),
+    Option("drop", names, [], "columns of a table to leave out", "COLUMN,...", group="data"),
+    Option(
+        "keep", names, [], "columns of a table to keep that would be left out", "COLUMN,...", group="data"
+    ),
+    Option("val", text, None, "a file with validation data [--val-split]", "FILE", group="data"),
+    Option("test", text, None, "a file with test data [a fifth of the rows]", "FILE", group="data"),
     Option(
         "shard-data",
         flag,
@@ -72,8 +94,8 @@ TRAIN = [
     Option(
         "loss",
         one_of(*_LOSSES),
-        "cross-entropy",
-        f"the loss: {', '.join(_LOSSES)}; focal stresses hard rows",
+        None,
+        f"the loss: {', '.join(_LOSSES)}; focal stresses hard rows [cross-entropy; regression mse]",
         "NAME",
         group="training",
     ),
@@ -117,7 +139,14 @@ TRAIN = [
         "M",
         group="training",
     ),
-    Option("weight-decay", real(0), None, "weight decay [adamw 0.01; others 0]", "D", group="training"),
+    Option(
+        "weight-decay",
+        real(0),
+        None,
+        "weight decay [adamw 0.01, 100 / N for N < 1,000 rows; others 0]",
+        "D",
+        group="training",
+    ),
     Option(
         "schedule",
         one_of(*_with_hyphens(SCHEDULES)),
@@ -127,8 +156,22 @@ TRAIN = [
         "NAME",
         group="training",
     ),
-    Option("epochs", whole(1), 30, "the number of passes through the data", "N", group="training"),
-    Option("batch-size", whole(1), 64, "the number of rows in a step", "N", group="training"),
+    Option(
+        "epochs",
+        whole(1),
+        None,
+        "the number of passes through the data [30, or as many as make 600 steps]",
+        "N",
+        group="training",
+    ),
+    Option(
+        "batch-size",
+        whole(1),
+        None,
+        "the number of rows in a step [64; 32 for fewer than 1,000 rows]",
+        "N",
+        group="training",
+    ),
     Option(
         "clip-norm", real(0), 0.0, "the largest norm of a gradient; 0: no limit", "NORM", group="training"
     ),
@@ -172,8 +215,10 @@ TRAIN = [
 # The options that may change when a run is resumed.
 CHANGEABLE = ("epochs", "threads", "mpi", "shard_data", "data_dir", "download", "plots", "json", "quiet")
 
-_USUAL = {
-    "adamw": {"lr": 3e-3, "momentum": 0.0, "weight_decay": 1e-2},
+_EPOCHS, _STEPS, _FEW = 30, 600, 1000
+
+_USUAL: dict[str, dict[str, object]] = {
+    "adamw": {"lr": 3e-3, "momentum": 0.0, "weight_decay": None},  # chosen by `fitting`
     "adam": {"lr": 3e-3, "momentum": 0.0, "weight_decay": 0.0},
     "sgd": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0},
     "rmsprop": {"lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0},
@@ -181,6 +226,18 @@ _USUAL = {
 
 
 def complete(settings: Settings) -> Settings:
-    """Return settings with the optimizer's defaults where no value is given."""
-    usual = _USUAL[settings["optimizer"]]
+    """Return settings with the defaults of the optimizer and the task where no value is given."""
+    usual = _USUAL[settings["optimizer"]] | {
+        "loss": "mse" if settings["task"] == "regression" else "cross-entropy"
+    }
     return {key: usual[key] if key in usual and value is None else value for key, value in settings.items()}
+
+
+def fitting(settings: Settings, rows: int) -> Settings:
+    """Return settings with the defaults for this number of rows where no value is given."""
+    size = settings["batch_size"] or (64 if rows >= _FEW else 32)
+    epochs = settings["epochs"] or max(_EPOCHS, -(-_STEPS * size // rows))
+    decay = settings["weight_decay"]
+    if decay is None:
+        decay = min(100 / rows, 1.0) if rows < _FEW else 0.01
+    return {**settings, "batch_size": size, "epochs": epochs, "weight_decay": decay}

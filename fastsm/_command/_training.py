@@ -13,6 +13,8 @@ from fastsm._command._errors import BAD_DATA, DIVERGED, INTERRUPTED, OK, Command
 from fastsm._command._inputs import fingerprint, load_splits, split_off
 from fastsm._command._options import Settings
 from fastsm._command._output import Output, SilentOutput, bold
+from fastsm._command._table_lines import table_lines
+from fastsm._command._train_options import fitting
 from fastsm._command._world import find_processes
 from fastsm.data import Splits
 from fastsm.training import Run
@@ -68,38 +70,49 @@ class Training:
         return OK
 
     def _train(self, splits: Splits) -> tuple[fastsm.History, nn.Sequential, Path]:
-        settings, train, classes = self.settings, splits.train, len(splits.train.classes)
+        train, classes = splits.train, len(splits.train.classes) or 1
         rest, aside = self._parts(splits)
         x, y = (train.X[rest], train.y[rest]) if len(aside) else (train.X, train.y)
-        counts: Array = np.bincount(y, minlength=classes)
-        if settings["shard_data"]:
+        counts: Array = np.bincount(y, minlength=classes) if train.classes else np.array([len(y)])
+        if self.settings["shard_data"]:
             counts = self.processes.sum(counts)
         rows = int(counts.sum())
+        settings = self.settings = fitting(self.settings, rows)
         loss = _network.make_loss(settings, counts)
         try:
             model = _network.make_model(settings, x.shape[1], classes)
             steps = settings["epochs"] * -(-rows // settings["batch_size"])
             optimizer = _network.make_optimizer(settings, steps)
+            model.table = splits.table
         except (ValueError, OverflowError) as error:
             raise UsageError(f"the settings make no network: {error}") from error
+        scale = (0.0, 1.0) if splits.table is None else splits.table.scale
         validation = None
-        if len(aside):
-            validation = (train.X[aside], _network.make_targets(settings, train.y[aside], classes))
+        if splits.val is not None or len(aside):
+            x_val, y_val = (
+                (train.X[aside], train.y[aside]) if splits.val is None else (splits.val.X, splits.val.y)
+            )
+            validation = (x_val, _network.make_targets(settings, y_val, classes, scale))
         folder, checkpoint = self.processes.on_first(lambda: self._begin(splits))
         sizes = "-".join(map(str, [x.shape[1], *settings["hidden"], classes]))
+        if splits.table is not None:
+            asked = settings["label"] is not None
+            self.output.note("\n".join(table_lines(splits.table, splits, asked)))
         self.output.progress(f"training {sizes} on {rows} rows of {splits.name} ({splits.source})")
         if self.output.json:
-            self.output.result("", event="start", out=str(folder), rows=rows, settings=settings)
+            record = None if splits.table is None else splits.table.record()
+            self.output.result("", event="start", out=str(folder), rows=rows, settings=settings, table=record)
         try:
             history = fastsm.fit(
                 model,
                 x,
-                _network.make_targets(settings, y, classes),
+                _network.make_targets(settings, y, classes, scale),
                 loss=loss,
                 optimizer=optimizer,
                 epochs=settings["epochs"],
                 batch_size=settings["batch_size"],
                 validation_data=validation,
+                metrics=["accuracy"] if train.classes else [],
                 callbacks=self._callbacks(folder),
                 clip_norm=settings["clip_norm"] or None,
                 rng=np.random.default_rng([settings["seed"], 1]),
@@ -123,13 +136,13 @@ class Training:
     def _parts(self, splits: Splits) -> tuple[Array, Array]:
         """Return the rows to train on and the rows for validation."""
         settings, train = self.settings, splits.train
-        if len(train.classes) < 2 or not len(train.y) or not len(splits.test.y):
+        if len(train.classes) == 1 or not len(train.y) or not len(splits.test.y):
             raise CommandError(f"{splits.source} must have at least two classes, and rows of them", BAD_DATA)
         _report.check_classes(len(train.classes), splits.source)
-        rest, aside = split_off(train.y, settings["val_split"], np.random.default_rng([settings["seed"], 2]))
+        rest, aside = split_off(train, 0.0 if splits.val else settings["val_split"], settings["seed"])
         if not len(rest):
             raise UsageError(f"--val-split {settings['val_split']} leaves no row to train on")
-        if not len(aside) and settings["early_stop"]:
+        if not len(aside) and not splits.val and settings["early_stop"]:
             raise UsageError("--early-stop needs validation data: --val-split 0.1")
         return rest, aside
 
@@ -139,7 +152,9 @@ class Training:
             result.append(callbacks.ProgressBar())
         if self.settings["early_stop"]:
             result.append(callbacks.EarlyStopping(patience=self.settings["early_stop"]))
-        return [*result, callbacks.Checkpoint(folder / _runs.CHECKPOINT)]
+        # Writing takes longer than the short epochs of small data.
+        every = max(self.settings["epochs"] // 30, 1)
+        return [*result, callbacks.Checkpoint(folder / _runs.CHECKPOINT, every)]
 
     def _begin(self, splits: Splits) -> tuple[Path, Path | None]:
         """Write the description of the run; return its folder and the checkpoint to resume from."""
@@ -183,25 +198,32 @@ class Training:
     ) -> None:
         """Test the model, and write and print the results."""
         test, output = splits.test, self.output
-        probs = _report.predict_probs(model, test.X)
-        figures = _report.measure(probs, test.y, list(splits.train.classes))
-        _runs.write_json(folder / _runs.RESULTS, {"epochs": history.epochs, "seconds": seconds, **figures})
+        about = {"epochs": history.epochs, "seconds": seconds}
+        answers = (
+            _report.predict_probs(model, test.X) if test.classes else _report.predict_numbers(model, test.X)
+        )
+        if test.classes:
+            figures = _report.measure(answers, test.y, list(test.classes))
+            words = f"test accuracy {bold(format(figures['accuracy'], '.2%'))}"
+            values = {"test_accuracy": figures["accuracy"], "test_ece": figures["ece"]}
+        else:
+            errors = _report.measure_numbers(answers, test.y)
+            words = f"test R2 {bold(format(errors['r2'], '.4f'))}, MSE {errors['mse']:.6g}"
+            values = {"test_r2": errors["r2"], "test_mse": errors["mse"]}
+        _runs.write_json(folder / _runs.RESULTS, {**about, **(figures if test.classes else errors)})
         if self.settings["plots"]:
             try:
-                _pictures.draw(folder, history, figures, probs, test)
+                _pictures.draw(folder, history, answers, test)
             except ImportError:
                 output.note("no pictures: they need matplotlib (pip install fastsm[train])")
-        accuracy = bold(f"{figures['accuracy']:.2%}")
         count = f"{history.epochs} epoch{'s' * (history.epochs != 1)}"
         early = ", stopped early" if history.stopped == "early stop" else ""
         output.result(
-            f"test accuracy {accuracy} on {len(test.y)} rows, after {count}{early}\nresults in {folder}",
+            f"{words} on {len(test.y)} rows, after {count}{early}\nresults in {folder}",
             event="end",
-            test_accuracy=figures["accuracy"],
-            test_ece=figures["ece"],
-            epochs=history.epochs,
+            **values,
+            **about,
             stopped=history.stopped,
-            seconds=seconds,
             out=str(folder),
         )
 

@@ -11,7 +11,6 @@ from fastsm._command._train_options import DATA, OUTPUT
 
 if TYPE_CHECKING:
     from fastsm._command._models import Trained
-    from fastsm._command._report import Figures
     from fastsm.typing import Array
 
 __all__ = ["DESCRIPTION", "EPILOG", "add_arguments", "run"]
@@ -41,7 +40,13 @@ _DATA = Option("data", DATA[0].convert, None, f"{DATA[0].help} [of the run]", "N
 _OPTIONS = [
     _DATA,
     *DATA[1:],
-    Option("part", one_of("test", "train"), "test", "the part of the data: test or train", "PART"),
+    Option(
+        "part",
+        one_of("train", "val", "test", "all"),
+        None,
+        "the part of the data: train, val, test or all [test; all of a file that is not the run's]",
+        "PART",
+    ),
     *OUTPUT,
 ]
 
@@ -58,18 +63,26 @@ def run(arguments: argparse.Namespace) -> int:
     output = Output(settings)
 
     from fastsm._command._models import load_trained
+    from fastsm._command._report import measure, measure_numbers, predict_numbers, predict_probs
 
     trained = load_trained(arguments.model)
     if settings["data"] is None:
         if not isinstance(trained.settings.get("data"), str):
             raise UsageError(f"--data is needed: {arguments.model} does not name its training data")
-        for key in ("data", "data_dir", "label"):
+        for key in ("data", "data_dir"):
             stored = trained.settings.get(key)
-            if isinstance(stored, str) and stored and (settings[key] is None or key == "label"):
+            if isinstance(stored, str) and stored and settings[key] is None:
                 settings[key] = stored
-    figures = _figures(trained, settings)
+    x, y, part = _rows(trained, settings)
+    about = {"model": str(trained.path), "data": settings["data"], "part": part}
+    if not trained.classes:
+        errors = measure_numbers(predict_numbers(trained.model, x), y)
+        words = f"R2 {bold(format(errors['r2'], '.4f'))} on {errors['rows']} rows\n\n"
+        output.result(f"{words}MSE {errors['mse']:.6g}   MAE {errors['mae']:.6g}", **about, **errors)
+        return _errors.OK
+    figures = measure(predict_probs(trained.model, x), y, trained.classes)
     if output.json:
-        output.result("", model=str(trained.path), data=settings["data"], part=settings["part"], **figures)
+        output.result("", **about, **figures)
         return _errors.OK
 
     from fastsm._command._report import class_table, confusion_table
@@ -81,29 +94,18 @@ def run(arguments: argparse.Namespace) -> int:
     return _errors.OK
 
 
-def _figures(trained: "Trained", settings: Settings) -> "Figures":
-    import numpy as np
+def _rows(trained: "Trained", settings: Settings) -> "tuple[Array, Array, str]":
+    """Return the inputs and the labels to measure with, and which part of the data they are."""
+    from fastsm._command._inputs import as_trained_on, check_features, part_of
+    from fastsm.data import DataError
+    from fastsm.data._dataset import renumbered
 
-    from fastsm._command._inputs import as_trained_on, check_features, load_splits
-    from fastsm._command._report import measure, predict_probs
-    from fastsm.data._dataset import listed
-
-    splits = load_splits(settings)
-    part = splits.test if settings["part"] == "test" else splits.train
-    check_features(part.X, trained.features, splits.source)
-    if not len(part.y):
-        raise CommandError(f"{splits.source} must have rows in its {settings['part']} part", _errors.BAD_DATA)
-    labels: Array = part.y
-    if list(part.classes) != trained.classes:
-        # The data may lack classes, or have them in another order.
-        numbers = {name: i for i, name in enumerate(trained.classes)}
-        unknown = [name for name in part.classes if name not in numbers]
-        if unknown:
-            raise CommandError(
-                f"{splits.source} has the class {unknown[0]!r:.50}, which the model does not know:"
-                f" {listed(trained.classes)}",
-                _errors.BAD_DATA,
-            )
-        labels = np.array([numbers[name] for name in part.classes])[labels]
-    probs = predict_probs(trained.model, as_trained_on(part.X, trained.dtype))
-    return measure(probs, labels, trained.classes)
+    try:
+        whole, part = part_of(trained, settings)
+        check_features(whole.X, trained.features, settings["data"])
+        labels = renumbered(settings["data"], whole, trained.classes)
+    except DataError as error:
+        raise CommandError(str(error), _errors.BAD_DATA) from error
+    if not len(labels):
+        raise CommandError(f"{settings['data']} must have rows in its {part} part", _errors.BAD_DATA)
+    return as_trained_on(whole.X, trained.dtype, settings["data"]), labels, part

@@ -23,6 +23,7 @@ examples:
 
 _OPTIONAL = {
     "matplotlib": "pictures of runs",
+    "pandas": "tables",
     "PIL": "images as inputs of fastsm predict",
     "pooch": "downloads of data sets",
     "threadpoolctl": "the number of threads of matrix products",
@@ -64,8 +65,10 @@ def _model(name: str, output: Output) -> None:
 
     from fastsm._command import _runs
     from fastsm._command._models import load_trained
+    from fastsm._command._table_lines import column_lines
 
     trained = load_trained(name)
+    table = trained.model.table
     results_file = trained.path.parent / _runs.RESULTS
     results = _runs.read_json(results_file) if results_file.is_file() else {}
     stored = results.get("accuracy")
@@ -78,6 +81,7 @@ def _model(name: str, output: Output) -> None:
         "features": trained.features,
         "classes": trained.classes,
         "shape": trained.shape,
+        "table": None if table is None else table.record(),
         "epochs": trained.history.epochs,
         "test_accuracy": accuracy,
         "settings": trained.settings,
@@ -85,8 +89,10 @@ def _model(name: str, output: Output) -> None:
     summary = io.StringIO()
     trained.model.summary(file=summary)
     lines = [f"{trained.path}", "", summary.getvalue().rstrip(), ""]
-    names = ", ".join(printable(name[:40]) for name in trained.classes[:20])
+    names = ", ".join(printable(name[:40]) for name in trained.classes[:20]) or "none: it predicts numbers"
     lines.append(f"{'classes':<16} {names}{', ...' * (len(trained.classes) > 20)}")
+    if table is not None:
+        lines += ["", f"a table with the label {printable(table.label[:40])}", *column_lines(table), ""]
     if trained.settings:
         lines += [f"{printable(key):<16} {_shown(value)}" for key, value in trained.settings.items()]
     lines.append(f"{'epochs done':<16} {trained.history.epochs}")

@@ -18,12 +18,14 @@ EPILOG = """\
 inputs:
   .npy, .npz     rows of numbers, or images; in a .npz the array X, x, images or
                  x_test, or the only one
-  .csv, .csv.gz  rows of numbers; a header and a column "label" are skipped
+  .csv, ...      a table: the columns of the training, in any order; others are
+                 ignored. For models that were not trained on a table: rows of
+                 numbers; a header and a column "label" are skipped
   .png, ...      a picture: it becomes grey and is scaled to the size of the
                  training images; needs Pillow
   other names    IDX, the format of MNIST, plain or compressed by gzip
-Bytes are divided by 255, as in training, if the model was trained on bytes or
-the input is a picture.
+A model that was trained on bytes takes bytes, integers from 0 to 255, or other
+numbers from 0 to 1.
 
 examples:
   fastsm predict fastsm-runs/digits-1 seven.png --invert  black on white paper
@@ -53,14 +55,22 @@ def run(arguments: argparse.Namespace) -> int:
     from fastsm._command._inputs import as_trained_on, check_features
     from fastsm._command._models import load_trained
     from fastsm._command._reading import read_rows
-    from fastsm._command._report import predict_probs
+    from fastsm._command._report import predict_numbers, predict_probs
 
     trained = load_trained(arguments.model)
     top = min(settings["top"], len(trained.classes))
     for name in arguments.inputs:
-        x = read_rows(name, trained, invert=settings["invert"])
+        notes: list[str] = []
+        x = read_rows(name, trained, invert=settings["invert"], notes=notes)
+        for note in notes:
+            output.note(printable(f"{name}: {note}"))
         check_features(x, trained.features, name)
-        probs = predict_probs(trained.model, as_trained_on(x, trained.dtype))
+        x = as_trained_on(x, trained.dtype, name)
+        if not trained.classes:
+            for row, value in enumerate(predict_numbers(trained.model, x).tolist()):
+                output.result(f"{name}\t{row}\t{value:.6g}", input=name, row=row, prediction=value)
+            continue
+        probs = predict_probs(trained.model, x)
         best = (-probs).argsort(axis=1, kind="stable")[:, :top]
         for row, (order, of_row) in enumerate(zip(best.tolist(), probs, strict=True)):
             answers = [

@@ -36,6 +36,7 @@ examples:
   fastsm train                                  digits, 64-128-10
   fastsm train --hidden 64,64 --dropout 0.2     another network
   fastsm train --data table.csv --label species a table with a column of classes
+  fastsm train --data homes.csv --label price --task regression
   fastsm train --resume fastsm-runs/digits-1    continue an interrupted run
   mpirun -n 4 fastsm train --mpi                four processes (fastsm[mpi])
 
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings = resolve(TRAIN, flags, _toml(arguments.config), arguments.config)
     else:
         settings = resolve(TRAIN, flags)
-    for key in ("data_dir", "data"):
+    for key in ("data_dir", "data", "val", "test"):
         # Absolute paths let the run be resumed from another folder.
         if settings[key] not in (None, *NAMED) and Path(settings[key]).exists():
             settings[key] = str(Path(settings[key]).resolve())

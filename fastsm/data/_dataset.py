@@ -2,15 +2,29 @@
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastsm.typing import Array
 
-__all__ = ["DataError", "Dataset", "Splits", "listed", "make_datasets", "rows_of_part", "split"]
+if TYPE_CHECKING:
+    from fastsm.data._table import Table
+
+__all__ = [
+    "DataError",
+    "Dataset",
+    "Splits",
+    "listed",
+    "make_datasets",
+    "renumbered",
+    "rows_of_part",
+    "split",
+    "test_rows",
+]
 
 
 class DataError(ValueError):
@@ -41,8 +55,8 @@ class Dataset:
     ----------
     X : ndarray of uint8, float32 or float64, shape (N, features)
         The rows, C-contiguous. Images stay uint8: `fastsm.fit` uses them as ``X / 255``.
-    y : ndarray of int64, shape (N,)
-        The classes, each an index of `classes`.
+    y : ndarray of int64 or float64, shape (N,)
+        The classes, each an index of `classes`; or numbers to learn, if there are no classes.
     classes : tuple of str
         The names of the classes.
     shape : tuple of int or None
@@ -64,7 +78,7 @@ class Dataset:
     """
 
     X: Array
-    y: NDArray[np.int64]
+    y: NDArray[Any]
     classes: tuple[str, ...]
     shape: tuple[int, ...] | None = None
 
@@ -74,11 +88,12 @@ class Dataset:
             raise TypeError(f"`X` must have dtype uint8, float32 or float64, got {self.X.dtype}")
         if self.X.ndim != 2 or not self.X.flags.c_contiguous:
             raise ValueError(f"`X` must be C-contiguous with shape (N, features), got shape {self.X.shape}")
-        if self.y.dtype != np.int64:
-            raise TypeError(f"`y` must have dtype int64, got {self.y.dtype}")
+        wanted = np.dtype(np.int64 if self.classes else np.float64)
+        if self.y.dtype != wanted:
+            raise TypeError(f"`y` must have dtype {wanted}, got {self.y.dtype}")
         if self.y.shape != self.X.shape[:1]:
             raise ValueError(f"`y` must have shape ({len(self.X)},), got {self.y.shape}")
-        if self.y.size and not 0 <= self.y.min() <= self.y.max() < len(self.classes):
+        if self.classes and self.y.size and not 0 <= self.y.min() <= self.y.max() < len(self.classes):
             raise ValueError(
                 f"`y` must lie in [0, {len(self.classes)}), got {self.y.min()} to {self.y.max()}"
             )
@@ -93,7 +108,8 @@ class Dataset:
         """Return a summary without the numbers."""
         rows, features = self.X.shape
         images = "" if self.shape is None else f", images of {' x '.join(map(str, self.shape))}"
-        return f"Dataset({rows} x {features} {self.X.dtype}, {len(self.classes)} classes{images})"
+        what = f"{len(self.classes)} classes" if self.classes else "numbers to learn"
+        return f"Dataset({rows} x {features} {self.X.dtype}, {what}{images})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +124,10 @@ class Splits:
         The two parts, with the same features and classes.
     source : str
         Its origin: a path, or ``"bundled with fastsm"``.
+    val : Dataset or None
+        Validation data from a file of their own.
+    table : Table or None
+        How the columns of a table became rows of numbers.
 
     Examples
     --------
@@ -120,6 +140,8 @@ class Splits:
     train: Dataset
     test: Dataset
     source: str
+    val: Dataset | None = None
+    table: "Table | None" = None
 
 
 def rows_of_part(rows: int, part: tuple[int, int]) -> slice:
@@ -194,21 +216,40 @@ def _labels(where: str, y: Array, rows: int) -> Array:
 
 def split(whole: Dataset) -> tuple[Dataset, Dataset]:
     """Return four fifths to train on and a fifth to test on, class by class; always the same rows."""
-    counts = np.bincount(whole.y, minlength=len(whole.classes))
-    take = counts // 5
-    # The largest remainders round up until a fifth of all rows is reached; a class of one row is not tested.
-    order = np.argsort(-np.where(counts > 1, counts % 5, 0), kind="stable")
-    missing = min(-(-len(whole) // 5) - int(take.sum()), int((counts > 1).sum()))
-    take[order[:missing]] += counts[order[:missing]] > 1
-    # Every version of NumPy gives the same random bits; its permutations may change.
-    bits: Array = np.random.PCG64(0).random_raw(len(whole))
-    shuffled = np.argsort(bits, kind="stable")
-    grouped = shuffled[np.argsort(whole.y[shuffled], kind="stable")]
-    rank = np.arange(len(whole)) - np.repeat(np.cumsum(counts) - counts, counts)
-    test = np.zeros(len(whole), bool)
-    test[grouped[rank < np.repeat(take, counts)]] = True
+    test = test_rows(whole.y if whole.classes else np.zeros(len(whole), np.int64))
 
     def part(rows: NDArray[np.bool_]) -> Dataset:
         return Dataset(whole.X[rows], whole.y[rows], whole.classes, whole.shape)
 
     return part(~test), part(test)
+
+
+def test_rows(y: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which rows to test on: a fifth of each class, always the same."""
+    counts = np.bincount(y)
+    take = counts // 5
+    # The largest remainders round up until a fifth of all rows is reached; a class of one row is not tested.
+    order = np.argsort(-np.where(counts > 1, counts % 5, 0), kind="stable")
+    missing = min(-(-len(y) // 5) - int(take.sum()), int((counts > 1).sum()))
+    take[order[:missing]] += counts[order[:missing]] > 1
+    # Every version of NumPy gives the same random bits; its permutations may change.
+    bits: Array = np.random.PCG64(0).random_raw(len(y))
+    shuffled = np.argsort(bits, kind="stable")
+    grouped = shuffled[np.argsort(y[shuffled], kind="stable")]
+    rank = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
+    test = np.zeros(len(y), bool)
+    test[grouped[rank < np.repeat(take, counts)]] = True
+    return test
+
+
+def renumbered(where: str, whole: Dataset, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Return the labels of data as indices of `classes`; raise DataError for one that is not among them."""
+    if tuple(whole.classes) == tuple(classes):
+        return whole.y
+    numbers = {name: i for i, name in enumerate(classes)}
+    unknown = [name for name in whole.classes if name not in numbers]
+    if unknown:
+        raise DataError(
+            f"{where} has the class {unknown[0]!r:.50}, which the model does not know: {listed(classes)}"
+        )
+    return np.asarray(np.array([numbers[name] for name in whole.classes], np.int64)[whole.y])

@@ -1,15 +1,20 @@
 """Load data sets by name or path."""
 
 import os
+from collections.abc import Sequence
+
+import numpy as np
 
 from fastsm.data._archives import read_npz
-from fastsm.data._dataset import DataError, Dataset, Splits, make_datasets, rows_of_part, split
+from fastsm.data._dataset import DataError, Dataset, Splits, make_datasets, renumbered, rows_of_part, split
 from fastsm.data._digits import load_digits
 from fastsm.data._download import cached, fetch, pooch_or_none
 from fastsm.data._folder import FILES, files_in, read_folder
-from fastsm.data._tables import read_csv, stem
+from fastsm.data._table import Table
+from fastsm.data._table_files import TABLES, stem
+from fastsm.data._tables import read_parts, read_rows
 
-__all__ = ["load"]
+__all__ = ["load", "load_whole"]
 
 _DIGITS = tuple("0123456789")
 _CLASSES = {
@@ -29,7 +34,13 @@ def load(
     *,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = True,
-    label: str = "label",
+    label: str | None = None,
+    regression: bool = False,
+    drop: Sequence[str] = (),
+    keep: Sequence[str] = (),
+    val: str | os.PathLike[str] | None = None,
+    test: str | os.PathLike[str] | None = None,
+    table: Table | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> Splits:
     """Return a named data set, or one from a file or folder, as training and test data.
@@ -45,9 +56,10 @@ def load(
           ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
           ``t10k-labels-idx1-ubyte``;
         - a ``.npz`` file with arrays ``X`` and ``y``, or ``x_train``, ``y_train``, ``x_test`` and ``y_test``;
-        - a ``.csv`` or ``.csv.gz`` file with a header, a column of labels (numbers or strings), and numbers
-          in the other columns. If there are at least 100 of these, a square number, with whole numbers from
-          0 to 255 and some above 1, the rows are images of uint8.
+        - a table with a column of labels, read by pandas (``pip install fastsm[train]``): ``.csv``, ``.tsv``,
+          ``.txt`` or ``.data``, plain or compressed (``.gz``, ``.bz2``, ``.xz``, ``.zip``), or ``.parquet``
+          (with pyarrow). Commas, semicolons, tabs or bars separate its columns. They become the inputs of a
+          model as `Table` says.
 
         A name takes precedence over a path: write ``"./mnist"`` for a folder ``mnist``. Files are not
         trusted: sizes are checked before memory is allocated, and a compressed file may expand to 64 MB, or
@@ -59,8 +71,18 @@ def load(
     download : bool, default True
         Whether to download a named set that is not found, with pooch (``pip install fastsm[data]``) into its
         cache, checked by SHA-256.
-    label : str, default "label"
-        The column of a CSV file with the labels; by default the last one if none is called ``"label"``.
+    label : str, optional
+        The column of a table with the labels, in any capitals; by default one that is called label, target,
+        class, y, species or the like, or the last one.
+    regression : bool, default False
+        Whether the labels of a table are numbers to learn, not classes.
+    drop, keep : sequence of str
+        Columns of a table to leave out, and columns to keep that would be left out (see `Table.fit`).
+    val, test : path-like, optional
+        Files with validation data and with test data, in the format of `name`. With `test`, no rows are split
+        off.
+    table : Table, optional
+        How columns become inputs, as with a model: by default it is made from the training rows.
     part : tuple of two int, default (0, 1)
         Return only part number ``part[0]``, counted from 0, of ``part[1]`` nearly equal parts of the training
         rows, for one of several processes. Files in the format of MNIST are read only in part, others as a
@@ -94,13 +116,15 @@ def load(
     ([2, 3, 1, 3, 5], ('0', '1', '2'))
     """
     text = os.fspath(name)
+    if (val is not None or test is not None or regression) and not os.path.isfile(text):
+        raise DataError(f"`val`, `test` and `regression` need a file with data, got {text!r}")
     number, count = part
     if not 0 <= number < count:
         raise ValueError(f"`part` must be (number, count) with a number in [0, count), got {part}")
     if text == "digits":
         images, labels = load_digits()
-        train, test = split(Dataset(images, labels, _DIGITS, (8, 8)))
-        return Splits(text, _part(train, part), test, "bundled with fastsm")
+        parts = list(split(Dataset(images, labels, _DIGITS, (8, 8))))
+        return Splits(text, _part(parts[0], part), parts[1], "bundled with fastsm")
     if text in _CLASSES:
         folder = _find(text, data_dir, download)
         return Splits(text, *read_folder(folder, _CLASSES[text], part), folder)
@@ -111,16 +135,39 @@ def load(
             f"{text!r} is neither a data set nor a path: give digits, {', '.join(_CLASSES)}, or a file or"
             " folder"
         )
-    if text.lower().endswith(".npz"):
-        parts = make_datasets(repr(text), *read_npz(text))
-    elif text.lower().endswith((".csv", ".csv.gz")):
-        parts = make_datasets(repr(text), read_csv(text, label))
+    if text.lower().endswith(TABLES):
+        table, parts = read_parts(text, table, label, regression, drop, keep, divided=test is None)
+    elif text.lower().endswith(".npz") and not regression:
+        table, parts = None, list(make_datasets(repr(text), *read_npz(text)))
+        if len(parts) == 1 and test is None:
+            parts = list(split(parts[0]))
     else:
-        raise DataError(f"{text!r} must be a folder or end in .npz, .csv or .csv.gz")
-    train, test = parts if len(parts) == 2 else split(parts[0])
-    if not len(test):
+        raise DataError(f"{text!r} must be a folder, or end in .npz, .csv, .parquet or the like")
+    own = [None if file is None else _like(os.fspath(file), parts[0], table) for file in (val, test)]
+    tested = own[1] or parts[-1]
+    if not len(tested):
         raise DataError(f"{text!r} must have a class with at least two rows, one of them for testing")
-    return Splits(stem(text), _part(train, part), test, text)
+    return Splits(stem(text), _part(parts[0], part), tested, text, own[0], table)
+
+
+def _like(path: str, like: Dataset, table: Table | None) -> Dataset:
+    """Return the rows of another file, with the columns and the classes of `like`."""
+    whole = load_whole(path, table)
+    if whole.X.shape[1] != like.X.shape[1]:
+        raise DataError(f"{path!r} must have rows of {like.X.shape[1]} values, got {whole.X.shape[1]}")
+    return Dataset(whole.X, renumbered(repr(path), whole, like.classes), like.classes, whole.shape)
+
+
+def load_whole(path: str, table: Table | None) -> Dataset:
+    """Return all rows of a file: of a table with the columns of another one, or of an archive."""
+    if not os.path.exists(path):
+        raise DataError(f"{path!r} must be a file with data, and is not there")
+    if path.lower().endswith(TABLES):
+        if table is None:
+            raise DataError(f"{path!r} is a table, and the model was not trained on one: give it as .npz")
+        return read_rows(path, table)
+    X, y = (np.concatenate(arrays) for arrays in zip(*read_npz(path), strict=True))
+    return make_datasets(repr(path), (X, y))[0]
 
 
 def _part(whole: Dataset, part: tuple[int, int]) -> Dataset:

@@ -6,7 +6,7 @@
 import copy
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -27,6 +27,9 @@ from fastsm.nn._structure import (
     summary_table,
 )
 from fastsm.typing import Array, Config, DType, LayerLike
+
+if TYPE_CHECKING:
+    from fastsm.data import Table
 
 __all__ = ["Sequential"]
 
@@ -59,6 +62,8 @@ class Sequential:
         float32 or float64.
     emits : str or None
         What the output is: "probs", "log_probs" or "output"; None if the last layer has no `emits`.
+    table : fastsm.data.Table or None
+        How the columns of a table become inputs, for a model of a table; it is saved with the model.
 
     Raises
     ------
@@ -84,6 +89,8 @@ class Sequential:
     >>> dx.shape, model.grads.shape
     ((1, 2), (2502,))
     """
+
+    table: "Table | None" = None
 
     # Made by `_build` from the layers, so not part of the state.
     _BUILT = frozenset({"_decayed", "_dx", "_grads", "_lowest", "_params", "_result", "_steps", "_stop"})

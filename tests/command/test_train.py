@@ -260,12 +260,19 @@ def test_fashion_subset(tmp_path, fashion):
     figures = objects(succeed("evaluate", out, "--json", cwd=tmp_path))[0]
     assert figures["accuracy"] == end["test_accuracy"]
     assert len(figures["confusion"]) == 10
-    # An IDX file, and floating numbers from 0 to 255, are taken for the bytes that they are.
+    # An IDX file and integers are bytes, and floating numbers from 0 to 1 are pixels too.
     images = fashion / "t10k-images-idx3-ubyte"
-    np.save(tmp_path / "rows.npy", fastsm.data.load_idx(images)[:20].astype(np.float64))
-    answers = [objects(succeed("predict", out, f, "--json"))[:20] for f in (images, tmp_path / "rows.npy")]
-    for a, b in zip(*answers, strict=True):
-        assert (a["class"], a["probability"]) == (b["class"], pytest.approx(b["probability"], rel=1e-5))
+    rows = fastsm.data.load_idx(images)[:20]
+    np.save(tmp_path / "integers.npy", rows.astype(np.int64))
+    np.save(tmp_path / "floats.npy", rows / 255)
+    files = (images, tmp_path / "integers.npy", tmp_path / "floats.npy")
+    answers = [objects(succeed("predict", out, f, "--json"))[:20] for f in files]
+    for a, b, c in zip(*answers, strict=True):
+        assert a["class"] == b["class"] == c["class"]
+        assert [b["probability"], c["probability"]] == pytest.approx([a["probability"]] * 2, rel=1e-5)
+    for wrong in (rows.astype(np.float64), rows.astype(np.int64) * 2):
+        np.save(tmp_path / "wrong.npy", wrong)
+        assert "the model takes pixels" in fail(3, "predict", out, tmp_path / "wrong.npy")
 
 
 @pytest.mark.slow

@@ -133,9 +133,9 @@ def test_unknown_names_and_paths(tmp_path, monkeypatch):
         data.DataError, match="'mnits' is neither a data set nor a path: give digits, fashion-mnist"
     ):
         data.load("mnits")
-    (tmp_path / "file.txt").write_text("x")
-    with pytest.raises(data.DataError, match=r"must be a folder or end in .npz, .csv or .csv.gz"):
-        data.load(tmp_path / "file.txt")
+    (tmp_path / "file.doc").write_text("x")
+    with pytest.raises(data.DataError, match=r"must be a folder, or end in .npz, .csv, .parquet or the like"):
+        data.load(tmp_path / "file.doc")
     with pytest.raises(data.DataError, match=r"must have the four files.*got none"):
         data.load(tmp_path)
     with pytest.raises(data.DataError, match="must be a folder with data sets"):
