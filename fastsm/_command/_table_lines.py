@@ -11,7 +11,7 @@ from fastsm.data._fitting import LABELS
 __all__ = ["column_lines", "table_lines"]
 
 _MANY = 50  # classes that are whole numbers, more than people give to classes
-_WIDTH, _WORDS = 80, 44
+_WIDTH, _WORDS = 80, 34
 
 
 def table_lines(table: Table, splits: Splits, asked: bool) -> list[str]:

@@ -18,8 +18,22 @@ __all__ = ["Choice", "Number", "as_texts", "column_from_record", "finite", "only
 class Number:
     """A column of numbers: it becomes ``(x - mean) / deviation``.
 
-    With a `median` there were missing values: they become the median, and a second column has 1 for them.
-    `missing` is their fraction.
+    Parameters
+    ----------
+    name : str
+        The name of the column.
+    mean, deviation : float
+        The mean and the standard deviation of the training part.
+    median : float or None
+        If numbers were missing: what they become. A second input is 1 for them.
+    missing : float
+        The fraction that was missing in the training part.
+
+    Examples
+    --------
+    >>> from fastsm import data
+    >>> data.Number("age", 50.0, 10.0, median=40.0, missing=0.1).width
+    2
     """
 
     name: str
@@ -60,8 +74,21 @@ class Number:
 class Choice:
     """A column of texts, categories or True and False: each of its `values` becomes a column of 0 and 1.
 
-    None is a missing value. With `other`, a last column is 1 for all other values, which were rare in
-    training; without it they are 0 everywhere.
+    Parameters
+    ----------
+    name : str
+        The name of the column.
+    values : tuple of str or None
+        The values; None is a missing one.
+    other : bool
+        Whether a last input is 1 for all other values, which were rare in the training. Without it they are 0
+        everywhere.
+
+    Examples
+    --------
+    >>> from fastsm import data
+    >>> data.Choice("city", ("Bonn", "Rome", None)).width
+    3
     """
 
     name: str

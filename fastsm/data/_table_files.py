@@ -320,7 +320,14 @@ def _read_parquet(path: str) -> TableFile:
     size, chunks, total, rows = regular_size(path), [], 0, 0
     try:
         with parquet.ParquetFile(path) as file:
-            names = [str(name) for name in file.schema_arrow.names]
+            schema, groups = file.schema_arrow, file.metadata.num_row_groups
+            check_expansion(
+                repr(path), size, sum(file.metadata.row_group(i).total_byte_size for i in range(groups))
+            )
+        names = [str(name) for name in schema.names]
+        # A text that is repeated takes no memory for each row.
+        texts = [field.name for field in schema if arrow.types.is_string(field.type)]
+        with parquet.ParquetFile(path, read_dictionary=texts) as file:
             if not 0 < len(names) <= _MOST_COLUMNS or _repeats(names):
                 raise DataError(f"{path!r} must have 1 to {_MOST_COLUMNS} columns of different names")
             for batch in file.iter_batches(max(_CELLS // len(names), 1)):
