@@ -11,7 +11,7 @@ from fastsm.data._dataset import DataError
 from fastsm.typing import Array
 
 __all__ = [
-    "Chunk", "Column", "Texts", "as_column", "as_text", "check_numbers", "is_missing", "is_mostly", "length",
+    "Chunk", "Column", "Texts", "as_chunk", "as_text", "check_numbers", "is_missing", "is_mostly", "length",
     "number", "refuse_dates", "wrong_cell",
 ]  # fmt: skip
 
@@ -48,15 +48,26 @@ def is_mostly(what: Callable[[str], object], values: Sequence[str]) -> bool:
     return len(few) > 0 and 2 * sum(what(value) not in (None, False) for value in few) >= len(few)
 
 
-def as_column(series: Any) -> Column:
-    """Return a column of a pandas frame in its smallest form."""
+def as_chunk(frame: Any, names: Sequence[str]) -> Chunk:
+    """Return the columns of a pandas frame, under these names, in their smallest form."""
+    chunk: Chunk = dict.fromkeys(names, np.empty(0))
+    integers = np.array([dtype == np.int64 for dtype in frame.dtypes]) & (len(frame) > 0)
+    if integers.any():
+        block = frame.iloc[:, integers].to_numpy()
+        its = np.array(names, object)[integers]
+        low, high, done = block.min(axis=0), block.max(axis=0), np.zeros(len(its), bool)
+        for kind in (np.uint8, np.int16, np.int32, np.int64):
+            fits = (low >= np.iinfo(kind).min) & (high <= np.iinfo(kind).max) & ~done
+            chunk.update(zip(its[fits], np.asarray(block[:, fits].T, kind, "C"), strict=True))
+            done |= fits
+    chunk.update((names[i], _column(frame.iloc[:, i])) for i in np.flatnonzero(~integers).tolist())
+    return chunk
+
+
+def _column(series: Any) -> Column:
     if series.dtype.kind in "iuf":
-        plain = isinstance(series.dtype, np.dtype)
-        values: Array = series.to_numpy() if plain else series.to_numpy(np.float64, na_value=np.nan)
-        if values.dtype.kind == "f" or not len(values):
-            return values.astype(np.float64, copy=False)
-        low, high = np.min_scalar_type(values.min()), np.min_scalar_type(values.max())
-        return values.astype(np.promote_types(low, high))
+        values: Array = series.to_numpy(np.float64, na_value=np.nan)
+        return values
     codes, found = importlib.import_module("pandas").factorize(series.astype(object))
     places: dict[str, int] = {}
     moved = [places.setdefault(as_text(value), len(places)) for value in found]

@@ -84,7 +84,7 @@ def fit_table(
     shape = _image(used, chunks)
     columns: list[Number | Choice] = []
     left_out = dict.fromkeys(sorted(dropped), "as asked")
-    starts = np.cumsum([0, *map(length, labels)])
+    starts = np.cumsum([0, *map(length, labels)]).tolist()
     for name in used:
         if shape is not None:
             columns.append(Number(name, 0.0, 255.0))
@@ -194,9 +194,10 @@ class _Whole:
                 for code, count in zip(found.tolist(), counts.tolist(), strict=True):
                     self._counts[values[code] if code >= 0 else None] += count
         else:
-            checked = [check_numbers(where, name, p, int(n)) for p, n in zip(parts, starts, strict=False)]
-            self._incomplete = any(is_missing(part).any() for part in checked)
-            self._values = np.concatenate([p[r] for p, r in zip(checked, self._rows(), strict=True)])
+            checked = [check_numbers(where, name, p, n) for p, n in zip(parts, starts, strict=False)]
+            values = np.concatenate(checked)
+            self._incomplete = values.dtype.kind == "f" and bool(np.isnan(values).any())
+            self._values = values if train is None else values[train]
 
     def _rows(self) -> list[Array | slice]:
         """Return which rows of each part are to train on."""
@@ -256,5 +257,8 @@ class _Whole:
             median = float(np.median(values)) if len(values) else 0.0
         if not len(values):
             return Number(self.name, 0.0, 1.0, median, fraction)
-        mean, deviation = (float(f(values, dtype=np.float64)) for f in (np.mean, np.std))
+        values = values.astype(np.float64)
+        mean = float(values.mean())
+        values -= mean
+        deviation = math.sqrt(values @ values / len(values))
         return Number(self.name, mean, deviation or 1.0, median, fraction)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsm.data._columns import Chunk, as_column, check_numbers, is_missing, length
+from fastsm.data._columns import Chunk, as_chunk, check_numbers, is_missing, length
 from fastsm.data._dataset import DataError, listed
 from fastsm.data._encodings import Choice, Number, as_texts, column_from_record, only, pair, pixels
 from fastsm.typing import Array
@@ -293,4 +293,4 @@ def _chunk(frame: Any) -> tuple[Chunk, list[str]]:
         raise DataError("`frame` must have columns of different names")
     if not names or not len(frame):
         raise DataError(f"`frame` must have rows and columns, got shape {frame.shape}")
-    return {name: as_column(frame.iloc[:, i]) for i, name in enumerate(names)}, names
+    return as_chunk(frame, names), names

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from fastsm.data._archives import open_archive
-from fastsm.data._columns import Chunk, Texts, as_column, is_missing, is_mostly, number
+from fastsm.data._columns import Chunk, Texts, as_chunk, is_missing, is_mostly, number
 from fastsm.data._dataset import DataError, listed
 from fastsm.data._idx import unreadable
 from fastsm.data._limits import LIMIT, check_expansion, regular_size
@@ -38,7 +38,7 @@ TABLES = (
 _MISSING = ["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "NAN", "-nan", "-NaN", "null", "NULL"]
 _LONGEST_LINE = 1 << 24  # bytes
 _MOST_COLUMNS = 1 << 16
-_CELLS = 1 << 21  # of a chunk
+_CELLS = 1 << 22  # of a chunk
 _SAMPLE = 20  # lines
 
 
@@ -277,7 +277,7 @@ def _read_text(path: str, layout: _Layout, texts: set[str], pandas: Any) -> list
                 # A row has at least its separators: short rows would take memory without end.
                 if rows * (len(names) - 1) > checked.total:
                     _check_widths(path, layout)
-                chunks.append({name: as_column(frame[name]) for name in names})
+                chunks.append(as_chunk(frame, names))
         except (pandas.errors.ParserWarning, pandas.errors.ParserError) as error:
             raise _parser_error(path, layout, str(error)) from error
         except pandas.errors.EmptyDataError:
@@ -334,7 +334,7 @@ def _read_parquet(path: str) -> TableFile:
                 total += batch.nbytes
                 check_expansion(repr(path), size, total)
                 frame = arrow.Table.from_batches([batch]).to_pandas(ignore_metadata=True)
-                chunks.append({n: as_column(frame[n]) for n in names})
+                chunks.append(as_chunk(frame, names))
                 rows += batch.num_rows
     except (arrow.ArrowException, KeyError, TypeError) as error:
         raise DataError(f"{path!r} must be a table of Parquet: {' '.join(str(error).split())}") from error

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fastsm.data._columns import Chunk, is_missing
+from fastsm.data._columns import Chunk, length
 from fastsm.data._dataset import DataError, Dataset, listed, split
 from fastsm.data._fitting import find_label, fit_table
 from fastsm.data._table import Rows, Table
@@ -50,18 +50,22 @@ def _arrays(where: str, file: TableFile, rows: Rows) -> list[Dataset]:
     arrays = [np.empty((int(mask.sum()), table.features), dtype) for mask in masks]
     first, done, chunks = 0, [0] * len(masks), file.chunks[::-1]
     file.chunks.clear()
+    buffer = np.empty((max(map(_rows, chunks)), table.features), dtype)
     while chunks:
-        chunk = chunks.pop()
-        count = len(is_missing(next(iter(chunk.values()))))
-        inputs = np.empty((count, table.features), dtype)
-        table.write(where, chunk, first, inputs)
+        count = _rows(chunks[-1])
+        inputs = buffer[:count]
+        table.write(where, chunks.pop(), first, inputs)
         for i, (array, mask) in enumerate(zip(arrays, masks, strict=True)):
-            own = mask[first : first + count]
-            stop = done[i] + int(own.sum())
-            array[done[i] : stop] = inputs[own]
+            own = np.flatnonzero(mask[first : first + count])
+            stop = done[i] + len(own)
+            inputs.take(own, axis=0, out=array[done[i] : stop], mode="clip")  # copies no row twice
             done[i] = stop
         first += count
     return [Dataset(a, y[m], table.classes, table.shape) for a, m in zip(arrays, masks, strict=True)]
+
+
+def _rows(chunk: Chunk) -> int:
+    return length(next(iter(chunk.values())))
 
 
 def _chunks(path: str, table: Table) -> list[Chunk]:
