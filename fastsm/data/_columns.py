@@ -51,7 +51,8 @@ def is_mostly(what: Callable[[str], object], values: Sequence[str]) -> bool:
 def as_chunk(frame: Any, names: Sequence[str]) -> Chunk:
     """Return the columns of a pandas frame, under these names, in their smallest form."""
     chunk: Chunk = dict.fromkeys(names, np.empty(0))
-    integers = np.array([dtype == np.int64 for dtype in frame.dtypes]) & (len(frame) > 0)
+    plain = [isinstance(t, np.dtype) and t.kind in "iu" and t != np.uint64 for t in frame.dtypes]
+    integers = np.array(plain, bool) & (len(frame) > 0)
     if integers.any():
         block = frame.iloc[:, integers].to_numpy()
         its = np.array(names, object)[integers]

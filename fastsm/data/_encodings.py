@@ -64,7 +64,8 @@ class Number:
             with np.errstate(over="raise"):
                 np.divide(np.subtract(values, self.mean), self.deviation, out=out[:, 0], casting="same_kind")
         except FloatingPointError:
-            row = first + int(np.abs(values - self.mean).argmax()) + 1
+            with np.errstate(all="ignore"):
+                row = first + int(np.abs(values - self.mean).argmax()) + 1
             raise DataError(
                 f"{where} has a number far beyond those of the training in row {row}, column {self.name!r}"
             ) from None

@@ -50,10 +50,14 @@ def find_column(where: str, names: Sequence[str], wanted: str) -> str:
     return found[0]
 
 
-def find_label(where: str, names: Sequence[str], label: str | None) -> str:
-    """Return the column with the labels."""
+def find_label(where: str, names: Sequence[str], label: str | None, drop: Collection[str]) -> str:
+    """Return the column with the labels, which is none of those to drop."""
     if label is not None:
         return find_column(where, names, label)
+    dropped = {find_column(where, names, name) for name in drop}
+    names = [name for name in names if name not in dropped]
+    if not names:
+        raise DataError(f"{where} must have a column with the labels, and all are dropped")
     lower = {name.lower(): name for name in reversed(names)}
     return next((lower[name] for name in LABELS if name in lower), names[-1])
 
@@ -70,8 +74,8 @@ def fit_table(
     divided: bool,
 ) -> Rows:
     """Return the record of a table and its labels; if `divided`, from all rows but a fifth for testing."""
-    label = find_label(where, names, label)
-    dropped = {find_column(where, names, name) for name in drop}
+    label = find_label(where, names, label, drop)
+    dropped = {find_column(where, names, name) for name in drop} - {label}
     kept = {find_column(where, names, name) for name in keep}
     used = [name for name in names if name != label and name not in dropped]
     labels = [chunk[label] for chunk in chunks]
@@ -195,9 +199,9 @@ class _Whole:
                     self._counts[values[code] if code >= 0 else None] += count
         else:
             checked = [check_numbers(where, name, p, n) for p, n in zip(parts, starts, strict=False)]
-            values = np.concatenate(checked)
-            self._incomplete = values.dtype.kind == "f" and bool(np.isnan(values).any())
-            self._values = values if train is None else values[train]
+            every = np.concatenate(checked)
+            self._incomplete = every.dtype.kind == "f" and bool(np.isnan(every).any())
+            self._values = every if train is None else every[train]
 
     def _rows(self) -> list[Array | slice]:
         """Return which rows of each part are to train on."""

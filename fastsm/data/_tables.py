@@ -30,7 +30,7 @@ def read_parts(
         return table, list(split(whole)) if divided else [whole]
 
     def classes(names: Sequence[str]) -> set[str]:
-        return set() if regression else {find_label(repr(path), names, label)}
+        return set() if regression else {find_label(repr(path), names, label, drop)}
 
     file = read_table(path, classes)
     if len(file.names) < 2:

@@ -271,6 +271,7 @@ def test_drop_and_keep(load):
     table = load(FRAME.to_csv(index=False), drop=["age", "CITY"], keep=["id", "same"]).table
     assert [c.name for c in table.columns] == ["id", "size", "vip", "same"]
     assert table.left_out == {"age": "as asked", "city": "as asked"}
+    assert load(FRAME.to_csv(index=False), drop=["leaves", "same", "city"]).table.label == "vip"
     with pytest.raises(data.DataError, match="must have a column 'agee'"):
         load(FRAME.to_csv(index=False), drop=["agee"])
 
@@ -305,6 +306,8 @@ def test_pixel_columns_are_bytes(load):
         )
 
     splits = load(text(pixels, "pixel{}"))
+    small = pandas.DataFrame(pixels.astype(np.uint8), columns=[f"p{i}" for i in range(256)])
+    assert data.Table.fit(small.assign(label=[0, 1] * 10)).shape == (16, 16)
     assert splits.train.X.dtype == np.uint8
     assert splits.train.shape == splits.table.shape == (16, 16)
     dark = pandas.DataFrame(np.ones((1, 256), np.int64), columns=[f"pixel{i}" for i in range(256)])

@@ -30,6 +30,11 @@ from hypothesis import strategies as st
 from model_files import put_together, rewrite, taken_apart, with_settings
 from processes import fail, run_program
 
+try:
+    import pandas
+except ImportError:
+    pandas = None
+
 import fastsm
 from fastsm import callbacks, data, nn, optim
 from fastsm._command import main
@@ -139,6 +144,7 @@ def inside_model(content, depth, edits):
 
 
 FOLDER = tempfile.TemporaryDirectory()
+FRAME = pandas.DataFrame({"n": [1.0, np.nan], "c": ["x", "y"]}) if pandas else None
 
 
 def written(content, name):
@@ -177,6 +183,8 @@ Y = np.arange(20) % 2
 
 def training(path, model=None, resume=None, epochs=2):
     model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.LayerNorm(4), nn.Linear(4, 2), rng=0)
+    numbers, choice = data.Number("n", 1.0, 2.0, 0.5, 0.25), data.Choice("c", ("x",))
+    model.table = data.Table((numbers, choice), "label", ("a", "b"), order=("n", "c", "label"))
     both = [callbacks.EarlyStopping(monitor="loss"), callbacks.Checkpoint(path)]
     fastsm.fit(model, X, Y, optimizer=optim.Adam(), epochs=epochs, callbacks=both, rng=0, resume_from=resume)
     return model
@@ -198,6 +206,9 @@ def test_mutated_models(checkpoint, edits, depth):
     model = attempt(lambda: fastsm.load(path, history=history), ValueError)
     if model is not None:
         assert model(np.zeros((2, 3), "f4")).shape == (2, 2)
+    if model is not None and model.table is not None and FRAME is not None:
+        rows = attempt(lambda: model.table.prepare(FRAME), data.DataError)
+        assert rows is None or rows.shape == (2, 3)
 
 
 @bounded(30)
@@ -263,6 +274,8 @@ SETS = {
     ),
     "packed.npz": npz(True, X=(X * 20).astype(np.uint8).repeat(30, axis=1), y=Y),
     "d.csv": b"a,b,label\n" + b"".join(b"%d,%.2f,%s\n" % (i, i / 7, name) for i, name in enumerate(LETTERS)),
+    "t.csv": b"a;b;c;d\n"
+    + b"".join(b"%d,5;%s;%s;%s\n" % (i, name, name[:i], b"ny"[i % 2 :]) for i, name in enumerate(LETTERS)),
     "p.csv": "\n".join(
         [
             ",".join(["label"] + [f"p{i}" for i in range(100)]),
