@@ -19,7 +19,7 @@ def table_lines(table: Table, splits: Splits, asked: bool) -> list[str]:
     parts = [part for part in (splits.train, splits.val, splits.test) if part is not None]
     why = "as asked" if asked else "by its name" if table.label.lower() in LABELS else "the last column"
     name = printable(table.label[:30])
-    head = f"{splits.name}: {sum(map(len, parts)):,} rows; label `{name}` ({why}): "
+    head = f"{printable(splits.name)}: {sum(map(len, parts)):,} rows; label `{name}` ({why}): "
     if table.classes:
         counts = np.bincount(np.concatenate([part.y for part in parts]), minlength=len(table.classes))
         if len(table.classes) > 2:
@@ -71,7 +71,7 @@ def _number(column: Number) -> str:
 
 def _line(kind: str, names: Iterable[str], what: str, after: str = "") -> str:
     words = _few(map(printable, names), _WORDS - len(after)) + after
-    return f"  {kind:<8} {words:<{_WORDS}} {what}".rstrip()
+    return printable(f"  {kind:<8} {words:<{_WORDS}} {what}".rstrip())
 
 
 def _few(words: Iterable[str], width: int) -> str:

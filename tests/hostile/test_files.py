@@ -5,6 +5,7 @@ what is around it intact, so that checksums do not catch them first. `FASTSM_FUZ
 tests/hostile/test_files.py` is the campaign.
 """
 
+import dataclasses
 import datetime
 import gzip
 import io
@@ -637,13 +638,16 @@ def test_pictures_that_promise_much(tmp_path):
 def test_control_characters_are_shown(run_folder, tmp_path, capsys):
     """Control characters in names are escaped."""
     folder, text = run_folder
-    description = json.loads(text)
-    description["data"]["classes"] = ["\x1b[2Ja\nb", "\x9b31m\u202e"]
+    description, names = json.loads(text), ("\x1b[2Ja\nb", "\x9b31m\u202e")
+    model = fastsm.load(folder / "model.safetensors")
+    columns = tuple(dataclasses.replace(column, name=f"\x1b{column.name}") for column in model.table.columns)
+    model.table = data.Table(columns, "\x1b[1m", names, left_out=dict([names]))
+    fastsm.save(folder / "model.safetensors", model)
     description["settings"]["\x1b]0;x\7"] = "\x1b[31m"
     (folder / "config.json").write_text(json.dumps(description))
     (folder / "results.json").unlink(missing_ok=True)
     np.save(tmp_path / "x.npy", X)
-    np.savez(tmp_path / "d.npz", X=X, y=np.array(["\x1b[2Ja\nb", "\x9b31m\u202e"])[Y])
+    np.savez(tmp_path / "d.npz", X=X, y=np.array(names)[Y])
     for arguments in (
         ["info", folder],
         ["predict", folder, tmp_path / "x.npy"],
