@@ -225,7 +225,8 @@ def cross_entropy(
     Returns
     -------
     scalar, or ndarray of the rows' losses for "none"
-        In the dtype of `logits` (float64 for integers and bools); mean and sum are added up in float64.
+        In the dtype of `logits`, but float32 for 16 bits and float64 for integers and bools; mean and sum are
+        added up in float64.
 
     Examples
     --------
@@ -282,7 +283,7 @@ def cross_entropy_with_grad(
         weights = s * np.sum(w * y, axis=-1) if are_labels else s
         total = np.sum(weights, where=kept, dtype=wide)
         loss, grad = (loss / total, grad / total) if total != 0 else (np.zeros(()), np.zeros_like(grad))
-    return loss.astype(_dtype(logits))[()], _back(grad, axis, logits)
+    return loss.astype(x.dtype)[()], _back(grad, axis, logits)
 
 
 def _losses_and_gradients(x: Array, t: Array, temperature: float) -> tuple[Array, Array]:

@@ -29,6 +29,8 @@ ScalarOrArray: TypeAlias = Any
 Config: TypeAlias = dict[str, object]
 Domain: TypeAlias = Literal["logits", "log_probs", "probs", "output"]
 Float = TypeVar("Float", bound=np.floating[Any])
+# What a loss is returned in; those of 16-bit logits are float32.
+Computed = TypeVar("Computed", np.float32, np.float64)
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 

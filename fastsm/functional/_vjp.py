@@ -180,6 +180,7 @@ def log_softmax_vjp(
 def softmax_jacobian(y: NDArray[Float]) -> NDArray[Float]: ...
 @overload
 def softmax_jacobian(y: ArrayLike) -> Array: ...
+@np.errstate(all="ignore")
 def softmax_jacobian(y: ArrayLike) -> Array:
     r"""Jacobian of softmax from its output: ``diag(y) - y y^T``, for learning and tests.
 

@@ -57,6 +57,7 @@ class ClassLoss(RowLoss):
             weight = np.ascontiguousarray(weight[kept])
         return float(math.prod(rows)) if weight is None else kernels.sum_of(weight)
 
+    @np.errstate(all="ignore")
     def _targets(self, targets: ArrayLike, x: Array) -> WeightedTargets:
         y = _arguments.targets(targets, x.shape, x.shape[:1])
         classes = x.shape[1]

@@ -30,6 +30,7 @@ class MSELoss(RowLoss):
 
     on: Domain = "output"
 
+    @np.errstate(all="ignore")
     def _rows(self, x: Array, targets: Array, grad: Array | None) -> Array:
         difference = np.subtract(x, targets, out=grad)
         values: Array = np.vecdot(difference, difference) / max(x.shape[1], 1)
@@ -56,6 +57,7 @@ class MAELoss(RowLoss):
 
     on: Domain = "output"
 
+    @np.errstate(all="ignore")
     def _rows(self, x: Array, targets: Array, grad: Array | None) -> Array:
         difference = np.subtract(x, targets, out=grad)
         values: Array = np.abs(difference).sum(axis=1) / max(x.shape[1], 1)
@@ -94,6 +96,7 @@ class BrierLoss(RowLoss):
     def _targets(self, targets: ArrayLike, x: Array) -> Array:
         return ClassLoss(None, None)._targets(targets, x).dense
 
+    @np.errstate(all="ignore")
     def _rows(self, x: Array, targets: Array, grad: Array | None) -> Array:
         difference = np.subtract(x, targets, out=grad)
         values: Array = np.vecdot(difference, difference)
