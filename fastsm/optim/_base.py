@@ -62,6 +62,13 @@ class Optimizer:
         """Return the attributes to copy and pickle: all but the arrays, which belong to the model."""
         return {**self.__dict__, "_params": None, "_grads": None}
 
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Take over the attributes; arrays mapped from a file, as joblib does, become ordinary ones."""
+        self.__dict__.update(state)
+        self.state = {
+            name: np.require(array, None, ["C", "A", "W", "O", "E"]) for name, array in self.state.items()
+        }
+
     def __repr__(self) -> str:
         """Return the call that makes this optimizer."""
         options = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._options)
