@@ -416,10 +416,10 @@ def test_threads_asked_for(monkeypatch):
 
     before = fastsm.get_num_threads()
     monkeypatch.delenv("FASTSM_NUM_THREADS", raising=False)
-    for share, asked in (("3", None), ("3", 2), ("nonsense", 1)):
+    for share, asked in (("3", None), ("3,5", None), ("3", 2), ("nonsense", 1)):
         monkeypatch.setenv("OMP_NUM_THREADS", share)
         small(max_iter=1, n_threads=asked, callbacks=[Look()]).fit(X, Y).predict(X)
-    assert seen == [3, 2, 1]
+    assert seen == [3, 3, 2, 1]
     assert fastsm.get_num_threads() == before
 
 
