@@ -4,6 +4,8 @@ Each function returns the argument in the form that the library works with, or r
 dtype) or ValueError (wrong shape or value) with one sentence: the argument, what was expected, what came.
 """
 
+from __future__ import annotations
+
 import math
 import operator
 import sys

@@ -5,6 +5,8 @@ classes that the caller passes, and by their arguments; nothing else in it can n
 checked, sizes before memory is allocated, before anything is changed.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

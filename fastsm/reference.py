@@ -39,6 +39,8 @@ functions", IMA J. Numer. Anal. 41(4), 2021 (the shift; log1p). C. Szegedy et al
 architecture for computer vision", CVPR 2016, section 7 (label smoothing).
 """
 
+from __future__ import annotations
+
 from typing import Any, TypeAlias
 
 import numpy as np

@@ -3,6 +3,8 @@
 Callbacks have no protocol, as every method of theirs is optional: see `fastsm.callbacks`.
 """
 
+from __future__ import annotations
+
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np

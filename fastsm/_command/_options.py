@@ -4,6 +4,8 @@ A flag takes precedence over the variable ``FASTSM_<NAME>``, the variable over t
 the file over the default. All values go through the same conversion.
 """
 
+from __future__ import annotations
+
 import argparse
 import difflib
 import math

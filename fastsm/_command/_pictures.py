@@ -1,5 +1,7 @@
 """Draw pictures of a run with matplotlib: learning curves, the confusion matrix, the worst mistakes."""
 
+from __future__ import annotations
+
 import importlib
 from pathlib import Path
 

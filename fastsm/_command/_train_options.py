@@ -1,5 +1,7 @@
 """The options of ``fastsm train``, and those that other commands share."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 from fastsm._command._options import Option, Settings, flag, one_of, real, sizes, text, whole

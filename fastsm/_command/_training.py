@@ -1,5 +1,7 @@
 """Train from settings to a folder of results."""
 
+from __future__ import annotations
+
 import os
 import time
 from pathlib import Path

@@ -1,5 +1,7 @@
 """``fastsm evaluate``."""
 
+from __future__ import annotations
+
 import argparse
 from typing import TYPE_CHECKING
 
@@ -81,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     return _errors.OK
 
 
-def _figures(trained: "Trained", settings: Settings) -> "Figures":
+def _figures(trained: Trained, settings: Settings) -> Figures:
     import numpy as np
 
     from fastsm._command._inputs import as_trained_on, check_features, load_splits

@@ -1,5 +1,7 @@
 """``fastsm train``."""
 
+from __future__ import annotations
+
 import argparse
 import tomllib
 from pathlib import Path

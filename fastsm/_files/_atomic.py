@@ -1,5 +1,7 @@
 """Write files atomically, and reject pipes and devices."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os

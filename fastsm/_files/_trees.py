@@ -5,6 +5,8 @@ The tree is JSON under ``fastsm`` in the metadata of the file; ``{"$array": name
 independent of their order; a program that changes the arrays may remove it.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import math

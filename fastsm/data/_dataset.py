@@ -1,5 +1,7 @@
 """Data sets in memory, and the error for files that do not hold one."""
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Iterable

@@ -1,5 +1,7 @@
 """Load data sets by name or path."""
 
+from __future__ import annotations
+
 import os
 
 from fastsm.data._archives import read_npz

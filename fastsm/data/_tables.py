@@ -1,5 +1,7 @@
 """Read CSV files: tables of numbers with a label in each row."""
 
+from __future__ import annotations
+
 import contextlib
 import csv
 import io

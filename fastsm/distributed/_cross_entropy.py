@@ -1,5 +1,7 @@
 """Cross-entropy of logits whose classes are spread over ranks."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

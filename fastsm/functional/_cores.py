@@ -1,5 +1,7 @@
 """How many threads this process should start: its cores, the quota of its container, OMP_NUM_THREADS."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 

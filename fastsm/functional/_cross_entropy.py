@@ -1,5 +1,7 @@
 """Cross-entropy of logits, alone and with its gradient."""
 
+from __future__ import annotations
+
 from typing import Literal, overload
 
 from numpy.typing import ArrayLike, NDArray

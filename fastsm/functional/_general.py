@@ -5,6 +5,8 @@ into one that is, computed in place, and copied back. Numbers too large or too s
 infinite or 0 there, without a floating-point warning from NumPy.
 """
 
+from __future__ import annotations
+
 import math
 from typing import NamedTuple
 

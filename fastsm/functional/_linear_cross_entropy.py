@@ -1,5 +1,7 @@
 """Cross-entropy from features and weights, a chunk of classes at a time, without all logits in memory."""
 
+from __future__ import annotations
+
 import math
 from typing import Literal, overload
 

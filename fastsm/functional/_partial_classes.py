@@ -17,6 +17,8 @@ As `others` leaves the label out, a loss near 0 keeps its relative accuracy: sof
 the gradient at the label is -a / (1 + exp(-d)), not p - 1.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -44,11 +46,11 @@ class Sums:
     weight: Array
 
     @classmethod
-    def over_nothing(cls, rows: int) -> "Sums":
+    def over_nothing(cls, rows: int) -> Sums:
         """Return the sums over no classes."""
         return cls(np.full(rows, -np.inf), np.zeros(rows), np.zeros(rows), np.zeros(rows))
 
-    def add(self, part: "Sums") -> None:
+    def add(self, part: Sums) -> None:
         """Add the sums over other classes."""
         np.logaddexp(self.others, part.others, out=self.others)
         for own, other in zip(self.summed(), part.summed(), strict=True):

@@ -1,5 +1,7 @@
 """The warning for a softmax of single numbers, each of which becomes 1."""
 
+from __future__ import annotations
+
 import sys
 import warnings
 

@@ -6,6 +6,8 @@ row is never split, so the number of threads cannot change a result. There is no
 against those of BLAS and do not survive a fork.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import threading

@@ -8,6 +8,8 @@ The kernels are in src/vjp.pxd, the plain NumPy in fastsm/reference.py. As in _s
 tries the short path.
 """
 
+from __future__ import annotations
+
 from typing import overload
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Multilayer perceptrons."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 

@@ -6,6 +6,8 @@ is ``-y / p``, infinite where p is 0. So they are computed from the logits, toge
 product then simplifies to ``p - y`` on paper instead of in floating point.
 """
 
+from __future__ import annotations
+
 from typing import Any, Literal, overload
 from weakref import WeakKeyDictionary
 

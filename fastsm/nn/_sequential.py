@@ -3,6 +3,8 @@
 `fastsm.nn._structure.plan_layers` decides where a layer may work in place.
 """
 
+from __future__ import annotations
+
 import copy
 import sys
 from collections.abc import Callable, Iterator

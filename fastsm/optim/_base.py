@@ -1,5 +1,7 @@
 """The base class of the optimizers: checks, the learning rate, steps, and flat arrays of state."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import ClassVar, TypeAlias
 

@@ -1,5 +1,7 @@
 """The optimizers, whose steps are one pass of a kernel over parameters, gradient and state."""
 
+from __future__ import annotations
+
 from typing import ClassVar
 
 from fastsm import _arguments

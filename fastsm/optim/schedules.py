@@ -4,6 +4,8 @@ An optimizer takes any callable: it calls ``lr(step)``, `step` counted from 0, b
 mini-batch; an epoch has ``ceil(N / batch_size)`` steps. After its last step a schedule keeps its final rate.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

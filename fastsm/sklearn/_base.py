@@ -1,5 +1,7 @@
 """What the classifier and the regressor share: from data to a trained network, and to its outputs."""
 
+from __future__ import annotations
+
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """Fitted estimators of scikit-learn's own made into those of this package; `to_sklearn` is the way back."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

@@ -5,6 +5,8 @@ for more classes and for soft labels; and one for each label, through the logist
 several labels. An encoder learns once which of these it is, and then translates both ways.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any

@@ -3,6 +3,8 @@
 So networks need no head, and solvers need to know nothing of probabilities.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

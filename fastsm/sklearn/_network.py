@@ -1,5 +1,7 @@
 """The network of an estimator: made as scikit-learn makes its own, and run on whole data sets."""
 
+from __future__ import annotations
+
 import functools
 import os
 from collections.abc import Mapping

@@ -1,5 +1,7 @@
 """What estimators take their steps with: optimizers, learning rates by name, and the penalty."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

@@ -5,6 +5,8 @@ batch (or the sum of their weights) and W the weights without the biases: as in 
 the weights by ``rate * alpha`` in each step instead.
 """
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Checks of gradients by finite differences, for your own functions, losses and layers."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Finite differences, and the comparison of gradients with them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

@@ -1,5 +1,7 @@
 """The reports of `check_grads`: on each array, on all arrays, and as an error."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Functions, losses, layers and models, each turned into a function of arrays whose gradients are checked."""
 
+from __future__ import annotations
+
 import copy
 import inspect
 from collections.abc import Callable, Sequence

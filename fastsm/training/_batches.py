@@ -4,6 +4,8 @@ Images stay as they are, bytes: a kernel scales them to [0, 1] while it gathers.
 is converted once, at the start.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 

@@ -4,6 +4,8 @@ A checkpoint holds all that determines the next epoch: the parameters, the state
 and the callbacks, and the seed and the number of the epoch, which determine the order of the rows.
 """
 
+from __future__ import annotations
+
 import os
 from typing import Any, cast
 

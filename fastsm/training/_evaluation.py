@@ -1,5 +1,7 @@
 """Loss and metrics of a model: over data, and running over the batches of a training."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

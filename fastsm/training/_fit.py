@@ -1,5 +1,7 @@
 """`fit`: from a model and data to a trained model."""
 
+from __future__ import annotations
+
 import math
 import os
 from collections.abc import Callable, Sequence

@@ -1,5 +1,7 @@
 """The history of a training."""
 
+from __future__ import annotations
+
 import importlib
 import os
 from typing import Any

@@ -6,6 +6,8 @@ whole batch, whatever its split. Everything else that ranks tell each other is t
 training.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import traceback

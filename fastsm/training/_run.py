@@ -1,5 +1,7 @@
 """A training as it goes on: what callbacks see of it, and the loop over the batches."""
 
+from __future__ import annotations
+
 import math
 import time
 from dataclasses import dataclass
@@ -58,7 +60,7 @@ class TrainingDiverged(ArithmeticError):
         self.fault = fault
         self.what, self.epoch, self.step, self.learning_rate = what, epoch, step, learning_rate
 
-    def __reduce__(self) -> tuple[type["TrainingDiverged"], tuple[str, int, int, float, str | None]]:
+    def __reduce__(self) -> tuple[type[TrainingDiverged], tuple[str, int, int, float, str | None]]:
         return type(self), (self.what, self.epoch, self.step, self.learning_rate, self.fault)
 
 

@@ -1,5 +1,7 @@
 """Labels or probabilities as targets, with class weights and a label to ignore."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 

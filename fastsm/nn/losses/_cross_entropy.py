@@ -1,5 +1,7 @@
 """Cross-entropy, on logits, probabilities or log-probabilities."""
 
+from __future__ import annotations
+
 from typing import Literal
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Losses that are sums of errors: squared error, absolute error, Brier score."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

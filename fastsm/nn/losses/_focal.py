@@ -1,5 +1,7 @@
 """Focal loss."""
 
+from __future__ import annotations
+
 import copy
 from typing import Literal
 

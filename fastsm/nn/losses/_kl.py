@@ -1,5 +1,7 @@
 """Kullback-Leibler divergence."""
 
+from __future__ import annotations
+
 import copy
 from typing import Literal
 

@@ -5,6 +5,8 @@ takes: ``"logits"``, ``"log_probs"``, ``"probs"``, or ``"output"`` for any. No l
 floating-point warning of NumPy; the function of a `UserLoss` may.
 """
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable

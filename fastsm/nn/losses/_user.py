@@ -1,5 +1,7 @@
 """Losses of the user: a function of rows made into a loss."""
 
+from __future__ import annotations
+
 import functools
 import sys
 from collections.abc import Callable

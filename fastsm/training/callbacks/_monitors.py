@@ -1,5 +1,7 @@
 """Callbacks that monitor a value: early stopping and checkpoints."""
 
+from __future__ import annotations
+
 import math
 import os
 from typing import Literal, TypeAlias

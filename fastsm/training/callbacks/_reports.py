@@ -1,5 +1,7 @@
 """Callbacks that report on a training: on the terminal and in files."""
 
+from __future__ import annotations
+
 import csv
 import importlib
 import io

@@ -8,6 +8,8 @@ Targets are labels, shape (N,), or one-hot rows or probabilities, shape (N, C). 
 unless `on` says ``"logits"`` or ``"log_probs"``; for accuracy and top-k they may be any scores.
 """
 
+from __future__ import annotations
+
 from functools import partial
 
 import numpy as np

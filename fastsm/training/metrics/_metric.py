@@ -1,5 +1,7 @@
 """The class of metrics, and their means over many rows."""
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable
 from typing import TypeAlias
