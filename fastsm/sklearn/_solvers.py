@@ -330,8 +330,7 @@ def train(
     with limited(threads_for(e), largest_product(e._network, min(together, rows))):
         run: EstimatorRun
         if by_batches:
-            further = incremental and hasattr(e, "_optimizer")
-            make = change_optimizer if further else make_optimizer
+            make = change_optimizer if incremental and hasattr(e, "_optimizer") else make_optimizer
             e._optimizer = make(e, steps=int(e.max_iter) * -(-rows // plan.batch_size))
             e._optimizer_options = optimizer_options(e)
             run = Stochastic(e, e._loss(), data, held_out, random_state, plan)
