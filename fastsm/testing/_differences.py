@@ -24,7 +24,7 @@ class Subject:
 
     arrays: dict[str, Array]
     evaluate: Callable[[], Array]
-    # In the shape of the result of `evaluate`, 0 where that is not finite; the gradients are of their product.
+    # In the shape of the result, 0 where that is not finite. The gradients are of the sum of their product.
     cotangent: Array
     gradients: dict[str, Array]
     factors: dict[str, float] = field(default_factory=dict)  # factors that may be missing, by name
