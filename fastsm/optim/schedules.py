@@ -250,8 +250,8 @@ class one_cycle:
         return _half_cosine(self.lr, start / self.final_factor, (step - peak) / (last - peak))
 
 
-#: Schedules by name, for the command and the estimators: functions of the highest learning rate and the total
-#: number of steps.
+#: Schedules by name, for `fit`, the command and the estimators: functions of the highest learning rate and
+#: the total number of steps.
 SCHEDULES: dict[str, Callable[[float, int], Callable[[int], float]]] = {
     "constant": lambda lr, steps: constant(lr),
     "cosine": cosine,
