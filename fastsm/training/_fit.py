@@ -13,14 +13,15 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments, nn
 from fastsm.nn._objective import Objective
 from fastsm.nn._structure import output_shapes
-from fastsm.optim import Adam, Optimizer
+from fastsm.optim import Optimizer
 from fastsm.training import _blas_threads, _checkpoint
 from fastsm.training._batches import Rows
 from fastsm.training._evaluation import BLOCK, Evaluation
 from fastsm.training._history import History
+from fastsm.training._names import resolve_loss, resolve_optimizer, resolve_schedule
 from fastsm.training._ranks import ALONE, Alone, Ranks
 from fastsm.training._run import HOOKS, Plan, Run
-from fastsm.training.callbacks._monitors import Checkpoint
+from fastsm.training.callbacks._best import Ordered
 from fastsm.training.metrics import resolve
 from fastsm.training.metrics._metric import Metric
 
@@ -33,7 +34,8 @@ def fit(
     y: ArrayLike,
     *,
     loss: Any = None,
-    optimizer: Optimizer | None = None,
+    optimizer: Optimizer | str | None = None,
+    schedule: str | None = None,
     epochs: int = 10,
     batch_size: int = 128,
     sample_weight: ArrayLike | None = None,
@@ -60,11 +62,18 @@ def fit(
         read as they are, other dtypes are converted once.
     y : array_like
         Integer labels, shape (N,), or floating values or probabilities, shape (N, outputs).
-    loss : loss, optional
-        What is minimised. By default cross-entropy, on what the model ends in: logits, `Softmax` or
-        `LogSoftmax`; for labels only.
-    optimizer : Optimizer, optional
-        By default ``Adam(1e-3)``. It goes on from the steps it has done.
+    loss : loss or str, optional
+        What is minimised: a loss of `fastsm.nn`, or the name of one with its defaults on what the model ends
+        in: ``"cross_entropy"``, ``"nll"``, ``"focal"``, ``"brier"``, ``"mse"``, ``"mae"``, ``"kl_div"``. By
+        default cross-entropy, for labels only.
+    optimizer : Optimizer or str, optional
+        By default ``Adam(1e-3)``. It goes on from the steps it has done. A name, ``"sgd"``, ``"rmsprop"``,
+        ``"adam"`` or ``"adamw"``, makes a new one with its defaults.
+    schedule : str, optional
+        How the learning rate changes over the steps of all epochs: ``"constant"``, ``"cosine"``,
+        ``"warmup_cosine"`` (after 5 % of the steps), ``"one_cycle"`` or ``"step"`` (a tenth after each
+        third). Its highest rate is the `lr` of the optimizer, which must have done no steps, and whose `lr`
+        it becomes.
     epochs : int, default 10
         How often to go through the data; with `resume_from`, the epochs before included.
     batch_size : int, default 128
@@ -74,12 +83,13 @@ def fit(
     validation_data : tuple, optional
         ``(X, y)`` or ``(X, y, sample_weight)``: evaluated after each epoch, without dropout.
     metrics : sequence, default ("accuracy",)
-        Names, objects or functions: see `fastsm.training.metrics`. Those of the training data are means over
-        the epoch's batches as they were when they came, while the model changed (and with dropout).
+        Names, objects or functions: see `fastsm.training.metrics`. Those of the training data are of the
+        outputs in the epoch's batches as they were when they came, while the model changed (and with
+        dropout).
     callbacks : sequence, default ()
         Objects with any of the methods ``on_train_begin(run)``, ``on_epoch_begin(run)``,
         ``on_batch_end(run)``, ``on_epoch_end(run)`` and ``on_train_end(run)``: see `fastsm.callbacks`. They
-        are called in this order, but checkpoints last.
+        are called in this order, but `Average` first, and checkpoints and progress bars last.
     clip_norm : float, optional
         The largest norm of the whole gradient; a longer one is shortened to it.
     rng : None, int or numpy.random.Generator
@@ -94,7 +104,8 @@ def fit(
     resume_from : path, optional
         What the callback `Checkpoint` wrote: the training goes on from there, with the same bits as if it had
         never stopped. The other arguments are given again, `epochs` possibly larger; model, optimizer,
-        callbacks, history and the order of the rows take up what is in the file.
+        callbacks, history and the order of the rows take up what is in the file. An argument of the
+        optimizer that a callback changed does too, unless another one is given than at the start.
     shuffle : bool, default True
         Whether each epoch takes the rows in a new random order.
     comm : mpi4py.MPI.Comm, optional
@@ -154,13 +165,8 @@ def fit(
             raise ValueError("`X` must have at least one row, got none")
     count = ranks.count_rows(len(rows))
     with ranks.agreeing():
-        loss = _default_loss(model, rows) if loss is None else loss
-        optimizer = Adam() if optimizer is None else optimizer
-        if not isinstance(optimizer, Optimizer):
-            got = (
-                f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
-            )
-            raise TypeError(f"`optimizer` must be an optimizer, as optim.Adam(1e-3), got {got}")
+        loss = resolve_loss(loss, model, rows.y.ndim == 1)
+        optimizer = resolve_optimizer(optimizer)
         batch_size = min(_arguments.positive_integer("batch_size", batch_size), count)
         objective = Objective(model, loss)
         validation = _validation(validation_data, model, rows)
@@ -178,10 +184,17 @@ def fit(
             seed=int(_arguments.generator(rng).integers(1 << 63)),
             evaluated_rows=max(batch_size, BLOCK),
         )
+        threads, rate = _arguments.num_threads(num_threads), optimizer.lr
+        if schedule is not None:
+            steps = plan.epochs * -(-count // batch_size)
+            optimizer.lr = resolve_schedule(schedule, optimizer, steps)
         run = Run(evaluation, optimizer, rows, validation, called, plan, ranks)
-        threads = _arguments.num_threads(num_threads)
         if resume_from is not None:
-            _checkpoint.resume(resume_from, run)
+            try:
+                _checkpoint.resume(resume_from, run)
+            except BaseException:
+                optimizer.lr = rate
+                raise
     threads = ranks.threads() if threads is None else threads
     ranks.begin(run)
     try:
@@ -237,7 +250,7 @@ def evaluate(
     if not isinstance(model, nn.Sequential):
         raise TypeError(f"`model` must be a Sequential, got {type(model).__name__}")
     rows = Rows(X, y, sample_weight, model.dtype)
-    loss = _default_loss(model, rows) if loss is None else loss
+    loss = resolve_loss(loss, model, rows.y.ndim == 1)
     evaluation = Evaluation(Objective(model, loss), resolve(metrics))
     results = evaluation(rows, _arguments.positive_integer("batch_size", batch_size))
     evaluation.check(rows, results)
@@ -252,16 +265,6 @@ def _ranks(comm: Any, sharded: object) -> Alone:
             raise ValueError("`sharded` must be False without `comm`")
         return ALONE
     return ALONE if _arguments.communicator(comm).Get_size() == 1 else Ranks(comm, shards)
-
-
-def _default_loss(model: nn.Sequential, rows: Rows) -> Any:
-    if rows.y.ndim != 1:
-        raise ValueError(
-            "`loss` must be given if the targets are no labels, as loss=nn.MSELoss() or nn.CrossEntropyLoss()"
-        )
-    if model.emits == "log_probs":
-        return nn.NLLLoss()
-    return nn.CrossEntropyLoss(on="probs" if model.emits == "probs" else "logits")
 
 
 def _validation(data: object, model: nn.Sequential, rows: Rows) -> Rows | None:
@@ -305,4 +308,4 @@ def check_callbacks(callbacks: object) -> list[Any]:
             raise TypeError(f"`callbacks` must hold objects, got the class {name}: add parentheses")
         if not any(callable(getattr(callback, hook, None)) for hook in HOOKS):
             raise TypeError(f"`callbacks` must have methods as on_epoch_end(run), got {callback!r}")
-    return sorted(callbacks, key=lambda c: c.order if isinstance(c, Checkpoint) else 0)
+    return sorted(callbacks, key=lambda c: c.order if isinstance(c, Ordered) else 0)

@@ -16,6 +16,7 @@ from fastsm.training._batches import Rows
 from fastsm.training._evaluation import BLOCK, Evaluation, Recorder
 from fastsm.training._history import History
 from fastsm.training._ranks import ALONE, Alone
+from fastsm.training._settings import settings
 from fastsm.typing import Array
 
 __all__ = ["HOOKS", "Plan", "Run", "TrainingDiverged"]
@@ -132,6 +133,7 @@ class Run:
     ) -> None:
         self.model: nn.Sequential = evaluation.objective.model
         self.optimizer: Optimizer = optimizer
+        self.first_settings = {} if optimizer is None else settings(optimizer)
         self.callbacks, self.metrics, self.history = callbacks, evaluation.metrics, History()
         self.rank, self.ranks = ranks.rank, ranks.size
         self.epoch, self.epochs = 0, plan.epochs

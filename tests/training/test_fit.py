@@ -438,7 +438,7 @@ def test_mismatched_checkpoints(tmp_path):
 
     refuse("`resume_from` must be a checkpoint, got .*, which holds only a model", path=plain)
     refuse("`model` must be like the one in", nn.MLP([5, 9, 3], activation="tanh", dtype="float64"))
-    refuse("`model` must be like the one in", network(dtype="float32"))
+    refuse("`model` must have dtype float64 like the one in", network(dtype="float32"))
     refuse("`model` must be like the one in", network(dropout=0.5))
     refuse("`model` must be like the one in", nn.MLP([5, 8, 3], dtype="float64"))
     refuse("`optimizer` must be optim.Adam as in the file, got SGD", optimizer="sgd")
@@ -683,9 +683,13 @@ WRONG = [
     (
         {"optimizer": optim.Adam},
         TypeError,
-        "`optimizer` must be an optimizer, as optim.Adam(1e-3), got the class Adam",
+        "`optimizer` must be a name or an optimizer, as optim.Adam(1e-3), got the class Adam",
     ),
-    ({"optimizer": 0.1}, TypeError, "`optimizer` must be an optimizer, as optim.Adam(1e-3), got float"),
+    (
+        {"optimizer": 0.1},
+        TypeError,
+        "`optimizer` must be a name or an optimizer, as optim.Adam(1e-3), got float",
+    ),
     ({"epochs": 0}, ValueError, f"`epochs` {AT_LEAST_1} 0"),
     ({"epochs": 1.5}, TypeError, f"`epochs` {AT_LEAST_1} 1.5"),
     ({"batch_size": 0}, ValueError, f"`batch_size` {AT_LEAST_1} 0"),
