@@ -72,6 +72,10 @@ class Dataset:
 
     def __post_init__(self) -> None:
         """Check that dtypes and shapes match."""
+        for name, array in (("X", self.X), ("y", self.y)):
+            if not isinstance(array, np.ndarray):
+                kind = type(array).__name__
+                raise TypeError(f"`{name}` must be an array, got {kind}: convert it with np.asarray({name})")
         if self.X.dtype not in (np.uint8, np.float32, np.float64):
             raise TypeError(f"`X` must have dtype uint8, float32 or float64, got {self.X.dtype}")
         if self.X.ndim != 2 or not self.X.flags.c_contiguous:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from fastsm import _arguments
 from fastsm.data._archives import read_npz
 from fastsm.data._dataset import DataError, Dataset, Splits, make_datasets, rows_of_part, split
 from fastsm.data._digits import load_digits
@@ -95,10 +96,12 @@ def load(
     >>> digits.test.y[:5].tolist(), digits.test.classes[:3]
     ([2, 3, 1, 3, 5], ('0', '1', '2'))
     """
-    text = os.fspath(name)
-    number, count = part
-    if not 0 <= number < count:
-        raise ValueError(f"`part` must be (number, count) with a number in [0, count), got {part}")
+    text, download = os.fspath(name), _arguments.flag("download", download)
+    wanted = "(number, count) with a number in [0, count)"
+    if not isinstance(part, (tuple, list)) or None in map(_arguments.integer, part):
+        raise TypeError(f"`part` must be two integers, {wanted}, got {_arguments.shown(part)}")
+    if len(part) != 2 or not 0 <= part[0] < part[1]:
+        raise ValueError(f"`part` must be {wanted}, got {_arguments.shown(part)}")
     if text == "digits":
         images, labels = load_digits()
         train, test = split(Dataset(images, labels, _DIGITS, (8, 8)))

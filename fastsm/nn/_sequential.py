@@ -241,6 +241,8 @@ class Sequential:
         --------------------------------------------
         total                                101,770
         """
+        if file is not None and not hasattr(file, "write"):
+            raise TypeError(f"`file` must be an open file, got {_arguments.shown(file)}")
         print(summary_table(self.layers, tuple(step.layer for step in self._steps)), file=file or sys.stdout)
 
     def config(self) -> Config:

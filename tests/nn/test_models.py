@@ -9,7 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from checks import assert_same
+from checks import assert_same, raises
 
 from fastsm import nn
 from fastsm._kernels import kernels
@@ -672,6 +672,11 @@ def test_mlp_errors(arguments, error, message):
 
 
 # ---- descriptions ----
+
+
+def test_summary_to_a_name():
+    with raises(TypeError, "`file` must be an open file, got 'x'"):
+        nn.MLP([2, 2]).summary(file="x")
 
 
 def test_summary(capsys):
