@@ -21,7 +21,7 @@ from fastsm.typing import LayerLike
 
 __all__ = ["MLP"]
 
-_HEADS: dict[str, type[Layer]] = {"softmax": Softmax, "log_softmax": LogSoftmax}
+_HEADS: dict[str, type[Layer]] = {"softmax": Softmax, "log_softmax": LogSoftmax, "sigmoid": Sigmoid}
 
 
 class MLP(Sequential):
@@ -38,7 +38,7 @@ class MLP(Sequential):
         The probability of dropping an element of a hidden layer, after its activation.
     layer_norm : bool, default False
         Whether to normalize each hidden layer before its activation.
-    head : {None, "softmax", "log_softmax"}
+    head : {None, "softmax", "log_softmax", "sigmoid"}
         The layer after the last linear one; by default there is none, and the model returns logits.
     init : str or callable, optional
         Initial weights, see `Linear`. By default "glorot_uniform" before tanh, sigmoid and at the end, and

@@ -1,4 +1,5 @@
 """Losses, optimizers and schedules by name, from the tables of `fastsm.nn` and `fastsm.optim`."""
+
 from __future__ import annotations
 
 import difflib

@@ -1,4 +1,5 @@
 """The arguments of an optimizer, which callbacks may change, and whether two of them are the same."""
+
 from __future__ import annotations
 
 import copy

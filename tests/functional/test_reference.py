@@ -40,6 +40,8 @@ FUNCTIONS = [
     "softmax_jacobian",
     "cross_entropy",
     "cross_entropy_with_grad",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_grad",
 ]
 REST = math.exp(-40)  # of the row [0, -40]; far below eps
 

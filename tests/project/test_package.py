@@ -23,6 +23,7 @@ LOSS_OPTIONS = (
     "axis=-1, class_weight=None, sample_weight=None, ignore_index=None, "
     "label_smoothing=0.0, temperature=1.0, reduction='mean', num_threads=None"
 )
+BINARY_OPTIONS = "pos_weight=None, sample_weight=None, label_smoothing=0.0, reduction='mean'"
 SIGNATURES = {
     "softmax": "(x, /, *, axis=-1, temperature=1.0, where=None, out=None, num_threads=None)",
     "log_softmax": "(x, /, *, axis=-1, temperature=1.0, where=None, out=None, num_threads=None)",
@@ -32,6 +33,8 @@ SIGNATURES = {
     "softmax_jacobian": "(y)",
     "cross_entropy": f"(logits, targets, /, *, {LOSS_OPTIONS})",
     "cross_entropy_with_grad": f"(logits, targets, /, *, {LOSS_OPTIONS}, out=None)",
+    "binary_cross_entropy": f"(logits, targets, /, *, {BINARY_OPTIONS})",
+    "binary_cross_entropy_with_grad": f"(logits, targets, /, *, {BINARY_OPTIONS}, out=None)",
     "set_num_threads": "(n)",
     "get_num_threads": "()",
     "show_versions": "()",

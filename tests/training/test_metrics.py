@@ -195,6 +195,38 @@ def test_metrics_for_each_head():
     assert all(r == pytest.approx(results[0], rel=1e-9) for r in results)
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(("head", "on"), [(None, "logits"), ("sigmoid", "probs")])
+def test_binary_metrics(outputs, head, on):
+    """Each output is a question of two classes, decided at 1/2; user metrics get what the model returns."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((60, 4)), rng.random(60)
+    y = (rng.random((60, outputs)) > 0.5).astype(float)
+    model = nn.MLP([4, 5, outputs], head=head, dtype="float64", rng=0)
+    shown = model(x)
+    p = shown if head else 1 / (1 + np.exp(-shown))
+    own = metrics.Metric(lambda a, t: np.abs(a - shown).sum(axis=1), "own")
+    options = {"loss": nn.BCELoss(on=on), "metrics": ["accuracy", "nll", "brier", own]}
+    found = training.evaluate(model, x, y, sample_weight=weight, **options)
+
+    def mean(values):
+        return np.average(values.mean(axis=1), weights=weight)
+
+    nll = mean(-np.log(np.where(y == 1, p, 1 - p)))
+    assert found["accuracy"] == pytest.approx(mean((p > 0.5) == y))
+    assert found["nll"] == pytest.approx(nll)
+    assert found["loss"] == pytest.approx(nll)
+    assert found["brier"] == pytest.approx(mean(2 * (p - y) ** 2))
+    assert found["own"] == pytest.approx(0, abs=1e-14)
+    if outputs == 1:
+        labels = y[:, 0].astype(int)
+        assert training.evaluate(model, x, labels, sample_weight=weight, **options) == pytest.approx(
+            found, abs=1e-12
+        )
+        history = training.fit(model, x, labels, epochs=1, rng=0, loss=nn.BCELoss(on=on))
+        assert 0 < history["accuracy"][0] < 1
+
+
 @pytest.mark.parametrize("temperature", [0.5, 3.0])
 def test_temperature_in_probabilities(temperature):
     X, y = data(100)

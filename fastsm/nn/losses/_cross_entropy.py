@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments, functional
 from fastsm.functional._partial_classes import zero_safe_product
 from fastsm.nn.losses._class_loss import ClassLoss
-from fastsm.nn.losses._row_loss import RowLoss
+from fastsm.nn.losses._row_loss import FusedLoss
 from fastsm.typing import Array, Config, Domain
 
 __all__ = ["CrossEntropyLoss", "NLLLoss"]
 
 
-class CrossEntropyLoss(ClassLoss):
+class CrossEntropyLoss(FusedLoss, ClassLoss):
     r"""Cross-entropy ``-sum(y log p)`` on probabilities, or on logits, including the softmax.
 
     Parameters
@@ -121,15 +121,6 @@ class CrossEntropyLoss(ClassLoss):
             grad[(t == 0) & (x == 0)] = 0
         values: Array = -zero_safe_product(t, np.log(x)).sum(axis=1)
         return values
-
-    def over_logits(self, temperature: float) -> RowLoss:
-        """Return the loss on the logits instead of their softmax."""
-        return CrossEntropyLoss(
-            class_weight=self.class_weight,
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-            temperature=temperature,
-        )
 
     def config(self) -> Config:
         """Return the arguments of the constructor, in the types of JSON."""

@@ -7,15 +7,18 @@ floating-point warning of NumPy; the function of a `UserLoss` may.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments, functional
 from fastsm._kernels import kernels
+from fastsm.nn._layer import Layer
+from fastsm.nn._softmax import Softmax
 from fastsm.typing import Array, Config, Domain
 
 __all__ = ["DOMAINS", "FusedLoss", "RowLoss", "through_log_softmax"]
@@ -143,12 +146,19 @@ class RowLoss:
         raise NotImplementedError
 
 
-@runtime_checkable
-class FusedLoss(Protocol):
-    """A loss on probabilities that can be computed from the logits, together with the softmax."""
+class FusedLoss(RowLoss):
+    """A loss that can be computed from the logits, together with the layer that makes them probabilities."""
+
+    #: That layer.
+    head: ClassVar[type[Layer]] = Softmax
+    #: Of the softmax, if the loss is on logits.
+    temperature = 1.0
 
     def over_logits(self, temperature: float) -> RowLoss:
-        """Return the loss on the logits instead of their softmax."""
+        """Return the loss on the logits instead of their probabilities."""
+        twin = copy.copy(self)
+        twin.on, twin.temperature = "logits", temperature
+        return twin
 
 
 def through_log_softmax(

@@ -1,4 +1,5 @@
 """The callback that averages the parameters over the steps."""
+
 from __future__ import annotations
 
 import numpy as np

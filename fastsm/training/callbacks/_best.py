@@ -1,4 +1,5 @@
 """What callbacks share: a value that is monitored, the best epoch with its parameters, and their order."""
+
 from __future__ import annotations
 
 import math

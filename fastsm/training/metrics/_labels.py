@@ -1,4 +1,5 @@
 """The classes of rows, from their outputs and from their targets."""
+
 from __future__ import annotations
 
 import numpy as np

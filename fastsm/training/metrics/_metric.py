@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastsm import _arguments, functional
+from fastsm import _arguments, functional, nn
 from fastsm.training._ranks import ALONE, Alone
 from fastsm.typing import Array, Domain
 
@@ -219,13 +219,20 @@ class Running:
     """Metrics of rows that come in blocks.
 
     The blocks hold outputs of kind `on`, logits of this temperature for instance, and metrics on "output" get
-    the kind `gives`. The two differ if the loss computes the last softmax of a model.
+    the kind `model_emits`. The two differ if the loss computes the last softmax of a model. If the outputs
+    are `binary`, yes-or-no questions, metrics on classes get two classes for each, and rows have the mean.
     """
 
     def __init__(
-        self, metrics: list[Metric], on: str, temperature: float = 1.0, model_emits: str = "output"
+        self,
+        metrics: list[Metric],
+        on: str,
+        temperature: float = 1.0,
+        model_emits: str = "output",
+        binary: bool = False,
     ) -> None:
         self.metrics, self.on, self.temperature, self.model_emits = metrics, on, temperature, model_emits
+        self.binary = binary
         self._start()
 
     def _start(self) -> None:
@@ -237,12 +244,22 @@ class Running:
         if weight is not None and not weight.all():
             used = weight != 0
             outputs, targets, weight = outputs[used], targets[used], weight[used]
-        converted: dict[str, Array] = {}
+        classes, labels, share, converted = outputs, targets, weight, dict[str, Array]()
+        if self.binary:
+            fused = self.on == "logits" and self.model_emits == "probs"
+            converted["output"] = nn.Sigmoid()(outputs) if fused else outputs
+            classes, labels = _two_classes(outputs, targets, self.on)
+            if outputs.shape[1] > 1:
+                rows = np.ones(len(outputs)) if weight is None else weight
+                share = np.repeat(rows / outputs.shape[1], outputs.shape[1])
         for i, metric in enumerate(self.metrics):
-            takes = self.model_emits if metric.takes == "output" else metric.takes
+            takes = metric.takes
+            y, w = (targets, weight) if takes == "output" else (labels, share)
+            if takes == "output" and not self.binary:
+                takes = self.model_emits
             if takes not in converted:
-                converted[takes] = convert_outputs(outputs, self.on, takes, self.temperature)
-            self._totals[i] = self._totals[i] + metric.part(converted[takes], targets, weight)
+                converted[takes] = convert_outputs(classes, self.on, takes, self.temperature)
+            self._totals[i] = self._totals[i] + metric.part(converted[takes], y, w)
         self._weight += len(outputs) if weight is None else float(weight.sum())
 
     def results(self, ranks: Alone = ALONE) -> dict[str, float]:
@@ -255,6 +272,13 @@ class Running:
         }
         self._start()
         return results
+
+
+def _two_classes(outputs: Array, targets: Array, on: str) -> tuple[Array, Array]:
+    """Return each yes-or-no output and target as those of two classes, no and yes: rows of their own."""
+    yes, y = outputs.reshape(-1), targets.reshape(-1)
+    no = np.zeros_like(yes) if on == "logits" else 1 - yes
+    return np.stack([no, yes], axis=1), np.stack([1 - y, y], axis=1) if y.dtype.kind == "f" else y
 
 
 def convert_outputs(outputs: Array, on: str, takes: str, temperature: float) -> Array:

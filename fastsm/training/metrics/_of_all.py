@@ -1,4 +1,5 @@
 """Metrics that are no means over rows: of counts of the classes, and of the order of all rows."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
