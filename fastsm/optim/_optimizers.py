@@ -22,7 +22,8 @@ class _WithMomentum(Optimizer):
 
     @momentum.setter
     def momentum(self, value: float) -> None:
-        self._momentum = _arguments.below_1("momentum", value)
+        # The estimators set 1, as scikit-learn allows it.
+        self._momentum = _arguments.at_least_0("momentum", value)
         if self.state:  # at once, as it may be saved before the next step
             self._complete_state(next(iter(self.state.values())))
         self._params = None  # the next step checks the arrays again
@@ -87,7 +88,7 @@ class SGD(_WithMomentum):
         decay_biases: bool = True,
     ) -> None:
         super().__init__(lr, weight_decay, decay_biases)
-        self.momentum = momentum
+        self.momentum = _arguments.below_1("momentum", momentum)
         self.nesterov = _arguments.flag("nesterov", nesterov)
         if self.nesterov and self.momentum == 0:
             raise ValueError("`momentum` must be above 0 with nesterov=True, got 0")
@@ -160,7 +161,7 @@ class RMSprop(_WithMomentum):
     ) -> None:
         super().__init__(lr, weight_decay, decay_biases)
         self.decay = _arguments.below_1("decay", decay)
-        self.momentum = momentum
+        self.momentum = _arguments.below_1("momentum", momentum)
         self.epsilon = _arguments.above_0("epsilon", epsilon)
 
     def state_names(self) -> tuple[str, ...]:
