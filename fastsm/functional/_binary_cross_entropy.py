@@ -11,7 +11,7 @@ from fastsm import _arguments
 from fastsm._kernels import kernels
 from fastsm.functional import _general
 from fastsm.functional._partial_classes import zero_safe_product
-from fastsm.typing import Array, Domain, DType, Float, Reduction, ScalarOrArray
+from fastsm.typing import Array, Computed, Domain, DType, Reduction, ScalarOrArray
 
 __all__ = [
     "BinaryOptions",
@@ -34,15 +34,15 @@ class BinaryOptions(NamedTuple):
 
 @overload
 def binary_cross_entropy(
-    logits: NDArray[Float], targets: ArrayLike, /, *, pos_weight: ArrayLike | None = None,
+    logits: NDArray[Computed], targets: ArrayLike, /, *, pos_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, label_smoothing: float = 0.0,
     reduction: Literal["mean", "sum"] = "mean",
-) -> Float: ...  # fmt: skip
+) -> Computed: ...  # fmt: skip
 @overload
 def binary_cross_entropy(
-    logits: NDArray[Float], targets: ArrayLike, /, *, pos_weight: ArrayLike | None = None,
+    logits: NDArray[Computed], targets: ArrayLike, /, *, pos_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, label_smoothing: float = 0.0, reduction: Literal["none"],
-) -> NDArray[Float]: ...  # fmt: skip
+) -> NDArray[Computed]: ...  # fmt: skip
 @overload
 def binary_cross_entropy(
     logits: ArrayLike, targets: ArrayLike, /, *, pos_weight: ArrayLike | None = None,
@@ -122,16 +122,16 @@ def binary_cross_entropy(
 
 @overload
 def binary_cross_entropy_with_grad(
-    logits: NDArray[Float], targets: ArrayLike, /, *, pos_weight: ArrayLike | None = None,
+    logits: NDArray[Computed], targets: ArrayLike, /, *, pos_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, label_smoothing: float = 0.0,
     reduction: Literal["mean", "sum"] = "mean", out: Array | None = None,
-) -> tuple[Float, NDArray[Float]]: ...  # fmt: skip
+) -> tuple[Computed, NDArray[Computed]]: ...  # fmt: skip
 @overload
 def binary_cross_entropy_with_grad(
-    logits: NDArray[Float], targets: ArrayLike, /, *, pos_weight: ArrayLike | None = None,
+    logits: NDArray[Computed], targets: ArrayLike, /, *, pos_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, label_smoothing: float = 0.0, reduction: Literal["none"],
     out: Array | None = None,
-) -> tuple[NDArray[Float], NDArray[Float]]: ...  # fmt: skip
+) -> tuple[NDArray[Computed], NDArray[Computed]]: ...  # fmt: skip
 @overload
 def binary_cross_entropy_with_grad(
     logits: ArrayLike, targets: ArrayLike, /, *, pos_weight: ArrayLike | None = None,

@@ -254,7 +254,7 @@ def cross_entropy(
     dtype = _arguments.result_dtype(x)
     work = _arguments.compute_dtype(dtype)
 
-    y = _arguments.targets(targets, x.shape, rows)
+    y = _arguments.targets(targets, x.shape, rows, axis)
     is_index = y.dtype.kind in "iu"
     ignored = _arguments.ignore_index(options.ignore_index, labels=is_index)
     class_weight, sample_weight = options.class_weight, options.sample_weight

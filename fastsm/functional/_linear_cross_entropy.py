@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsm import _arguments
+from fastsm._arguments._advice import about_labels
 from fastsm.functional._loss_options import LossOptions
 from fastsm.functional._partial_classes import PartialTargets, Sums
 from fastsm.typing import Array, Computed, Reduction, ScalarOrArray
@@ -222,7 +223,10 @@ class _ChunkedLogits:
         """Return the labels and their weights."""
         labels = _arguments.plain("targets", targets)
         if labels.size and labels.dtype.kind not in "iu":
-            raise TypeError(f"`targets` must have an integer dtype (labels), got {labels.dtype}")
+            about = ""
+            if labels.dtype.kind == "f":
+                about = about_labels("targets", labels, (self.rows, self.classes), (self.rows,), 1)
+            raise TypeError(f"`targets` must have an integer dtype (labels), got {labels.dtype}{about}")
         result = PartialTargets(targets, (self.rows, self.classes), self.classes, options)
         if not result.counts.all():  # a row that does not count may hold NaN, and 0 times NaN is NaN
             self.x = np.where(result.counts[:, None], self.x, 0)

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments
 from fastsm.nn._activations import Sigmoid
 from fastsm.nn._buffers import Buffer
+from fastsm.nn._layer import Layer
 from fastsm.nn._softmax import Softmax
 from fastsm.nn.losses._row_loss import DOMAINS, FusedLoss
 from fastsm.typing import Array, Loss, ModelLike
@@ -211,6 +212,8 @@ def value_and_grad(
     """
     if isinstance(model, type) or not (hasattr(model, "forward") and hasattr(model, "backward")):
         raise TypeError(f"`model` must be a model, got {_arguments.shown(model)}")
+    if isinstance(model, Layer):
+        raise TypeError(f"`model` must be a model, got a layer: give nn.Sequential({model!r})")
     input_grad = _arguments.flag("input_grad", input_grad)
     buffer = _buffers.get(model)
     if buffer is None:

@@ -52,6 +52,7 @@ class constant:
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of this step."""
+        _steps("step", step, 0)
         return self.lr
 
 

@@ -18,7 +18,7 @@ from fastsm.training import _blas_threads, _checkpoint
 from fastsm.training._batches import Rows
 from fastsm.training._evaluation import BLOCK, Evaluation
 from fastsm.training._history import History
-from fastsm.training._names import resolve_loss, resolve_optimizer, resolve_schedule
+from fastsm.training._names import resolve_loss, resolve_optimizer, resolve_schedule, takes_labels
 from fastsm.training._ranks import ALONE, Alone, Ranks
 from fastsm.training._run import HOOKS, Plan, Run
 from fastsm.training.callbacks._best import Ordered
@@ -59,13 +59,14 @@ def fit(
     X : array_like
         Inputs, shape (N, features). Images may stay uint8: they are gathered as ``X / 255``, as a model that
         is called does with uint8 too, and take a quarter of the memory of float32. float32 and float64 are
-        read as they are, other dtypes are converted once.
+        read as they are, other dtypes and frames of numbers and bools are converted once.
     y : array_like
-        Integer labels, shape (N,), or floating values or probabilities, shape (N, outputs).
+        Integer labels, shape (N,), or floating values or probabilities, shape (N, outputs). Losses that take
+        no labels, as `BCELoss`, take integers and bools of both shapes.
     loss : loss or str, optional
         What is minimised: a loss of `fastsm.nn`, or the name of one with its defaults on what the model ends
-        in: ``"cross_entropy"``, ``"nll"``, ``"focal"``, ``"brier"``, ``"mse"``, ``"mae"``, ``"kl_div"``. By
-        default cross-entropy, for labels only.
+        in: ``"cross_entropy"``, ``"nll"``, ``"focal"``, ``"brier"``, ``"mse"``, ``"mae"``, ``"kl_div"``,
+        ``"bce"``. By default cross-entropy, for labels only.
     optimizer : Optimizer or str, optional
         By default ``Adam(1e-3)``. It goes on from the steps it has done. A name, ``"sgd"``, ``"rmsprop"``,
         ``"adam"`` or ``"adamw"``, makes a new one with its defaults.
@@ -160,7 +161,7 @@ def fit(
     with ranks.agreeing():
         if not isinstance(model, nn.Sequential):
             raise TypeError(f"`model` must be a Sequential, got {type(model).__name__}")
-        rows = Rows(X, y, sample_weight, model.dtype)
+        rows = Rows(X, y, sample_weight, model.dtype, takes_labels=takes_labels(loss))
         if len(rows) == 0:
             raise ValueError("`X` must have at least one row, got none")
     count = ranks.count_rows(len(rows))
@@ -249,7 +250,7 @@ def evaluate(
     """
     if not isinstance(model, nn.Sequential):
         raise TypeError(f"`model` must be a Sequential, got {type(model).__name__}")
-    rows = Rows(X, y, sample_weight, model.dtype)
+    rows = Rows(X, y, sample_weight, model.dtype, takes_labels=takes_labels(loss))
     loss = resolve_loss(loss, model, rows.y.ndim == 1)
     evaluation = Evaluation(Objective(model, loss), resolve(metrics))
     results = evaluation(rows, _arguments.positive_integer("batch_size", batch_size))
@@ -279,7 +280,8 @@ def _validation(data: object, model: nn.Sequential, rows: Rows) -> Rows | None:
             f"`validation_data` must be (X, y) or (X, y, sample_weight), got {len(data)} entries"
         )
     names = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
-    result = Rows(data[0], data[1], data[2] if len(data) == 3 else None, model.dtype, names)
+    weight = data[2] if len(data) == 3 else None
+    result = Rows(data[0], data[1], weight, model.dtype, names, rows.takes_labels)
     if result.x.shape[1] != rows.x.shape[1]:
         raise ValueError(f"`{names[0]}` must have {rows.x.shape[1]} features as `X`, got {result.x.shape[1]}")
     if (result.x.dtype == np.uint8) != (rows.x.dtype == np.uint8):

@@ -13,7 +13,7 @@ from fastsm.optim import Adam, Optimizer
 from fastsm.optim._optimizers import OPTIMIZERS
 from fastsm.optim.schedules import SCHEDULES
 
-__all__ = ["did_you_mean", "resolve_loss", "resolve_optimizer", "resolve_schedule"]
+__all__ = ["did_you_mean", "resolve_loss", "resolve_optimizer", "resolve_schedule", "takes_labels"]
 
 T = TypeVar("T")
 
@@ -32,6 +32,11 @@ def _named(argument: str, name: str, table: Mapping[str, T]) -> T:
             f"{did_you_mean(name, table)}"
         )
     return table[name]
+
+
+def takes_labels(loss: object) -> bool:
+    """Return whether integer targets are labels for a loss, or for the loss of this name."""
+    return getattr(LOSSES.get(loss) if isinstance(loss, str) else loss, "takes_labels", True)
 
 
 def resolve_loss(loss: Any, model: nn.Sequential, labels: bool) -> Any:

@@ -661,17 +661,34 @@ WRONG = [
     (
         {"y": np.eye(2, dtype=int)[Y2]},
         ValueError,
-        "`y` must have shape (4,) for labels, got (4, 2): one-hot rows must be floating",
+        "`y` must have shape (4,) for labels, got (4, 2): one-hot rows are floating, or give y.argmax(axis=1)"
+        " as labels",
+    ),
+    (
+        {"y": Y2[:, None]},
+        ValueError,
+        "`y` must have shape (4,) for labels, got (4, 1): give y.ravel() as labels",
     ),
     (
         {"y": Y2.astype(float)},
+        ValueError,
+        "`y` must have shape (4, outputs) for values, got (4,): labels are integers, give y.astype(int)",
+    ),
+    (
+        {"y": Y2.astype(float), "loss": nn.MSELoss()},
         ValueError,
         "`y` must have shape (4, outputs) for values, got (4,): reshape it with y.reshape(-1, 1)",
     ),
     (
         {"y": Y2.astype(bool)},
         TypeError,
-        "`y` must have an integer dtype (labels) or a floating one (values), got bool",
+        "`y` must have an integer dtype (labels) or a floating one (values), got bool: give y.astype(int)",
+    ),
+    (
+        {"y": np.array(["a", "b", "a", "b"])},
+        TypeError,
+        "`y` must have an integer dtype (labels) or a floating one (values), got <U1: give np.unique(y,"
+        " return_inverse=True)[1] as labels",
     ),
     ({"y": np.full(4, 2**63, np.uint64)}, ValueError, "`y` must lie below 2**63, got 9223372036854775808"),
     (

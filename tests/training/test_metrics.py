@@ -462,7 +462,8 @@ WRONG = [
     (
         lambda: metrics.accuracy([[0.5], [0.5]], [0, 0]),
         ValueError,
-        "`metrics` on classes need at least two of them, got outputs (2, 1)",
+        "`metrics` on classes need at least two of them, got outputs (2, 1): for one yes-or-no output take"
+        " nn.BCELoss as the loss, for numbers metrics=[]",
     ),
     (
         lambda: metrics.nll([[0.5, 0.5]] * 2, [0, 2]),

@@ -82,7 +82,7 @@ class CrossEntropyLoss(FusedLoss, ClassLoss):
         if self.on == "probs":
             return super().__call__(outputs, targets, sample_weight=sample_weight)
         value = functional.cross_entropy(
-            outputs,
+            _arguments.array("outputs", outputs),
             targets,
             class_weight=self.class_weight,
             sample_weight=sample_weight,
@@ -104,7 +104,7 @@ class CrossEntropyLoss(FusedLoss, ClassLoss):
         if self.on == "probs":
             return super().value_and_grad(outputs, targets, sample_weight=sample_weight, out=out)
         value, grad = functional.cross_entropy_with_grad(
-            outputs,
+            _arguments.array("outputs", outputs),
             targets,
             class_weight=self.class_weight,
             sample_weight=sample_weight,

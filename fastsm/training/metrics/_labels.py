@@ -13,7 +13,10 @@ __all__ = ["dense", "first", "labels_of"]
 def labels_of(outputs: Array, targets: Array) -> Array:
     """Return the labels, or the classes with the largest probability in dense targets."""
     if outputs.ndim != 2 or outputs.shape[1] < 2:
-        raise ValueError(f"`metrics` on classes need at least two of them, got outputs {outputs.shape}")
+        advice = "for one yes-or-no output take nn.BCELoss as the loss, for numbers metrics=[]"
+        raise ValueError(
+            f"`metrics` on classes need at least two of them, got outputs {outputs.shape}: {advice}"
+        )
     if targets.ndim != 1:
         rows = dense(outputs, targets)
         several = np.count_nonzero(rows == 1, axis=1) > 1
