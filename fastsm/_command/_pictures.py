@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +21,28 @@ _MISTAKES = 25
 
 
 def draw(folder: Path, history: History, figures: Figures, probs: Array, test: Dataset) -> None:
-    """Draw the pictures that the run allows; raise ImportError without matplotlib."""
-    # Pictures are written to files: no display is needed.
-    importlib.import_module("matplotlib").use("Agg")
-    if history.epochs:
-        history.plot(folder / "curves.png")
-    if len(test.classes) <= 50:
-        _draw_confusion(folder / "confusion.png", np.array(figures["confusion"]), test.classes)
-    if test.shape is not None:
-        _draw_mistakes(folder / "mistakes.png", probs, test, test.shape)
+    """Draw the pictures that the run allows; raise ImportError if matplotlib is missing or cannot be used."""
+    # Its remarks on folders for its settings and on characters that its font lacks are not for users.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    with warnings.catch_warnings(action="ignore"):
+        _use_files()
+        if history.epochs:
+            history.plot(folder / "curves.png")
+        if len(test.classes) <= 50:
+            _draw_confusion(folder / "confusion.png", np.array(figures["confusion"]), test.classes)
+        if test.shape is not None:
+            _draw_mistakes(folder / "mistakes.png", probs, test, test.shape)
+
+
+def _use_files() -> None:
+    """Have matplotlib draw into files, as there may be no display, whatever MPLBACKEND says."""
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        importlib.import_module("matplotlib").use("agg")
+    except ImportError:
+        raise ImportError("they need matplotlib (pip install fastsm[train])") from None
+    except (OSError, RuntimeError, ValueError) as error:  # of its settings, or nowhere to write
+        raise ImportError(f"matplotlib cannot be used: {error}") from error
 
 
 def _draw_confusion(path: Path, counts: Array, classes: tuple[str, ...]) -> None:

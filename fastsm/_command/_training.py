@@ -191,8 +191,8 @@ class Training:
         if self.settings["plots"]:
             try:
                 _pictures.draw(folder, history, figures, probs, test)
-            except ImportError:
-                output.note("no pictures: they need matplotlib (pip install fastsm[train])")
+            except ImportError as error:
+                output.note(f"no pictures: {' '.join(str(error).split())}")
         accuracy = bold(f"{figures['accuracy']:.2%}")
         count = f"{history.epochs} epoch{'s' * (history.epochs != 1)}"
         early = ", stopped early" if history.stopped == "early stop" else ""

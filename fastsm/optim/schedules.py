@@ -188,7 +188,8 @@ class warmup_cosine:
         """Return the learning rate of this step."""
         step = _steps("step", step, 0)
         if step < self.warmup:
-            return self.lr * (step + 1) / min(self.warmup, MOST_STEPS)
+            rate, steps = self.lr * (step + 1), min(self.warmup, MOST_STEPS)
+            return rate / steps if rate < math.inf else self.lr * ((step + 1) / steps)
         return _half_cosine(self.lr, self.final, (step - self.warmup) / (self.steps - self.warmup))
 
 
