@@ -96,7 +96,7 @@ def test_imports_only_numpy():
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module)
-    assert names == {"numpy", "numpy.typing", "typing"}
+    assert names == {"__future__", "numpy", "numpy.typing", "typing"}
 
 
 def test_docstring_examples():
