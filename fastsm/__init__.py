@@ -16,6 +16,8 @@ try:
     from fastsm._info import show_versions
     from fastsm.functional import (
         SingleClassWarning,
+        binary_cross_entropy,
+        binary_cross_entropy_with_grad,
         cross_entropy,
         cross_entropy_with_grad,
         log_softmax,
@@ -43,6 +45,8 @@ __all__ = [
     "SingleClassWarning",
     "TrainingDiverged",
     "__version__",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_grad",
     "callbacks",
     "cross_entropy",
     "cross_entropy_with_grad",

@@ -1,5 +1,7 @@
 """``python -m fastsm`` is the command ``fastsm``."""
 
+from __future__ import annotations
+
 import sys
 
 from fastsm._command import main

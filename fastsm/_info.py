@@ -1,5 +1,7 @@
 """Versions and settings, for bug reports and benchmarks."""
 
+from __future__ import annotations
+
 import platform
 
 import numpy as np

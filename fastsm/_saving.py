@@ -5,6 +5,8 @@ classes that the caller passes, and by their arguments; nothing else in it can n
 checked, sizes before memory is allocated, before anything is changed.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,7 +101,8 @@ def load(
     layers : sequence of classes
         The classes of your own layers that the model may contain.
     optimizer : Optimizer, optional
-        An optimizer of the class in the file; it is set to the saved state.
+        An optimizer of the class in the file; it is set to the saved steps and state. Its arguments, such as
+        the learning rate, stay as they are.
     history : History, optional
         A history whose columns are replaced by the saved ones.
 
@@ -173,15 +176,18 @@ class SavedModel:
     history: dict[str, list[float]] | None
     training: Tree | None
 
-    def check_optimizer(self, optimizer: Optimizer) -> None:
-        """Check that the optimizer in the file has this class and these state arrays."""
+    def check_optimizer(self, optimizer: Optimizer, *, names: bool = True) -> None:
+        """Check that the optimizer in the file has this class and, with `names`, these state arrays."""
         if self.optimizer is None:
             raise ValueError("`optimizer` must be None for a file without one")
-        kind, state, names = type(optimizer).__name__, self.optimizer.state, optimizer.state_names()
+        kind, state = type(optimizer).__name__, self.optimizer.state
         if kind != self.optimizer.kind:
             raise ValueError(f"`optimizer` must be optim.{self.optimizer.kind} as in the file, got {kind}")
-        if state and set(state) != set(names):
-            raise ValueError(f"`optimizer` must remember {sorted(state)} as in the file, got {sorted(names)}")
+        wanted = optimizer.state_names()
+        if names and state and set(state) != set(wanted):
+            raise ValueError(
+                f"`optimizer` must remember {sorted(state)} as in the file, got {sorted(wanted)}"
+            )
 
     def restore_optimizer(self, optimizer: Optimizer) -> None:
         """Set an optimizer that was checked to the state in the file."""

@@ -39,12 +39,16 @@ functions", IMA J. Numer. Anal. 41(4), 2021 (the shift; log1p). C. Szegedy et al
 architecture for computer vision", CVPR 2016, section 7 (label smoothing).
 """
 
+from __future__ import annotations
+
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_grad",
     "cross_entropy",
     "cross_entropy_with_grad",
     "log_softmax",
@@ -225,7 +229,8 @@ def cross_entropy(
     Returns
     -------
     scalar, or ndarray of the rows' losses for "none"
-        In the dtype of `logits` (float64 for integers and bools); mean and sum are added up in float64.
+        In the dtype of `logits`, but float32 for 16 bits and float64 for integers and bools; mean and sum are
+        added up in float64.
 
     Examples
     --------
@@ -282,7 +287,89 @@ def cross_entropy_with_grad(
         weights = s * np.sum(w * y, axis=-1) if are_labels else s
         total = np.sum(weights, where=kept, dtype=wide)
         loss, grad = (loss / total, grad / total) if total != 0 else (np.zeros(()), np.zeros_like(grad))
-    return loss.astype(_dtype(logits))[()], _back(grad, axis, logits)
+    return loss.astype(x.dtype)[()], _back(grad, axis, logits)
+
+
+def binary_cross_entropy(
+    logits: ArrayLike, targets: ArrayLike, /, *, pos_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None, label_smoothing: float = 0.0, reduction: str = "mean",
+) -> Any:  # fmt: skip
+    """-(w y log p + (1 - y) log(1 - p)) of each element's p = 1 / (1 + exp(-z)), reduced to one number.
+
+    Parameters
+    ----------
+    logits : array_like
+        z, of any shape.
+    targets : array_like
+        y from 0 to 1 (integers and bools too), in the shape of `logits`, or (N,) for logits (N, 1).
+    pos_weight : array_like, optional
+        w, at least 0: a number, or one for each index of the last axis; 1 by default.
+    sample_weight : array_like, optional
+        A factor for each element, or for each index of the first axis; 1 by default.
+    label_smoothing : float
+        e, from 0 to 1: y becomes (1 - e) y + e / 2.
+    reduction : {"mean", "sum", "none"}
+        "mean" divides the sum by that of the sample weights; if that is 0, so are the loss and its gradient.
+
+    Returns
+    -------
+    scalar, or ndarray of the elements' losses for "none"
+        In the dtype of `logits`, but float32 for 16 bits, and float64 for integers and bools.
+
+    Examples
+    --------
+    >>> binary_cross_entropy([0.0, 40.0], [0, 1], reduction="none")
+    array([6.93147181e-01, 4.24835426e-18])
+    """
+    loss, _ = binary_cross_entropy_with_grad(
+        logits, targets, pos_weight=pos_weight, sample_weight=sample_weight, label_smoothing=label_smoothing,
+        reduction=reduction,
+    )  # fmt: skip
+    return loss
+
+
+@np.errstate(all="ignore")
+def binary_cross_entropy_with_grad(
+    logits: ArrayLike, targets: ArrayLike, /, *, pos_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None, label_smoothing: float = 0.0, reduction: str = "mean",
+) -> tuple[Any, Array]:  # fmt: skip
+    """`binary_cross_entropy` and its gradient over the logits: (1 - y) p - w y (1 - p), weighted alike.
+
+    Examples
+    --------
+    >>> binary_cross_entropy_with_grad([0.0, 40.0], [0, 1], reduction="none")
+    (array([6.93147181e-01, 4.24835426e-18]), array([ 5.00000000e-01, -4.24835426e-18]))
+    """
+    logits, y = np.asarray(logits), np.asarray(targets)
+    shape, dtype = logits.shape, np.promote_types(_dtype(logits), np.float32)
+    if y.shape == shape[:1] and shape[1:] == (1,):
+        y = y.reshape(shape)
+    _check_shape("targets", y, shape)
+    s = np.asarray(1 if sample_weight is None else sample_weight, dtype)
+    if s.ndim and s.shape == shape[:1]:
+        s = s.reshape(shape[:1] + (1,) * (len(shape) - 1))
+    s = np.broadcast_to(s, shape)
+    if np.any((s != 0) & ((y < 0) | (y > 1))):
+        raise ValueError("`targets` must be from 0 to 1")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"`label_smoothing` must be from 0 to 1, got {label_smoothing}")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"`reduction` must be one of mean, sum, none, got {reduction!r}")
+
+    z, y = logits.astype(dtype), y.astype(dtype)
+    y = (1 - label_smoothing) * y + label_smoothing / 2
+    yes, no = y * np.asarray(1 if pos_weight is None else pos_weight, dtype), 1 - y
+    losses = _product(yes, np.logaddexp(0, -z)) + _product(no, np.logaddexp(0, z))
+    grad = no / (1 + np.exp(-z)) - yes / (1 + np.exp(z))
+    counts = (s != 0) & ((yes != 0) | (no != 0))  # an element that does not count may hold anything
+    losses, grad = np.where(counts, s * losses, 0), np.where(counts, s * grad, 0)
+
+    wide = np.promote_types(dtype, np.float64)
+    loss = losses if reduction == "none" else np.sum(losses, dtype=wide)
+    if reduction == "mean":
+        total = np.sum(s, dtype=wide)
+        loss, grad = (loss / total, grad / total) if total != 0 else (np.zeros(()), np.zeros_like(grad))
+    return loss.astype(dtype)[()], grad.astype(_dtype(logits))[()]
 
 
 def _losses_and_gradients(x: Array, t: Array, temperature: float) -> tuple[Array, Array]:

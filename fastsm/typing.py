@@ -3,6 +3,8 @@
 Callbacks have no protocol, as every method of theirs is optional: see `fastsm.callbacks`.
 """
 
+from __future__ import annotations
+
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
@@ -29,6 +31,8 @@ ScalarOrArray: TypeAlias = Any
 Config: TypeAlias = dict[str, object]
 Domain: TypeAlias = Literal["logits", "log_probs", "probs", "output"]
 Float = TypeVar("Float", bound=np.floating[Any])
+# What a loss is returned in; those of 16-bit logits are float32.
+Computed = TypeVar("Computed", np.float32, np.float64)
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 

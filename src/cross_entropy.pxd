@@ -9,7 +9,8 @@ With targets t (one-hot y for a label), class weights w and label smoothing e ov
 
 both times the row's sample weight (C. Szegedy et al., Rethinking the Inception Architecture, CVPR 2016,
 sec. 7, for e; the weights as PyTorch applies them). Where p_j is near 1, p_j - y_j would cancel; if it is over
-a half, and so the maximum's, (sum(t) - t_j) - sum(t) q is taken, with q = 1 - p_j = rest / (1 + rest).
+a half, and so the only maximum's, others - sum(t) q is taken, with the sum `others` of the targets of all classes
+below the maximum and q = 1 - p_j = rest / (1 + rest).
 
 Labels are checked before any kernel runs, but another thread may change them since: what is used is
 the value that is checked here. A bad one makes its row zero and is reported in task.bad_row.
@@ -21,9 +22,9 @@ from simd cimport (
     element, exp_nonpositive, keep_last, lanes, lanes_sum, load, log1p_nonnegative, masking_product, multiply_add,
     select_equal, select_label, select_less, set_element, set_label, splat, store, subtract_product, vec,
 )
-from softmax cimport row_max, row_multiply, sum_row_exps, sum_tile_exps, tile_max
+from softmax cimport distance, growing, row_max, row_multiply, shrinking, sum_row_exps, sum_tile_exps, tile_max
 from task cimport ROWS_TOGETHER, Block, Task
-from vectors cimport accumulate, at
+from vectors cimport CHUNK, accumulate, at
 
 
 cdef inline bint takes_part(Task *task, int64_t label, Py_ssize_t row) noexcept nogil:
@@ -80,7 +81,8 @@ cdef inline void cross_entropy_rows(vec *like, Block *block, Task *task) noexcep
         m[r] = row_max(at(x, r * block.x_step), n)
     for r in range(block.rows):
         if takes_part(task, label[r], row + r):
-            d[r] = (splat(m[r], element(x, r * block.x_step + label[r])) - m[r]) * scale
+            value = splat(m[r], element(x, r * block.x_step + label[r]))
+            d[r] = distance(value, m[r], scale)
         else:
             label[r] = -1
         rest[r] = sum_row_exps(
@@ -162,7 +164,8 @@ cdef inline void cross_entropy_tile(vec *like, Block *block, Task *task) noexcep
     cdef vec m = tile_max(x, block, n)
     cdef vec scale = splat(m, task.scale), counts = tile_weight(labels, x, block, task), weight = counts
     cdef vec d, rest, inverse, value
-    d = (select_by_label(labels, x, block, n) - m) * scale
+    d = select_by_label(labels, x, block, n)
+    d = distance(d, m, scale)
     rest = sum_tile_exps(grad, block, n, m, scale)
     store(
         at(<vec *>task.row_out, block.first), block.rows, masking_product(weight, log1p_nonnegative(rest) - d),
@@ -198,17 +201,54 @@ cdef inline vec row_target(vec *y, Task *task, Py_ssize_t index) noexcept nogil:
 
 
 cdef inline vec soft_gradient(vec e, vec t, vec others, vec total, vec rest, vec inverse) noexcept nogil:
-    """Return p_j total - t_j, with `others` = total - t_j in sum; e is the exponential of class j."""
+    """Return p_j total - t_j; `others` is total - t_j at the maximum, e the exponential of class j."""
     cdef vec half = splat(e, 0.5), p = e * inverse, q = rest * inverse
     return select_less(half, p, subtract_product(others, total, q), multiply_add(total, p, -t))
 
 
+cdef inline void sum_row_targets(
+    vec *x, vec *y, Task *task, vec m, vec scale, vec *top, vec *others, vec *cross,
+) noexcept nogil:
+    """Put the sums of t at the row's maxima, of t elsewhere, and of t d, into every lane of three vectors.
+
+    x: (n,) in; y: (n,) in, or NULL.
+    """
+    cdef Py_ssize_t n = task.classes, width = lanes(x), i = 0, stop, start
+    cdef vec zero = splat(m, 0.0), shrink = shrinking(m), shift = -(m * shrink), one = splat(m, 1.0)
+    # The factor after the sum of t d, instead of before it, where d would be infinite.
+    cdef vec before = select_equal(shrink, one, scale, one), after = select_equal(shrink, one, one, growing(m, scale))
+    cdef vec top_lost = zero, others_lost = zero, cross_lost = zero, top_part, others_part, cross_part, t, d, at_top
+    top[0] = zero
+    others[0] = zero
+    cross[0] = zero
+    while i < n:
+        top_part = zero
+        others_part = zero
+        cross_part = zero
+        stop = min(i + CHUNK * width, n)
+        while i < stop:
+            start = min(i, n - width)
+            t = keep_last(row_target(y, task, start), start + width - i, 0.0)
+            d = multiply_add(at(x, start)[0], shrink, shift) * before
+            at_top = select_equal(d, zero, t, zero)
+            top_part = top_part + at_top
+            others_part = others_part + (t - at_top)
+            cross_part = cross_part + masking_product(t, d)
+            i += width
+        accumulate(top, &top_lost, top_part)
+        accumulate(others, &others_lost, others_part)
+        accumulate(cross, &cross_lost, cross_part)
+    top[0] = lanes_sum(top[0] + top_lost)
+    others[0] = lanes_sum(others[0] + others_lost)
+    cross[0] = lanes_sum(cross[0] + cross_lost) * after
+
+
 cdef inline void soft_cross_entropy_row(vec *x, vec *y, vec *grad, Task *task, Py_ssize_t row) noexcept nogil:
     """x: (n,) in; y: (n,) in, or NULL for a label; grad: (n,) out, may be x, or NULL; task.row_out: (1,) out."""
-    cdef Py_ssize_t n = task.classes, width = lanes(x), i, start
+    cdef Py_ssize_t n = task.classes, width = lanes(x), i
     cdef int64_t label = -1
     cdef bint counts = sample_weight(x, task, row) != 0.0
-    cdef vec m, scale, zero, d, t, last, base, cross, base_lost, cross_lost, extra, total, rest, inverse, value
+    cdef vec m, scale, zero, d, t, last, base, others, cross, extra, total, rest, inverse, value
     if y == NULL:
         label = task.labels[row]
         counts = takes_part(task, label, row) and counts
@@ -218,25 +258,15 @@ cdef inline void soft_cross_entropy_row(vec *x, vec *y, vec *grad, Task *task, P
     m = row_max(x, n)
     scale = splat(m, task.scale)
     zero = splat(m, 0.0)
-    base = zero
-    base_lost = zero
-    cross = zero
-    cross_lost = zero
-    i = 0
-    while i < n:                                    # sum(t) and sum(t d); before sum_row_exps, as grad may be x
-        start = min(i, n - width)
-        t = row_target(y, task, start)
-        d = (at(x, start)[0] - m) * scale
-        accumulate(&base, &base_lost, keep_last(t, start + width - i, 0.0))
-        accumulate(&cross, &cross_lost, keep_last(masking_product(t, d), start + width - i, 0.0))
-        i += width
-    base = lanes_sum(base + base_lost)
-    cross = lanes_sum(cross + cross_lost)
+    sum_row_targets(x, y, task, m, scale, &base, &others, &cross)   # before sum_row_exps, as grad may be x
+    base = base + others
     extra = zero                                    # what the label adds to the smoothing's share
     d = zero
     if label >= 0:
         extra = splat(m, (1.0 - task.smoothing) * class_weight(x, task, label))
-        d = (splat(m, element(x, label)) - m) * scale
+        d = splat(m, element(x, label))
+        d = distance(d, m, scale)
+        others = others + select_equal(d, zero, zero, extra)
     total = base + extra
     rest = sum_row_exps(x, grad, n, m, scale)
     value = log1p_nonnegative(rest)
@@ -250,14 +280,14 @@ cdef inline void soft_cross_entropy_row(vec *x, vec *y, vec *grad, Task *task, P
     last = at(grad, n - width)[0]
     for i in range(n // width):
         t = row_target(y, task, i * width)
-        grad[i] = soft_gradient(grad[i], t, (base - t) + extra, total, rest, inverse) * scale
+        grad[i] = soft_gradient(grad[i], t, others, total, rest, inverse) * scale
     t = row_target(y, task, n - width)
-    at(grad, n - width)[0] = soft_gradient(last, t, (base - t) + extra, total, rest, inverse) * scale
+    at(grad, n - width)[0] = soft_gradient(last, t, others, total, rest, inverse) * scale
     if label >= 0:
         value = splat(m, class_weight(x, task, label))
         t = smoothed(task, zero, value)
         d = exp_nonpositive(d)
-        value = soft_gradient(d, t + extra, base - t, total, rest, inverse) * scale
+        value = soft_gradient(d, t + extra, others, total, rest, inverse) * scale
         set_element(grad, label, element(&value, 0))
 
 
@@ -283,6 +313,44 @@ cdef inline vec tile_target(vec *y, Block *block, Task *task, Py_ssize_t j) noex
     return smoothed(task, target, weight)
 
 
+cdef inline void sum_tile_targets(
+    Block *block, Task *task, vec m, vec scale, vec *top, vec *others, vec *cross,
+) noexcept nogil:
+    """Put the sums of t at each row's maxima, of t elsewhere, and of t d into three vectors.
+
+    x: (n, count) in; y: (n, count) in, or NULL for labels.
+    """
+    cdef Py_ssize_t n = task.classes, j = 0, stop
+    cdef vec *x = <vec *>block.x
+    cdef vec *y = <vec *>block.y
+    cdef vec zero = splat(m, 0.0), shrink = shrinking(m), shift = -(m * shrink), one = splat(m, 1.0)
+    # The factor after the sum of t d, instead of before it, where d would be infinite.
+    cdef vec before = select_equal(shrink, one, scale, one), after = select_equal(shrink, one, one, growing(m, scale))
+    cdef vec top_lost = zero, others_lost = zero, cross_lost = zero, top_part, others_part, cross_part, t, d, at_top
+    top[0] = zero
+    others[0] = zero
+    cross[0] = zero
+    while j < n:
+        top_part = zero
+        others_part = zero
+        cross_part = zero
+        stop = min(j + CHUNK, n)
+        while j < stop:
+            t = tile_target(y, block, task, j)
+            d = multiply_add(load(at(x, j * block.x_step), block.count), shrink, shift) * before
+            at_top = select_equal(d, zero, t, zero)
+            top_part = top_part + at_top
+            others_part = others_part + (t - at_top)
+            cross_part = cross_part + masking_product(t, d)
+            j += 1
+        accumulate(top, &top_lost, top_part)
+        accumulate(others, &others_lost, others_part)
+        accumulate(cross, &cross_lost, cross_part)
+    top[0] = top[0] + top_lost
+    others[0] = others[0] + others_lost
+    cross[0] = (cross[0] + cross_lost) * after
+
+
 cdef inline void soft_cross_entropy_tile(vec *like, Block *block, Task *task) noexcept nogil:
     """x: (n, count) in; y: (n, count) in, or task.labels: (rows,) in; out: (n, count) out, may be x, or NULL;
     task.row_out: (rows,) out."""
@@ -291,7 +359,7 @@ cdef inline void soft_cross_entropy_tile(vec *like, Block *block, Task *task) no
     cdef vec *y = <vec *>block.y
     cdef vec *grad = <vec *>block.out
     cdef vec m = tile_max(x, block, n), zero = splat(m, 0.0), one = splat(m, 1.0), scale = splat(m, task.scale)
-    cdef vec base = zero, cross = zero, base_lost = zero, cross_lost = zero, extra = zero, d = zero, own = zero
+    cdef vec base, others, cross, extra = zero, d = zero, own = zero
     cdef vec labels = zero, t, total, rest, inverse, value, weight = one, counts
     cdef bint complete = True
     if task.sample_weight != NULL:
@@ -301,16 +369,14 @@ cdef inline void soft_cross_entropy_tile(vec *like, Block *block, Task *task) no
     if y == NULL:
         complete = read_tile_labels(&labels, block, task)
         counts = select_label(labels, -1, zero, weight)
-        d = (select_by_label(labels, x, block, n) - m) * scale
+        d = select_by_label(labels, x, block, n)
+        d = distance(d, m, scale)
         for j in range(n):
             own = select_label(labels, j, splat(m, class_weight(x, task, j)), own)
         extra = own * splat(m, 1.0 - task.smoothing)
-    for j in range(n):                              # sum(t) and sum(t d); before sum_tile_exps, as grad may be x
-        t = tile_target(y, block, task, j)
-        accumulate(&base, &base_lost, t)
-        accumulate(&cross, &cross_lost, masking_product(t, (load(at(x, j * block.x_step), count) - m) * scale))
-    base = base + base_lost
-    cross = cross + cross_lost
+    sum_tile_targets(block, task, m, scale, &base, &others, &cross)     # before sum_tile_exps, as grad may be x
+    base = base + others
+    others = others + select_equal(d, zero, zero, extra)
     total = base + extra
     rest = sum_tile_exps(grad, block, n, m, scale)
     value = log1p_nonnegative(rest)
@@ -321,11 +387,11 @@ cdef inline void soft_cross_entropy_tile(vec *like, Block *block, Task *task) no
         weight = weight * splat(m, task.gradient_scale * task.scale)
         value = smoothed(task, zero, own)
         d = exp_nonpositive(d)
-        d = soft_gradient(d, value + extra, base - value, total, rest, inverse) * weight
+        d = soft_gradient(d, value + extra, others, total, rest, inverse) * weight
         for j in range(n):
             t = tile_target(y, block, task, j)
             value = load(at(grad, j * block.out_step), count)
-            value = soft_gradient(value, t, (base - t) + extra, total, rest, inverse) * weight
+            value = soft_gradient(value, t, others, total, rest, inverse) * weight
             if y == NULL:
                 value = select_label(labels, j, d, value)
             store(at(grad, j * block.out_step), count, value)

@@ -18,7 +18,7 @@ from libc.math cimport INFINITY, isinf
 
 from simd cimport (
     divide, element, exp_clamped, exp_lowest, inverse_remainder, keep_last, lanes, lanes_max, lanes_sum, load,
-    log1p_nonnegative, maximum, multiply_add, prefetch, select_equal, set_element, splat, store, vec,
+    log1p_nonnegative, maximum, multiply_add, prefetch, select_equal, select_less, set_element, splat, store, vec,
 )
 from task cimport PREFETCH_VECTORS, ROWS_TOGETHER, Block, Task
 from vectors cimport CHUNK, accumulate, accumulate_finite, at
@@ -37,6 +37,26 @@ cdef inline vec scaled_difference(vec x, vec m, vec scale, vec lowest) noexcept 
     if element(&scale, 0) != 1.0:
         d = d * scale
     return d
+
+
+cdef inline vec shrinking(vec m) noexcept nogil:
+    """Return the power of 2 by which a difference x - m is to be taken: 1, unless it could be infinite.
+
+    Such a power is exact: the smallest difference from an m above 1e30 is a large number. The temperature that comes
+    after may make a difference finite that is not.
+    """
+    return select_less(splat(m, 1e30), m, splat(m, 1.0 / (1 << 20)), splat(m, 1.0))
+
+
+cdef inline vec growing(vec m, vec scale) noexcept nogil:
+    """Return scale / shrinking(m)."""
+    return select_less(splat(m, 1e30), m, scale * splat(m, 1 << 20), scale)
+
+
+cdef inline vec distance(vec x, vec m, vec scale) noexcept nogil:
+    """Return (x - m) scale, also where x - m alone would be infinite."""
+    cdef vec shrink = shrinking(m)
+    return multiply_add(x, shrink, -(m * shrink)) * growing(m, scale)
 
 
 cdef inline vec is_maximum(vec d) noexcept nogil:
@@ -164,11 +184,12 @@ cdef inline void softmax_rows(vec *like, Block *block, Task *task) noexcept nogi
 cdef inline void row_shift(vec *x, vec *y, Py_ssize_t n, vec m, vec scale, vec log_sum) noexcept nogil:
     """y = (x - m) scale - log_sum. x: (n,) in; y: (n,) out, may be x."""
     cdef Py_ssize_t width = lanes(x), i
-    cdef vec last = at(x, n - width)[0] - m, less = -log_sum, d
+    cdef vec shrink = shrinking(m), grow = growing(m, scale), top = -(m * shrink), less = -log_sum, d
+    cdef vec last = multiply_add(at(x, n - width)[0], shrink, top)
     for i in range(n // width):
-        d = x[i] - m
-        y[i] = multiply_add(d, scale, less)
-    at(y, n - width)[0] = multiply_add(last, scale, less)
+        d = multiply_add(x[i], shrink, top)
+        y[i] = multiply_add(d, grow, less)
+    at(y, n - width)[0] = multiply_add(last, grow, less)
 
 
 cdef inline void log_softmax_rows(vec *like, Block *block, Task *task) noexcept nogil:
@@ -283,9 +304,10 @@ cdef inline void log_softmax_tile(vec *like, Block *block, Task *task) noexcept 
     cdef vec m = tile_max(x, block, n)
     cdef vec scale = splat(m, task.scale)
     cdef vec less = -log1p_nonnegative(sum_tile_exps(<vec *>NULL, block, n, m, scale)), d
+    cdef vec shrink = shrinking(m), grow = growing(m, scale), top = -(m * shrink)
     for j in range(n):
-        d = load(at(x, j * block.x_step), block.count) - m
-        store(at(out, j * block.out_step), block.count, multiply_add(d, scale, less))
+        d = multiply_add(load(at(x, j * block.x_step), block.count), shrink, top)
+        store(at(out, j * block.out_step), block.count, multiply_add(d, grow, less))
 
 
 cdef inline void logsumexp_tile(vec *like, Block *block, Task *task) noexcept nogil:

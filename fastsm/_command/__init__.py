@@ -3,18 +3,23 @@
 Each subcommand imports what it needs when it runs, so that ``fastsm --help`` is quick.
 """
 
+from __future__ import annotations
+
 import argparse
 import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from fastsm._command import _errors
 from fastsm._command._errors import CommandError, UsageError
 from fastsm._command._output import printable, red
 from fastsm._version import __version__
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 __all__ = ["main"]
 
@@ -50,6 +55,11 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # The original says nothing if the output cannot be written.
+        if message and file is not None:
+            file.write(message)
 
 
 def _parser(only: str | None) -> argparse.ArgumentParser:

@@ -1,5 +1,7 @@
 """Exit codes, and errors that are printed in one line."""
 
+from __future__ import annotations
+
 __all__ = ["BAD_DATA", "DIVERGED", "FAILURE", "INTERRUPTED", "OK", "USAGE", "CommandError", "UsageError"]
 
 OK, FAILURE, USAGE, BAD_DATA, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 4, 130

@@ -1,5 +1,7 @@
 """Load data for models, and check and convert them."""
 
+from __future__ import annotations
+
 import os
 import zlib
 

@@ -5,6 +5,8 @@ operation a function from the arrays to the call that is timed; it raises Import
 not installed.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
 from typing import Any

@@ -1,5 +1,7 @@
 """Load trained models."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Make a network, a loss, targets and an optimizer from settings."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

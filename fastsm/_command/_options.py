@@ -4,6 +4,8 @@ A flag takes precedence over the variable ``FASTSM_<NAME>``, the variable over t
 the file over the default. All values go through the same conversion.
 """
 
+from __future__ import annotations
+
 import argparse
 import difflib
 import math
@@ -20,6 +22,8 @@ __all__ = [
     "text", "whole",
 ]  # fmt: skip
 
+_LARGEST = (1 << 63) - 1  # the largest integer
+_LONGEST = 60  # characters of a wrong value that are shown
 Settings: TypeAlias = dict[str, Any]  # the value of each option, by its key
 
 
@@ -89,8 +93,10 @@ def whole(least: int) -> Callable[[object], int]:
                 number = int(value)
             except ValueError:
                 number = None
-        if type(number) is not int or not least <= number < 1 << 63:
+        if type(number) is not int or number < least:
             raise ValueError(f"must be an integer of at least {least}")
+        if number > _LARGEST:
+            raise ValueError(f"must be an integer of at most {_LARGEST}")
         return number
 
     return convert
@@ -188,8 +194,10 @@ def resolve(
     result: Settings = {}
     for option in options:
         variable = os.environ.get(option.environment, "") if environment else ""
-        names = [name for name in (option.name, option.key) if name in file]
-        in_file = [file.pop(name) for name in dict.fromkeys(names)]
+        names = [name for name in dict.fromkeys((option.name, option.key)) if name in file]
+        if len(names) > 1:
+            raise UsageError(f"{file_name} has both `{names[0]}` and `{names[1]}`: leave one out")
+        in_file = [file.pop(name) for name in names]
         if option.key in flags:
             result[option.key] = flags[option.key]
         elif variable:
@@ -214,4 +222,6 @@ def _converted(option: Option, value: object, source: str) -> object:
     try:
         return option.convert(value)
     except ValueError as error:
-        raise UsageError(f"{source} {error}, got {value!r}") from None
+        got = repr(value)
+        got = got if len(got) <= _LONGEST else f"{got[:_LONGEST]}... ({len(got)} characters)"
+        raise UsageError(f"{source} {error}, got {got}") from None

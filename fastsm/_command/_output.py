@@ -1,5 +1,7 @@
 """Print results on the standard output and everything else on the standard error."""
 
+from __future__ import annotations
+
 import json
 import math
 import os

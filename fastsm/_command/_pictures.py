@@ -1,6 +1,11 @@
 """Draw pictures of a run with matplotlib: learning curves, the confusion matrix, the worst mistakes."""
 
+from __future__ import annotations
+
 import importlib
+import logging
+import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +20,36 @@ _MISTAKES = 25
 
 
 def draw(folder: Path, history: History, answers: Array, test: Dataset) -> None:
-    """Draw the pictures that the run allows; raise ImportError without matplotlib.
+    """Draw the pictures that the run allows; raise ImportError if matplotlib is missing or cannot be used.
 
     `answers` are the probabilities of the classes, or the predicted numbers.
     """
-    # Pictures are written to files: no display is needed.
-    importlib.import_module("matplotlib").use("Agg")
-    if history.epochs:
-        history.plot(folder / "curves.png")
-    if not test.classes:
-        _draw_residuals(folder / "residuals.png", answers, test.y)
-        return
-    if len(test.classes) <= 50:
-        counts = np.zeros((len(test.classes),) * 2, np.int64)
-        np.add.at(counts, (test.y, answers.argmax(axis=1)), 1)
-        _draw_confusion(folder / "confusion.png", counts, test.classes)
-    if test.shape is not None:
-        _draw_mistakes(folder / "mistakes.png", answers, test, test.shape)
+    # Its remarks on folders for its settings and on characters that its font lacks are not for users.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    with warnings.catch_warnings(action="ignore"):
+        _use_files()
+        if history.epochs:
+            history.plot(folder / "curves.png")
+        if not test.classes:
+            _draw_residuals(folder / "residuals.png", answers, test.y)
+            return
+        if len(test.classes) <= 50:
+            counts = np.zeros((len(test.classes),) * 2, np.int64)
+            np.add.at(counts, (test.y, answers.argmax(axis=1)), 1)
+            _draw_confusion(folder / "confusion.png", counts, test.classes)
+        if test.shape is not None:
+            _draw_mistakes(folder / "mistakes.png", answers, test, test.shape)
+
+
+def _use_files() -> None:
+    """Have matplotlib draw into files, as there may be no display, whatever MPLBACKEND says."""
+    os.environ["MPLBACKEND"] = "agg"
+    try:
+        importlib.import_module("matplotlib").use("agg")
+    except ImportError:
+        raise ImportError("they need matplotlib (pip install fastsm[train])") from None
+    except (OSError, RuntimeError, ValueError) as error:  # of its settings, or nowhere to write
+        raise ImportError(f"matplotlib cannot be used: {error}") from error
 
 
 def _draw_residuals(path: Path, predictions: Array, y: Array) -> None:

@@ -1,5 +1,7 @@
 """Read the inputs of ``fastsm predict`` from files of several formats."""
 
+from __future__ import annotations
+
 import importlib
 import warnings
 from pathlib import Path

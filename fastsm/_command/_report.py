@@ -1,5 +1,7 @@
 """Measure a classifier, and print the figures."""
 
+from __future__ import annotations
+
 from typing import TypedDict
 
 import numpy as np

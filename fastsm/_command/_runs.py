@@ -1,5 +1,7 @@
 """Make the folders of runs, and read and write the files in them."""
 
+from __future__ import annotations
+
 import json
 import os
 import re

@@ -1,5 +1,7 @@
 """Describe a table to people: its label, its columns, and what is left out."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 import numpy as np

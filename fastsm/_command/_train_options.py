@@ -1,5 +1,7 @@
 """The options of ``fastsm train``, and those that other commands share."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 from fastsm._command._options import Option, Settings, flag, names, one_of, real, sizes, text, whole
@@ -19,7 +21,7 @@ def _with_hyphens(names: Iterable[str]) -> tuple[str, ...]:
 
 
 # The others add nothing for a network that ends in softmax and learns from labels.
-_LOSSES = _with_hyphens(name for name in LOSSES if name not in ("nll", "kl_div"))
+_LOSSES = _with_hyphens(name for name in LOSSES if name not in ("nll", "kl_div", "bce"))
 
 DATA = [
     Option(

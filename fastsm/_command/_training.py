@@ -1,5 +1,7 @@
 """Train from settings to a folder of results."""
 
+from __future__ import annotations
+
 import os
 import time
 from pathlib import Path
@@ -214,8 +216,8 @@ class Training:
         if self.settings["plots"]:
             try:
                 _pictures.draw(folder, history, answers, test)
-            except ImportError:
-                output.note("no pictures: they need matplotlib (pip install fastsm[train])")
+            except ImportError as error:
+                output.note(f"no pictures: {' '.join(str(error).split())}")
         count = f"{history.epochs} epoch{'s' * (history.epochs != 1)}"
         early = ", stopped early" if history.stopped == "early stop" else ""
         output.result(

@@ -1,5 +1,7 @@
 """The processes of a training: those that mpirun started, or a single one."""
 
+from __future__ import annotations
+
 import os
 import sys
 import time
@@ -26,7 +28,7 @@ class _World(Communicator, Protocol):
         """End all processes."""
 
 
-def find_processes(mpi: bool) -> "OneProcess":
+def find_processes(mpi: bool) -> OneProcess:
     """Return the processes that share the training."""
     if not mpi:
         return OneProcess()

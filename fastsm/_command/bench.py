@@ -1,5 +1,7 @@
 """``fastsm bench``."""
 
+from __future__ import annotations
+
 import argparse
 import math
 import textwrap

@@ -1,5 +1,7 @@
 """``fastsm demo``: a user-defined loss, training on real digits, and the speed, in seconds."""
 
+from __future__ import annotations
+
 import argparse
 import time
 from collections.abc import Callable

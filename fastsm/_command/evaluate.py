@@ -1,5 +1,7 @@
 """``fastsm evaluate``."""
 
+from __future__ import annotations
+
 import argparse
 from typing import TYPE_CHECKING
 
@@ -94,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     return _errors.OK
 
 
-def _rows(trained: "Trained", settings: Settings) -> "tuple[Array, Array, str]":
+def _rows(trained: Trained, settings: Settings) -> tuple[Array, Array, str]:
     """Return the inputs and the labels to measure with, and which part of the data they are."""
     from fastsm._command._inputs import as_trained_on, check_features, part_of
     from fastsm.data import DataError

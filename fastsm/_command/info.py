@@ -1,5 +1,7 @@
 """``fastsm info``."""
 
+from __future__ import annotations
+
 import argparse
 import importlib.util
 

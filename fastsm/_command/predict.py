@@ -1,5 +1,7 @@
 """``fastsm predict``."""
 
+from __future__ import annotations
+
 import argparse
 
 from fastsm._command._errors import OK

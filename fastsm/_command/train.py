@@ -1,6 +1,9 @@
 """``fastsm train``."""
 
+from __future__ import annotations
+
 import argparse
+import os
 import tomllib
 from pathlib import Path
 
@@ -87,6 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _toml(name: str) -> dict[str, object]:
+    if os.path.exists(name) and not os.path.isfile(name):  # reading a pipe or a device may never end
+        raise UsageError(f"--config must be a regular file, got {name!r}")
     try:
         with open(name, "rb") as file:
             text = file.read(_LARGEST + 1)

@@ -1,5 +1,7 @@
 """Write files atomically, and reject pipes and devices."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
@@ -10,7 +12,7 @@ from typing import IO
 
 from fastsm import _arguments
 
-__all__ = ["checked_path", "regular_size", "write_atomically"]
+__all__ = ["check_new_file", "checked_path", "regular_size", "write_atomically"]
 
 
 def write_atomically(path: str | os.PathLike[str], fill: Callable[[IO[bytes]], object]) -> None:
@@ -60,3 +62,12 @@ def checked_path(name: str, value: object) -> str:
     if not result or "\0" in result:
         raise ValueError(f"`{name}` must be the name of a file, got {_arguments.shown(value)}")
     return result
+
+
+def check_new_file(path: str) -> None:
+    """Check that a file can be written here: in a folder that exists, and in place of nothing but a file."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"`path` must lie in a folder that exists, got {path!r}")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"`path` must be a regular file or a new one, got {path!r}")

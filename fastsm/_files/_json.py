@@ -1,5 +1,7 @@
 """Parse JSON from files that are not trusted."""
 
+from __future__ import annotations
+
 import json
 import math
 from typing import NoReturn

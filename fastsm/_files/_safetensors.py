@@ -8,6 +8,8 @@ Files are not trusted: the whole header is checked, also against the size of the
 allocated for an array. Arrays are read one by one, into given memory if wanted.
 """
 
+from __future__ import annotations
+
 import contextlib
 import importlib
 import io
@@ -99,7 +101,7 @@ class _Entry(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_tensors(path: str | os.PathLike[str]) -> Iterator["Tensors"]:
+def open_tensors(path: str | os.PathLike[str]) -> Iterator[Tensors]:
     """Open a file; errors inside the block become a ValueError of one sentence that names the file.
 
     Raise OSError as `open` does.

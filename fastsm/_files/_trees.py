@@ -5,6 +5,8 @@ The tree is JSON under ``fastsm`` in the metadata of the file; ``{"$array": name
 independent of their order; a program that changes the arrays may remove it.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import math
@@ -29,6 +31,7 @@ Tree: TypeAlias = dict[str, object]
 _VERSION = "1"
 _TREE, _FORMAT, _CHECKSUM = "fastsm", "fastsm_version", "fastsm_crc32"
 _ARRAY, _FLOAT = "$array", "$float"
+_DEEPEST = 100
 
 
 def write_tree(path: str | os.PathLike[str], tree: Tree, tensors: Mapping[str, Array]) -> None:
@@ -37,7 +40,7 @@ def write_tree(path: str | os.PathLike[str], tree: Tree, tensors: Mapping[str, A
     Raise TypeError or ValueError for what such a file cannot hold, before anything is written.
     """
     arrays = dict(tensors)
-    text = json.dumps(_pack(tree, "", arrays), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_pack(tree, "", arrays, 0), allow_nan=False, separators=(",", ":"))
     arrays = {name: _safetensors.as_stored(array) for name, array in arrays.items()}
     rows = ((name, a.dtype.name, list(a.shape), _safetensors.checksum_of(a)) for name, a in arrays.items())
     metadata = {_TREE: text, _FORMAT: _VERSION, _CHECKSUM: _checksum(text, rows)}
@@ -49,17 +52,22 @@ def _checksum(text: str, rows: Iterable[tuple[str, str, list[int], int]]) -> str
     return f"{zlib.crc32(json.dumps([text, sorted(rows)]).encode()):08x}"
 
 
-def _pack(value: object, place: str, arrays: dict[str, Array]) -> object:
+def _pack(value: object, place: str, arrays: dict[str, Array], depth: int) -> object:
     """Return a value in the types of JSON; arrays go to `arrays`, NaN and infinities become strings."""
+    if depth > _DEEPEST:
+        raise ValueError(f"{place[:80]}... must be nested at most {_DEEPEST} deep to be saved")
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"{place or 'a file'} must have strings as keys, got {key!r}")
             if key.startswith("$"):
                 raise ValueError(f"{place or 'a file'} must have no key that starts with $, got {key!r}")
-        return {key: _pack(item, f"{place}.{key}" if place else key, arrays) for key, item in value.items()}
+        return {
+            key: _pack(item, f"{place}.{key}" if place else key, arrays, depth + 1)
+            for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [_pack(item, f"{place}.{i}", arrays) for i, item in enumerate(value)]
+        return [_pack(item, f"{place}.{i}", arrays, depth + 1) for i, item in enumerate(value)]
     if isinstance(value, np.ndarray):
         if value.dtype.name not in _safetensors.CODES:
             raise TypeError(f"{place} must have a real dtype to be saved, got {value.dtype}")

@@ -3,6 +3,8 @@
 The format: PKWARE, ".ZIP File Format Specification", 6.3.10. The directory is checked before it is used.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import struct

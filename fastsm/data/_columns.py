@@ -1,5 +1,7 @@
 """The columns of tables: arrays of numbers, or texts."""
 
+from __future__ import annotations
+
 import importlib
 import re
 from collections.abc import Callable, Sequence

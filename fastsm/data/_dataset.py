@@ -1,5 +1,7 @@
 """Data sets in memory, and the error for files that do not hold one."""
 
+from __future__ import annotations
+
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -84,6 +86,10 @@ class Dataset:
 
     def __post_init__(self) -> None:
         """Check that dtypes and shapes match."""
+        for name, array in (("X", self.X), ("y", self.y)):
+            if not isinstance(array, np.ndarray):
+                kind = type(array).__name__
+                raise TypeError(f"`{name}` must be an array, got {kind}: convert it with np.asarray({name})")
         if self.X.dtype not in (np.uint8, np.float32, np.float64):
             raise TypeError(f"`X` must have dtype uint8, float32 or float64, got {self.X.dtype}")
         if self.X.ndim != 2 or not self.X.flags.c_contiguous:
@@ -141,7 +147,7 @@ class Splits:
     test: Dataset
     source: str
     val: Dataset | None = None
-    table: "Table | None" = None
+    table: Table | None = None
 
 
 def rows_of_part(rows: int, part: tuple[int, int]) -> slice:

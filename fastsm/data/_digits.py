@@ -1,5 +1,7 @@
 """The digits that come with the package."""
 
+from __future__ import annotations
+
 from importlib import resources
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Download the named data sets with pooch, and check their SHA-256 sums."""
 
+from __future__ import annotations
+
 import hashlib
 import importlib
 import os

@@ -1,5 +1,7 @@
 """How a column of a table becomes inputs of a model, and the check of records that are not trusted."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Find out what the columns of a table of training data are."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections import Counter

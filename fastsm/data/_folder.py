@@ -1,5 +1,7 @@
 """Read a folder with four files named as those of MNIST."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 

@@ -1,5 +1,7 @@
 """Read IDX, the file format of MNIST: a short header, then the elements, big-endian."""
 
+from __future__ import annotations
+
 import gzip
 import io
 import math

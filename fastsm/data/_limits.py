@@ -1,5 +1,7 @@
 """Limits on the memory that a file may ask for, checked before it is allocated."""
 
+from __future__ import annotations
+
 import os
 import stat
 

@@ -4,6 +4,8 @@ The header is a dict as Python source. NumPy lets Python parse it, which a hosti
 much memory; the three entries that NumPy writes need no parser.
 """
 
+from __future__ import annotations
+
 import io
 import math
 import re

@@ -1,10 +1,13 @@
 """Load data sets by name or path."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 
 import numpy as np
 
+from fastsm import _arguments
 from fastsm.data._archives import read_npz
 from fastsm.data._dataset import DataError, Dataset, Splits, make_datasets, renumbered, rows_of_part, split
 from fastsm.data._digits import load_digits
@@ -115,12 +118,14 @@ def load(
     >>> digits.test.y[:5].tolist(), digits.test.classes[:3]
     ([2, 3, 1, 3, 5], ('0', '1', '2'))
     """
-    text = os.fspath(name)
+    text, download = os.fspath(name), _arguments.flag("download", download)
+    wanted = "(number, count) with a number in [0, count)"
     if (val is not None or test is not None or regression) and not os.path.isfile(text):
         raise DataError(f"`val`, `test` and `regression` need a file with data, got {text!r}")
-    number, count = part
-    if not 0 <= number < count:
-        raise ValueError(f"`part` must be (number, count) with a number in [0, count), got {part}")
+    if not isinstance(part, (tuple, list)) or None in map(_arguments.integer, part):
+        raise TypeError(f"`part` must be two integers, {wanted}, got {_arguments.shown(part)}")
+    if len(part) != 2 or not 0 <= part[0] < part[1]:
+        raise ValueError(f"`part` must be {wanted}, got {_arguments.shown(part)}")
     if text == "digits":
         images, labels = load_digits()
         parts = list(split(Dataset(images, labels, _DIGITS, (8, 8))))

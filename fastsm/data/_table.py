@@ -1,5 +1,7 @@
 """How the columns of a table become the inputs of a model: the record that is kept with the model."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -96,7 +98,7 @@ class Table:
         regression: bool = False,
         drop: Sequence[str] = (),
         keep: Sequence[str] = (),
-    ) -> "Table":
+    ) -> Table:
         """Return the record of a table of training data.
 
         Parameters
@@ -236,7 +238,7 @@ class Table:
         return {**dataclasses.asdict(self), "columns": columns, "left_out": left_out}
 
     @classmethod
-    def from_record(cls, record: Mapping[str, object]) -> "Table":
+    def from_record(cls, record: Mapping[str, object]) -> Table:
         """Return the table of a record, which is not trusted; raise ValueError if it is not one."""
         names = {f.name for f in dataclasses.fields(cls)}
         columns = record.get("columns")

@@ -3,6 +3,8 @@
 A table is read in chunks of bounded size, each reduced at once to the smallest columns that hold it.
 """
 
+from __future__ import annotations
+
 import bz2
 import contextlib
 import csv

@@ -1,5 +1,7 @@
 """Data sets from tables: a file, and the record of its columns, become arrays."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Cross-entropy of logits whose classes are spread over ranks."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from fastsm.typing import Array, Communicator, Reduction
 __all__ = ["ShardedCrossEntropyLoss", "sharded_cross_entropy", "sharded_cross_entropy_with_grad"]
 
 
+@np.errstate(all="ignore")
 def sharded_cross_entropy(
     logits_shard: ArrayLike,
     targets: ArrayLike,
@@ -93,6 +96,7 @@ def sharded_cross_entropy(
     return shard.result(y.loss(shard.measure(y)))
 
 
+@np.errstate(all="ignore")
 def sharded_cross_entropy_with_grad(
     logits_shard: ArrayLike,
     targets: ArrayLike,
@@ -292,8 +296,9 @@ class _Shard:
         return self._given
 
     def result(self, loss: Any) -> Any:
-        """Return the loss in the dtype of the logits."""
-        return loss.astype(self.dtype) if isinstance(loss, np.ndarray) else self.dtype.type(loss)
+        """Return a loss in the dtype that it was computed in."""
+        dtype = self.work.dtype
+        return loss.astype(dtype) if isinstance(loss, np.ndarray) else dtype.type(loss)
 
     def _over_ranks(self, own: Sums) -> Sums:
         """Combine the sums of all ranks with one maximum and one sum."""

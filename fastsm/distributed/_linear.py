@@ -1,5 +1,7 @@
 """A linear layer whose classes are spread over ranks, with `class_range` and `sharded_argmax`."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Reductions over the ranks of a communicator."""
 
+from __future__ import annotations
+
 from typing import Literal
 
 from fastsm.typing import Array, Communicator

@@ -13,6 +13,7 @@ Rules that hold for all of them:
   returns that infinity). A ``-inf`` among finite numbers has probability 0.
 """
 
+from fastsm.functional._binary_cross_entropy import binary_cross_entropy, binary_cross_entropy_with_grad
 from fastsm.functional._cross_entropy import cross_entropy, cross_entropy_with_grad
 from fastsm.functional._single_class import SingleClassWarning
 from fastsm.functional._softmax import log_softmax, logsumexp, softmax
@@ -20,6 +21,8 @@ from fastsm.functional._vjp import log_softmax_vjp, softmax_jacobian, softmax_vj
 
 __all__ = [
     "SingleClassWarning",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_grad",
     "cross_entropy",
     "cross_entropy_with_grad",
     "log_softmax",

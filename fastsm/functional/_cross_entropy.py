@@ -1,5 +1,7 @@
 """Cross-entropy of logits, alone and with its gradient."""
 
+from __future__ import annotations
+
 from typing import Literal, overload
 
 from numpy.typing import ArrayLike, NDArray
@@ -7,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastsm._kernels import kernels
 from fastsm.functional import _general, _threads
 from fastsm.functional._loss_options import LossOptions
-from fastsm.typing import Array, Float, Reduction, ScalarOrArray
+from fastsm.typing import Array, Computed, Reduction, ScalarOrArray
 
 __all__ = ["cross_entropy", "cross_entropy_with_grad"]
 
@@ -17,18 +19,18 @@ _LOSS_ONLY, _WITH_GRAD = False, True
 
 @overload
 def cross_entropy(
-    logits: NDArray[Float], targets: ArrayLike, /, *, axis: int = -1,
+    logits: NDArray[Computed], targets: ArrayLike, /, *, axis: int = -1,
     class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
     ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
     reduction: Literal["mean", "sum"] = "mean", num_threads: int | None = None,
-) -> Float: ...  # fmt: skip
+) -> Computed: ...  # fmt: skip
 @overload
 def cross_entropy(
-    logits: NDArray[Float], targets: ArrayLike, /, *, axis: int = -1,
+    logits: NDArray[Computed], targets: ArrayLike, /, *, axis: int = -1,
     class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
     ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
     reduction: Literal["none"], num_threads: int | None = None,
-) -> NDArray[Float]: ...  # fmt: skip
+) -> NDArray[Computed]: ...  # fmt: skip
 @overload
 def cross_entropy(
     logits: ArrayLike, targets: ArrayLike, /, *, axis: int = -1, class_weight: ArrayLike | None = None,
@@ -81,9 +83,9 @@ def cross_entropy(
     Returns
     -------
     scalar or ndarray
-        The loss in nats, in the dtype of the logits; for ``"none"`` an array with the shape of the labels.
-        With nothing to average (no rows, all ignored, total weight 0) the mean is 0. A row that is ignored or
-        has weight 0 may hold anything, also NaN: its loss and gradient are 0.
+        The loss in nats, in the dtype of the logits, but float32 for 16-bit logits; for ``"none"`` an array
+        with the shape of the labels. With nothing to average (no rows, all ignored, total weight 0) the mean
+        is 0. A row that is ignored or has weight 0 may hold anything, also NaN: its loss and gradient are 0.
 
     Raises
     ------
@@ -132,19 +134,19 @@ def cross_entropy(
 
 @overload
 def cross_entropy_with_grad(
-    logits: NDArray[Float], targets: ArrayLike, /, *, axis: int = -1,
+    logits: NDArray[Computed], targets: ArrayLike, /, *, axis: int = -1,
     class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
     ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
     reduction: Literal["mean", "sum"] = "mean", out: Array | None = None,
     num_threads: int | None = None,
-) -> tuple[Float, NDArray[Float]]: ...  # fmt: skip
+) -> tuple[Computed, NDArray[Computed]]: ...  # fmt: skip
 @overload
 def cross_entropy_with_grad(
-    logits: NDArray[Float], targets: ArrayLike, /, *, axis: int = -1,
+    logits: NDArray[Computed], targets: ArrayLike, /, *, axis: int = -1,
     class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
     ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
     reduction: Literal["none"], out: Array | None = None, num_threads: int | None = None,
-) -> tuple[NDArray[Float], NDArray[Float]]: ...  # fmt: skip
+) -> tuple[NDArray[Computed], NDArray[Computed]]: ...  # fmt: skip
 @overload
 def cross_entropy_with_grad(
     logits: ArrayLike, targets: ArrayLike, /, *, axis: int = -1, class_weight: ArrayLike | None = None,

@@ -1,8 +1,11 @@
 """The general path of the functional API: any layout, any dtype, any option.
 
 The kernels work on float32 and float64 arrays whose rows or columns are contiguous. Any other array is copied
-into one that is, computed in place, and copied back.
+into one that is, computed in place, and copied back. Numbers too large or too small for a dtype become
+infinite or 0 there, without a floating-point warning from NumPy.
 """
+
+from __future__ import annotations
 
 import math
 from typing import NamedTuple
@@ -37,6 +40,7 @@ class _Call(NamedTuple):
     threads: int | None
 
 
+@np.errstate(all="ignore")
 def on_logits(
     operation: int,
     x: ArrayLike,
@@ -65,6 +69,7 @@ def on_logits(
     return _returned(out, result)
 
 
+@np.errstate(all="ignore")
 def logsumexp(
     x: ArrayLike,
     axis: object,
@@ -103,6 +108,7 @@ def logsumexp(
     return _returned(out, result)
 
 
+@np.errstate(all="ignore")
 def vjp(
     operation: int,
     y: ArrayLike,
@@ -189,8 +195,7 @@ def _convert(source: Array, target: Array) -> None:
             else:
                 kernels.narrow_halves(flat[1], bits, bfloat)
             return
-    with np.errstate(over="ignore"):  # a number too large for 16 bits becomes infinite
-        target[...] = source
+    target[...] = source
 
 
 def _flat(a: Array, b: Array) -> tuple[Array, Array] | None:
@@ -222,6 +227,7 @@ def _run(call: _Call, x: Array, y: Array | None, out: Array, work: DType, mask: 
         _convert(values.reshape(out.shape), out)
 
 
+@np.errstate(all="ignore")
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -248,7 +254,7 @@ def cross_entropy(
     dtype = _arguments.result_dtype(x)
     work = _arguments.compute_dtype(dtype)
 
-    y = _arguments.targets(targets, x.shape, rows)
+    y = _arguments.targets(targets, x.shape, rows, axis)
     is_index = y.dtype.kind in "iu"
     ignored = _arguments.ignore_index(options.ignore_index, labels=is_index)
     class_weight, sample_weight = options.class_weight, options.sample_weight
@@ -275,12 +281,11 @@ def cross_entropy(
     if x.size == 0 or (how == "mean" and weight == 0):
         if gradient is not None:
             gradient[...] = 0
-        return (np.zeros(rows, dtype)[()] if how == "none" else dtype.type(0)), returned
+        return (np.zeros(rows, work)[()] if how == "none" else work.type(0)), returned
 
     losses = np.empty(rows, work)
-    with np.errstate(over="ignore"):  # a weight too large for float32 becomes infinite
-        by_class = None if by_class is None else by_class.astype(work)
-        by_row = None if by_row is None else by_row.astype(work)
+    by_class = None if by_class is None else by_class.astype(work)
+    by_row = None if by_row is None else by_row.astype(work)
 
     def attempt(x: Array, y: Array, gradient: Array | None, first: int, last: int) -> int | None:
         return kernels.cross_entropy(
@@ -304,11 +309,10 @@ def cross_entropy(
     _threads.run(block, losses.size, classes, threads)
     if gradient is not None and values is not gradient and values is not None:
         _convert(values, gradient)
-    with np.errstate(over="ignore"):  # a loss too large for 16 bits becomes infinite
-        if how == "none":
-            return losses.astype(dtype, copy=False)[()], returned
-        total = kernels.sum_of(losses)
-        return dtype.type(total / weight if how == "mean" else total), returned
+    if how == "none":
+        return losses[()], returned
+    total = kernels.sum_of(losses)
+    return work.type(total / weight if how == "mean" else total), returned
 
 
 def _scaled(weights: Array | None) -> Array | None:

@@ -1,5 +1,7 @@
 """Cross-entropy from features and weights, a chunk of classes at a time, without all logits in memory."""
 
+from __future__ import annotations
+
 import math
 from typing import Literal, overload
 
@@ -7,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastsm import _arguments
+from fastsm._arguments._advice import about_labels
 from fastsm.functional._loss_options import LossOptions
 from fastsm.functional._partial_classes import PartialTargets, Sums
-from fastsm.typing import Array, Float, Reduction, ScalarOrArray
+from fastsm.typing import Array, Computed, Reduction, ScalarOrArray
 
 __all__ = ["linear_cross_entropy", "linear_cross_entropy_with_grad"]
 
@@ -19,18 +22,18 @@ _LOGITS = 1 << 22
 
 @overload
 def linear_cross_entropy(
-    x: NDArray[Float], weight: ArrayLike, targets: ArrayLike, /, *, bias: ArrayLike | None = None,
+    x: NDArray[Computed], weight: ArrayLike, targets: ArrayLike, /, *, bias: ArrayLike | None = None,
     chunk: int | None = None, class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
     label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Literal["mean", "sum"] = "mean",
-) -> Float: ...  # fmt: skip
+) -> Computed: ...  # fmt: skip
 @overload
 def linear_cross_entropy(
-    x: NDArray[Float], weight: ArrayLike, targets: ArrayLike, /, *, bias: ArrayLike | None = None,
+    x: NDArray[Computed], weight: ArrayLike, targets: ArrayLike, /, *, bias: ArrayLike | None = None,
     chunk: int | None = None, class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
     label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Literal["none"],
-) -> NDArray[Float]: ...  # fmt: skip
+) -> NDArray[Computed]: ...  # fmt: skip
 @overload
 def linear_cross_entropy(
     x: ArrayLike, weight: ArrayLike, targets: ArrayLike, /, *, bias: ArrayLike | None = None,
@@ -38,6 +41,7 @@ def linear_cross_entropy(
     sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
     label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Reduction = "mean",
 ) -> ScalarOrArray: ...  # fmt: skip
+@np.errstate(all="ignore")
 def linear_cross_entropy(
     x: ArrayLike,
     weight: ArrayLike,
@@ -76,7 +80,7 @@ def linear_cross_entropy(
     Returns
     -------
     scalar or ndarray
-        As `cross_entropy` returns it, in the dtype of the features.
+        As `cross_entropy` returns it, in the dtype of the features, but float32 for 16-bit features.
 
     Raises
     ------
@@ -116,11 +120,11 @@ def linear_cross_entropy(
 
 @overload
 def linear_cross_entropy_with_grad(
-    x: NDArray[Float], weight: ArrayLike, targets: ArrayLike, /, *, bias: ArrayLike | None = None,
+    x: NDArray[Computed], weight: ArrayLike, targets: ArrayLike, /, *, bias: ArrayLike | None = None,
     chunk: int | None = None, class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
     label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Literal["mean", "sum"] = "mean",
-) -> tuple[Float, tuple[NDArray[Float], NDArray[Float], NDArray[Float] | None]]: ...  # fmt: skip
+) -> tuple[Computed, tuple[NDArray[Computed], NDArray[Computed], NDArray[Computed] | None]]: ...  # fmt: skip
 @overload
 def linear_cross_entropy_with_grad(
     x: ArrayLike, weight: ArrayLike, targets: ArrayLike, /, *, bias: ArrayLike | None = None,
@@ -128,6 +132,7 @@ def linear_cross_entropy_with_grad(
     sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
     label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Literal["mean", "sum"] = "mean",
 ) -> tuple[ScalarOrArray, tuple[Array, Array, Array | None]]: ...  # fmt: skip
+@np.errstate(all="ignore")
 def linear_cross_entropy_with_grad(
     x: ArrayLike,
     weight: ArrayLike,
@@ -155,7 +160,7 @@ def linear_cross_entropy_with_grad(
     Returns
     -------
     loss : scalar
-        In the dtype of the features.
+        In the dtype of the features, but float32 for 16-bit features.
     grads : tuple of ndarray
         Over `x`, `weight` and `bias` (None without a bias), with their shapes.
 
@@ -218,7 +223,10 @@ class _ChunkedLogits:
         """Return the labels and their weights."""
         labels = _arguments.plain("targets", targets)
         if labels.size and labels.dtype.kind not in "iu":
-            raise TypeError(f"`targets` must have an integer dtype (labels), got {labels.dtype}")
+            about = ""
+            if labels.dtype.kind == "f":
+                about = about_labels("targets", labels, (self.rows, self.classes), (self.rows,), 1)
+            raise TypeError(f"`targets` must have an integer dtype (labels), got {labels.dtype}{about}")
         result = PartialTargets(targets, (self.rows, self.classes), self.classes, options)
         if not result.counts.all():  # a row that does not count may hold NaN, and 0 times NaN is NaN
             self.x = np.where(result.counts[:, None], self.x, 0)
@@ -255,8 +263,9 @@ class _ChunkedLogits:
         )
 
     def result(self, loss: float | Array) -> ScalarOrArray:
-        """Return a loss in the dtype of the features."""
-        return loss.astype(self.dtype) if isinstance(loss, np.ndarray) else self.dtype.type(loss)
+        """Return a loss in the dtype that it was computed in."""
+        dtype = self.x.dtype
+        return loss.astype(dtype) if isinstance(loss, np.ndarray) else dtype.type(loss)
 
     def _chunk(self, start: int) -> tuple[Array, Array]:
         """Return the weights of the chunk that begins at class `start`, and its logits, in the buffer."""

@@ -1,5 +1,7 @@
 """The options that every form of cross-entropy takes."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 from numpy.typing import ArrayLike

@@ -17,6 +17,8 @@ As `others` leaves the label out, a loss near 0 keeps its relative accuracy: sof
 the gradient at the label is -a / (1 + exp(-d)), not p - 1.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -44,14 +46,13 @@ class Sums:
     weight: Array
 
     @classmethod
-    def over_nothing(cls, rows: int) -> "Sums":
+    def over_nothing(cls, rows: int) -> Sums:
         """Return the sums over no classes."""
         return cls(np.full(rows, -np.inf), np.zeros(rows), np.zeros(rows), np.zeros(rows))
 
-    def add(self, part: "Sums") -> None:
+    def add(self, part: Sums) -> None:
         """Add the sums over other classes."""
-        with np.errstate(invalid="ignore"):
-            np.logaddexp(self.others, part.others, out=self.others)
+        np.logaddexp(self.others, part.others, out=self.others)
         for own, other in zip(self.summed(), part.summed(), strict=True):
             own += other
 
@@ -126,7 +127,6 @@ class PartialTargets:
         work[places] = sums.label[places[0]]
         return sums
 
-    @np.errstate(all="ignore")
     def loss(self, sums: Sums) -> float | Array:
         """Return the loss from the sums over all classes: an array for the reduction "none"."""
         losses = sums.weight * np.logaddexp(sums.others, sums.label if self._is_index else -np.inf)
@@ -141,7 +141,6 @@ class PartialTargets:
             return total
         return total / self.total if self.total else 0.0
 
-    @np.errstate(all="ignore")
     def gradient(self, work: Array, start: int, sums: Sums) -> None:
         """Overwrite the logits of a part, as `measure` left them, with the gradient over them."""
         factor = self.row_weight * self.scale
@@ -213,8 +212,7 @@ class PartialTargets:
 
 def zero_safe_product(a: float | Array, b: Array) -> Array:
     """Return a * b, where 0 times an infinity is 0. NaN stays NaN."""
-    with np.errstate(invalid="ignore"):
-        result: Array = np.multiply(a, b)
+    result: Array = np.multiply(a, b)
     result[(np.asarray(a) == 0) & np.isinf(b)] = 0
     return result
 

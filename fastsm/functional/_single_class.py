@@ -1,5 +1,7 @@
 """The warning for a softmax of single numbers, each of which becomes 1."""
 
+from __future__ import annotations
+
 import sys
 import warnings
 
@@ -35,7 +37,8 @@ def warn_if_single(shape: tuple[int, ...], axis: int) -> None:
     if shape[axis : axis + 1] != (1,) or max(shape) == 1:
         return
     level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("fastsm."):
+    ours = ("fastsm.", "numpy.")  # NumPy's are those of decorators
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(ours):
         level, frame = level + 1, frame.f_back
     message = (
         f"softmax over axis {axis} of shape {shape} makes each number 1: pass axis=0 if samples are columns;"

@@ -4,6 +4,8 @@ Each function first tries the short path: one call into the kernels, which retur
 for anything but plain small arrays. Then the general path checks the arguments.
 """
 
+from __future__ import annotations
+
 from typing import Literal, overload
 
 from numpy.typing import ArrayLike, NDArray

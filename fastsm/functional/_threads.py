@@ -6,6 +6,8 @@ row is never split, so the number of threads cannot change a result. There is no
 against those of BLAS and do not survive a fork.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import threading
@@ -19,6 +21,7 @@ from concurrent.futures.thread import ThreadPoolExecutor
 
 from fastsm import _arguments
 from fastsm._kernels import kernels
+from fastsm.functional._cores import default_threads
 
 __all__ = ["get_num_threads", "run", "serial_limit", "set_num_threads"]
 
@@ -36,20 +39,12 @@ _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 
 
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _initial() -> int:
-    text = os.environ.get("FASTSM_NUM_THREADS")
-    if not text:
-        return _usable_cores()
+    text = os.environ.get("FASTSM_NUM_THREADS") or "0"
     try:
-        return _arguments.positive_integer("n", int(text))
+        return _arguments.integer_from("n", int(text), 0) or default_threads()
     except ValueError:
-        message = f"`FASTSM_NUM_THREADS` must be an integer of at least 1, got {text!r}"
+        message = f"`FASTSM_NUM_THREADS` must be an integer of at least 1, or 0 for the default, got {text!r}"
         raise ImportError(message, name="FASTSM_NUM_THREADS") from None
 
 
@@ -84,8 +79,10 @@ serial_limit = UNLIMITED if _num_threads == 1 else PARALLEL_ELEMENTS
 def set_num_threads(n: int) -> None:
     """Set how many threads large arrays are shared by, the calling one included.
 
-    Holds for the whole process. Initially it is the number of cores this process may use, or the environment
-    variable ``FASTSM_NUM_THREADS``. Small arrays never leave the calling thread, and no result depends on it.
+    Holds for the whole process. Initially it is the environment variable ``FASTSM_NUM_THREADS``, or without
+    it the smallest of the cores this process may use, the quota of its container (control groups of Linux),
+    and the first number of ``OMP_NUM_THREADS``. Small arrays never leave the calling thread, and no result
+    depends on it.
 
     Parameters
     ----------

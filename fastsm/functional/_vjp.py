@@ -8,6 +8,8 @@ The kernels are in src/vjp.pxd, the plain NumPy in fastsm/reference.py. As in _s
 tries the short path.
 """
 
+from __future__ import annotations
+
 from typing import overload
 
 import numpy as np
@@ -180,6 +182,7 @@ def log_softmax_vjp(
 def softmax_jacobian(y: NDArray[Float]) -> NDArray[Float]: ...
 @overload
 def softmax_jacobian(y: ArrayLike) -> Array: ...
+@np.errstate(all="ignore")
 def softmax_jacobian(y: ArrayLike) -> Array:
     r"""Jacobian of softmax from its output: ``diag(y) - y y^T``, for learning and tests.
 

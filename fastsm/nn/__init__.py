@@ -17,6 +17,7 @@ from fastsm.nn._objective import value_and_grad
 from fastsm.nn._sequential import Sequential
 from fastsm.nn._softmax import LogSoftmax, Softmax
 from fastsm.nn.losses import (
+    BCELoss,
     BrierLoss,
     CrossEntropyLoss,
     FocalLoss,
@@ -29,6 +30,7 @@ from fastsm.nn.losses import (
 
 __all__ = [
     "MLP",
+    "BCELoss",
     "BrierLoss",
     "CrossEntropyLoss",
     "Dropout",

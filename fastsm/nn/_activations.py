@@ -1,5 +1,7 @@
 """Activations: functions of each element alone, so their Jacobian is diagonal."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from fastsm import _arguments

@@ -1,5 +1,7 @@
 """Arrays with a row for each sample, allocated once and reused in every step."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -41,7 +43,7 @@ class Buffer:
         """Whether `array` is one that this buffer returned, or a view of it."""
         return array.base is self._whole
 
-    def __reduce__(self) -> tuple[type["Buffer"], tuple[()]]:
+    def __reduce__(self) -> tuple[type[Buffer], tuple[()]]:
         return Buffer, ()
 
 

@@ -1,5 +1,7 @@
 """Describe models as trees of plain values, for files, and make them from such trees."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Sequence
 from typing import cast

@@ -1,5 +1,7 @@
 """Dropout."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -10,6 +10,8 @@ the rest. With `reuse` the caller gives the argument away: the layer may overwri
 The public methods check their arguments and never write to them.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

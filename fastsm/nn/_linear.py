@@ -1,5 +1,7 @@
 """The linear layer."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from fastsm import _arguments

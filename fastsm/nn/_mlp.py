@@ -1,5 +1,7 @@
 """Multilayer perceptrons."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 
@@ -19,7 +21,7 @@ from fastsm.typing import LayerLike
 
 __all__ = ["MLP"]
 
-_HEADS: dict[str, type[Layer]] = {"softmax": Softmax, "log_softmax": LogSoftmax}
+_HEADS: dict[str, type[Layer]] = {"softmax": Softmax, "log_softmax": LogSoftmax, "sigmoid": Sigmoid}
 
 
 class MLP(Sequential):
@@ -36,7 +38,7 @@ class MLP(Sequential):
         The probability of dropping an element of a hidden layer, after its activation.
     layer_norm : bool, default False
         Whether to normalize each hidden layer before its activation.
-    head : {None, "softmax", "log_softmax"}
+    head : {None, "softmax", "log_softmax", "sigmoid"}
         The layer after the last linear one; by default there is none, and the model returns logits.
     init : str or callable, optional
         Initial weights, see `Linear`. By default "glorot_uniform" before tanh, sigmoid and at the end, and
@@ -93,7 +95,7 @@ class MLP(Sequential):
         last = "glorot_uniform" if init is None else init
         before_activation = "he_normal" if init is None and make not in (Tanh, Sigmoid) else last
         normalizes = _arguments.flag("layer_norm", layer_norm)
-        drops = _arguments.number("dropout", dropout) != 0
+        drops = _arguments.below_1("dropout", dropout) != 0
         layers: list[LayerLike] = []
         for n_in, n_out in pairwise(counts[:-1]):
             layers.append(Linear(n_in, n_out, init=before_activation))
@@ -112,6 +114,9 @@ def _choice(
     name: str, value: str | Callable[[], LayerLike], choices: Mapping[str, Callable[[], LayerLike]]
 ) -> Callable[[], LayerLike]:
     """Return the class of a name, or the class or function itself."""
+    if isinstance(value, Layer):
+        what = f"a name or a class of layers, of which each place gets its own, got {value!r}"
+        raise TypeError(f"`{name}` must be {what}: give nn.{type(value).__name__}")
     if callable(value):
         return value
     return choices[_arguments.one_of(name, value, choices, " or a class of layers")]

@@ -6,6 +6,8 @@ is ``-y / p``, infinite where p is 0. So they are computed from the logits, toge
 product then simplifies to ``p - y`` on paper instead of in floating point.
 """
 
+from __future__ import annotations
+
 from typing import Any, Literal, overload
 from weakref import WeakKeyDictionary
 
@@ -13,7 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
+from fastsm.nn._activations import Sigmoid
 from fastsm.nn._buffers import Buffer
+from fastsm.nn._layer import Layer
 from fastsm.nn._softmax import Softmax
 from fastsm.nn.losses._row_loss import DOMAINS, FusedLoss
 from fastsm.typing import Array, Loss, ModelLike
@@ -45,9 +49,9 @@ class Objective:
         self.stop: int | None = None
         self.inner_loss = loss
         head = _head(model)
-        if isinstance(head, Softmax) and isinstance(loss, FusedLoss) and loss.on == "probs":
+        if isinstance(loss, FusedLoss) and loss.on == "probs" and isinstance(head, loss.head):
             self.stop = len(getattr(model, "layers", ())) - 1
-            self.inner_loss = loss.over_logits(head.temperature)
+            self.inner_loss = loss.over_logits(getattr(head, "temperature", 1.0))
 
     def value_and_grad(
         self, x: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None, input_grad: bool = False
@@ -125,16 +129,16 @@ def check_domains(model: ModelLike | None, loss: Loss) -> None:
         return
     # A loss made of a user's function has the function's name.
     name, head = getattr(loss, "__name__", type(loss).__name__), type(_head(model)).__name__
+    own = getattr(loss, "head", Softmax).__name__
     if on == "logits" and emits in ("probs", "log_probs"):
         instead = 'the loss with on="probs"' if emits == "probs" else "nn.NLLLoss() as the loss"
-        reason = "softmax would be applied twice" if "Softmax" in head else "the loss applies softmax itself"
-        drop = f"drop nn.{head}() at the end of the model" + (
-            f", or take {instead}" if "Softmax" in head else ""
-        )
+        reason, drop = f"the loss applies {own.lower()} itself", f"drop nn.{head}() at the end of the model"
+        if own in head:
+            reason, drop = f"{own.lower()} would be applied twice", f"{drop}, or take {instead}"
         raise ValueError(f"`loss` must not be on logits after nn.{head}, got {name}: {reason}; {drop}")
     if on == "logits":
         return
-    wanted = "Softmax" if on == "probs" else "LogSoftmax"
+    wanted = own if on == "probs" else "LogSoftmax"
     raise ValueError(
         f"`model` must end in nn.{wanted}() for a loss on {on.replace('_', '-')}, got {name} after nn.{head}"
     )
@@ -193,7 +197,8 @@ def value_and_grad(
     Notes
     -----
     After `Softmax`, `CrossEntropyLoss`, `FocalLoss` and `KLDivLoss` on probabilities are computed from the
-    logits, together with the softmax and its temperature; other losses go through `fastsm.softmax_vjp`.
+    logits, together with the softmax and its temperature; so is `BCELoss` after `Sigmoid`. Other losses go
+    through `fastsm.softmax_vjp`, or the sigmoid's derivative.
 
     Examples
     --------
@@ -207,6 +212,8 @@ def value_and_grad(
     """
     if isinstance(model, type) or not (hasattr(model, "forward") and hasattr(model, "backward")):
         raise TypeError(f"`model` must be a model, got {_arguments.shown(model)}")
+    if isinstance(model, Layer):
+        raise TypeError(f"`model` must be a model, got a layer: give nn.Sequential({model!r})")
     input_grad = _arguments.flag("input_grad", input_grad)
     buffer = _buffers.get(model)
     if buffer is None:
@@ -226,11 +233,18 @@ def _head(model: object) -> object:
     return layers[-1] if layers else model
 
 
-def _check_distribution(model: object, loss: Loss) -> None:
-    """Check that the probabilities of a row sum to 1; the outputs of Sigmoid need not."""
-    head = type(_head(model)).__name__
-    if head == "Sigmoid":
+def _check_distribution(model: object, loss: FusedLoss) -> None:
+    """Check that the probabilities of a row sum to 1, as the loss wants it; those of Sigmoid need not."""
+    head, name = _head(model), type(loss).__name__
+    if isinstance(head, loss.head):
+        return
+    if isinstance(head, Sigmoid):
         raise ValueError(
-            f"`model` must end in nn.Softmax() for {type(loss).__name__}, got nn.Sigmoid: its"
-            " probabilities do not sum to 1"
+            f"`model` must end in nn.Softmax() for {name}, got nn.Sigmoid: its probabilities do not sum to 1;"
+            ' for yes-or-no outputs take nn.BCELoss(on="probs")'
+        )
+    if isinstance(head, Softmax):
+        raise ValueError(
+            f"`model` must end in nn.{loss.head.__name__}() for {name}, got nn.Softmax: its outputs are not"
+            ' independent; for one class among several take nn.CrossEntropyLoss(on="probs")'
         )

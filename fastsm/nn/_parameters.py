@@ -1,5 +1,7 @@
 """The parameters of all layers as one array, and their gradients as another."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from typing import Protocol, cast
 
@@ -29,7 +31,7 @@ class ParameterViews(dict[str, Array]):
         for name, value in dict(*others, **named).items():
             self[name] = value
 
-    def __ior__(self, others: Mapping[str, ArrayLike]) -> "ParameterViews":  # type: ignore[override,misc]
+    def __ior__(self, others: Mapping[str, ArrayLike]) -> ParameterViews:  # type: ignore[override,misc]
         self.update(others)
         return self
 

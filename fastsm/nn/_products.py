@@ -4,6 +4,8 @@ They use the package's kernel where it is as fast as NumPy's BLAS; its results d
 rows or threads. Elsewhere they use NumPy.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from fastsm._kernels import kernels

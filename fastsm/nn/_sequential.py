@@ -3,6 +3,8 @@
 `fastsm.nn._structure.plan_layers` decides where a layer may work in place.
 """
 
+from __future__ import annotations
+
 import copy
 import sys
 from collections.abc import Callable, Iterator
@@ -90,7 +92,7 @@ class Sequential:
     ((1, 2), (2502,))
     """
 
-    table: "Table | None" = None
+    table: Table | None = None
 
     # Made by `_build` from the layers, so not part of the state.
     _BUILT = frozenset({"_decayed", "_dx", "_grads", "_lowest", "_params", "_result", "_steps", "_stop"})
@@ -246,6 +248,8 @@ class Sequential:
         --------------------------------------------
         total                                101,770
         """
+        if file is not None and not hasattr(file, "write"):
+            raise TypeError(f"`file` must be an open file, got {_arguments.shown(file)}")
         print(summary_table(self.layers, tuple(step.layer for step in self._steps)), file=file or sys.stdout)
 
     def config(self) -> Config:

@@ -1,5 +1,7 @@
 """Softmax and its logarithm as layers."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np

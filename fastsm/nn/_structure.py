@@ -1,5 +1,7 @@
 """Lists of layers before they run: checks, the plan of a model, and its table."""
 
+from __future__ import annotations
+
 import warnings
 from typing import NamedTuple, TypeGuard
 from weakref import WeakValueDictionary

@@ -1,5 +1,7 @@
 """Layers of the user: any object with `forward` and `backward`, in plain NumPy."""
 
+from __future__ import annotations
+
 import copy
 import inspect
 from collections.abc import Callable

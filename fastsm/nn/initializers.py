@@ -12,6 +12,8 @@ network in both dtypes. Options are set with ``functools.partial(orthogonal, gai
 True
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import TypeAlias

@@ -1,5 +1,7 @@
 """The base class of the optimizers: checks, the learning rate, steps, and flat arrays of state."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import ClassVar, TypeAlias
 
@@ -61,6 +63,13 @@ class Optimizer:
     def __getstate__(self) -> dict[str, object]:
         """Return the attributes to copy and pickle: all but the arrays, which belong to the model."""
         return {**self.__dict__, "_params": None, "_grads": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Take over the attributes; arrays mapped from a file, as joblib does, become ordinary ones."""
+        self.__dict__.update(state)
+        self.state = {
+            name: np.require(array, None, ["C", "A", "W", "O", "E"]) for name, array in self.state.items()
+        }
 
     def __repr__(self) -> str:
         """Return the call that makes this optimizer."""
@@ -159,13 +168,17 @@ class Optimizer:
             raise ValueError("`params` must be writeable, got a read-only array")
         if _arguments.share_memory(params, grads):
             raise ValueError("`grads` must not overlap `params`, got an array that shares its memory")
-        if not self.state:
-            self.state = {name: np.zeros_like(params) for name in self.state_names()}
+        self._complete_state(params)
         for array in self.state.values():
             if array.shape != params.shape or array.dtype != params.dtype:
                 expected, got = f"{array.dtype}{array.shape}", f"{params.dtype}{params.shape}"
                 raise ValueError(f"`params` must be like those of the previous steps, {expected}, got {got}")
         self._params, self._grads = params, grads
+
+    def _complete_state(self, like: Array) -> None:
+        """Keep the arrays that `state_names` names, and add zeros for those that are missing."""
+        kept = self.state
+        self.state = {n: kept[n] if n in kept else np.zeros_like(like) for n in self.state_names()}
 
     def state_names(self) -> tuple[str, ...]:
         """Return the names of the arrays of state, in the order in which `update` takes them."""

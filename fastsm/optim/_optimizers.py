@@ -1,5 +1,7 @@
 """The optimizers, whose steps are one pass of a kernel over parameters, gradient and state."""
 
+from __future__ import annotations
+
 from typing import ClassVar
 
 from fastsm import _arguments
@@ -10,7 +12,24 @@ from fastsm.typing import Array
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
 
 
-class SGD(Optimizer):
+class _WithMomentum(Optimizer):
+    """An optimizer that keeps a velocity while its momentum is above 0."""
+
+    @property
+    def momentum(self) -> float:
+        """The part of the velocity that is kept from step to step."""
+        return self._momentum
+
+    @momentum.setter
+    def momentum(self, value: float) -> None:
+        # The estimators set 1, as scikit-learn allows it.
+        self._momentum = _arguments.at_least_0("momentum", value)
+        if self.state:  # at once, as it may be saved before the next step
+            self._complete_state(next(iter(self.state.values())))
+        self._params = None  # the next step checks the arrays again
+
+
+class SGD(_WithMomentum):
     r"""Stochastic gradient descent, with optional momentum.
 
     With the gradient :math:`g`, the learning rate :math:`\eta`, the momentum :math:`\mu` and the weight decay
@@ -22,7 +41,7 @@ class SGD(Optimizer):
 
     Parameters
     ----------
-    lr : float or callable
+    lr : float or callable, default 0.01
         The learning rate, or a schedule of it: see `fastsm.optim.schedules`.
     momentum : float, default 0.0
         At least 0 and below 1.
@@ -61,7 +80,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        lr: LearningRate,
+        lr: LearningRate = 0.01,
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
@@ -83,7 +102,7 @@ class SGD(Optimizer):
         kernels.sgd(params, grads, velocity, rate, self.momentum, self.nesterov, decay, scale)
 
 
-class RMSprop(Optimizer):
+class RMSprop(_WithMomentum):
     r"""Gradient descent divided by a running root mean square of the gradient.
 
     With the decay :math:`\alpha`, as in ``torch.optim.RMSprop`` [1]_:
@@ -284,5 +303,5 @@ class AdamW(Adam):
         )
 
 
-#: Optimizers by name, for the command and the estimators.
+#: Optimizers by name, for `fit`, the command and the estimators.
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}

@@ -4,6 +4,8 @@ An optimizer takes any callable: it calls ``lr(step)``, `step` counted from 0, b
 mini-batch; an epoch has ``ceil(N / batch_size)`` steps. After its last step a schedule keeps its final rate.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +52,7 @@ class constant:
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of this step."""
+        _steps("step", step, 0)
         return self.lr
 
 
@@ -185,7 +188,8 @@ class warmup_cosine:
         """Return the learning rate of this step."""
         step = _steps("step", step, 0)
         if step < self.warmup:
-            return self.lr * (step + 1) / min(self.warmup, MOST_STEPS)
+            rate, steps = self.lr * (step + 1), min(self.warmup, MOST_STEPS)
+            return rate / steps if rate < math.inf else self.lr * ((step + 1) / steps)
         return _half_cosine(self.lr, self.final, (step - self.warmup) / (self.steps - self.warmup))
 
 
@@ -248,8 +252,8 @@ class one_cycle:
         return _half_cosine(self.lr, start / self.final_factor, (step - peak) / (last - peak))
 
 
-#: Schedules by name, for the command and the estimators: functions of the highest learning rate and the total
-#: number of steps.
+#: Schedules by name, for `fit`, the command and the estimators: functions of the highest learning rate and
+#: the total number of steps.
 SCHEDULES: dict[str, Callable[[float, int], Callable[[int], float]]] = {
     "constant": lambda lr, steps: constant(lr),
     "cosine": cosine,

@@ -1,5 +1,7 @@
 """What the classifier and the regressor share: from data to a trained network, and to its outputs."""
 
+from __future__ import annotations
+
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
@@ -37,6 +39,7 @@ class BaseMLP(Parameters, Records, BaseEstimator, metaclass=ABCMeta):  # type: i
     classes_: Array
     _class_weights: Array | None
     _optimizer: Optimizer
+    _optimizer_options: tuple[tuple[Any, ...], tuple[Any, ...]]
     _encoder: Any
     _layers: dict[str, Any]
 
@@ -224,6 +227,11 @@ class BaseMLP(Parameters, Records, BaseEstimator, metaclass=ABCMeta):  # type: i
                     f"`{name}` must stay {self._layers[name]!r} when a trained network is trained further,"
                     f" got {wanted!r}"
                 )
+        if self.dtype is not None and np.dtype(self.dtype) != self._network.dtype:
+            raise ValueError(
+                f"`dtype` must stay {self._network.dtype.name} when a trained network is trained further, got"
+                f" {np.dtype(self.dtype).name}"
+            )
 
     def _data(self, X: Any, y: Any, weight: Array | None) -> Data:
         """Return the rows as they are trained on."""

@@ -1,5 +1,7 @@
 """Fitted estimators of scikit-learn's own made into those of this package; `to_sklearn` is the way back."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 
@@ -34,7 +36,7 @@ def from_sklearn(estimator: Any) -> MLPClassifier | MLPRegressor:
     Raises
     ------
     TypeError
-        If `estimator` is something else.
+        If `estimator` is something else, or of a subclass, which may compute something else.
     sklearn.exceptions.NotFittedError
         If it is not fitted.
 
@@ -55,9 +57,11 @@ def from_sklearn(estimator: Any) -> MLPClassifier | MLPRegressor:
     >>> bool(np.allclose(ours.predict_proba(X), theirs.predict_proba(X)))
     True
     """
-    ours = next((c for c in (MLPClassifier, MLPRegressor) if isinstance(estimator, c._scikit_learns)), None)
+    ours = next((c for c in (MLPClassifier, MLPRegressor) if type(estimator) is c._scikit_learns), None)
     if ours is None:
         got = type(estimator).__name__
+        if isinstance(estimator, (MLPClassifier._scikit_learns, MLPRegressor._scikit_learns)):
+            got = f"its subclass {got}, whose own parts would be lost"
         raise TypeError(f"`estimator` must be scikit-learn's MLPClassifier or MLPRegressor, got {got}")
     new: Any = ours(**estimator.get_params())
     check_is_fitted(estimator, "coefs_")

@@ -5,7 +5,10 @@ for more classes and for soft labels; and one for each label, through the logist
 several labels. An encoder learns once which of these it is, and then translates both ways.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -227,13 +230,20 @@ def _check_distributions(y: Array) -> None:
 
 def _weights(class_weight: Any, classes: Array, counts: Array) -> Array:
     """Return the weight of each class, given how often it is there."""
-    if not isinstance(class_weight, Mapping):
+    if isinstance(class_weight, str):
         there = counts > 0
         return np.where(there, counts.sum() / (np.count_nonzero(there) * np.where(there, counts, 1)), 1.0)
+    if not isinstance(class_weight, Mapping):
+        raise ValueError(f"`class_weight` must have dicts or 'balanced' in its list, got {class_weight!r}")
     names = classes.tolist()
     unknown = [name for name in class_weight if name not in names]
     if unknown:
         raise ValueError(f"`class_weight` must have classes as its keys, got {unknown}, none of {names}")
+    for name, weight in class_weight.items():
+        if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
+            raise ValueError(
+                f"`class_weight` must be finite and at least 0 everywhere, got {weight!r} for {name!r}"
+            )
     return np.array([class_weight.get(name, 1.0) for name in names], np.float64)
 
 

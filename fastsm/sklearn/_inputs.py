@@ -1,5 +1,7 @@
 """What estimators are given: checked by scikit-learn, and as rows to train on, dense or sparse."""
 
+from __future__ import annotations
+
 import math
 from typing import Any, NamedTuple
 
@@ -42,7 +44,7 @@ class Data(NamedTuple):
     #: Their weights, for `score`.
     weight: Array | None
 
-    def take(self, chosen: Array) -> "Data":
+    def take(self, chosen: Array) -> Data:
         """Return some of these rows, of which nothing large is copied."""
         weight = None if self.weight is None else self.weight[chosen]
         return Data(self.rows, self.positions[chosen], self.y[chosen], weight)

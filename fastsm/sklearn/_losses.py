@@ -3,6 +3,8 @@
 So networks need no head, and solvers need to know nothing of probabilities.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
@@ -179,6 +181,11 @@ def classifier_loss(loss: Any, out_activation: str, label_smoothing: float = 0.0
     if isinstance(loss, str):
         loss = CLASSIFICATION[loss]
     check_domains(None, loss)
+    if isinstance(loss, nn.BCELoss):
+        raise ValueError(
+            f"`loss` must be on classes, got {loss!r}: 'cross_entropy' is the same for two of them and for"
+            " several labels a row"
+        )
     return OverLogits(loss, pairs, label_smoothing)
 
 

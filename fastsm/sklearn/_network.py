@@ -1,5 +1,7 @@
 """The network of an estimator: made as scikit-learn makes its own, and run on whole data sets."""
 
+from __future__ import annotations
+
 import functools
 import os
 from collections.abc import Mapping
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastsm import nn
+from fastsm.functional._cores import openmp_threads
 from fastsm.nn import _activations
 from fastsm.training._blas_threads import largest_product, limited
 from fastsm.training._evaluation import BLOCK
@@ -75,10 +78,7 @@ def threads_for(estimator: Any) -> int | None:
     """
     if estimator.n_threads is not None:
         return int(estimator.n_threads)
-    share = os.environ.get("OMP_NUM_THREADS", "")
-    if "FASTSM_NUM_THREADS" in os.environ or not share.isdecimal() or int(share) == 0:
-        return None
-    return int(share)
+    return None if os.environ.get("FASTSM_NUM_THREADS", "0") not in ("", "0") else openmp_threads()
 
 
 def infer(network: nn.Sequential, X: Any, threads: int | None) -> Array:

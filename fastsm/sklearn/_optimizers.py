@@ -1,5 +1,7 @@
 """What estimators take their steps with: optimizers, learning rates by name, and the penalty."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 
@@ -13,7 +15,15 @@ from fastsm.optim._optimizers import OPTIMIZERS
 from fastsm.optim.schedules import SCHEDULES
 from fastsm.typing import Array
 
-__all__ = ["CHANGED_BY_EPOCH", "LEARNING_RATES", "PenalizedObjective", "make_optimizer", "penalty"]
+__all__ = [
+    "CHANGED_BY_EPOCH",
+    "LEARNING_RATES",
+    "PenalizedObjective",
+    "change_optimizer",
+    "make_optimizer",
+    "optimizer_options",
+    "penalty",
+]
 
 #: These change between epochs, by what the training came to.
 CHANGED_BY_EPOCH = ("constant", "invscaling", "adaptive")
@@ -34,6 +44,34 @@ class Adam(optim.Adam):
             super().update(*arrays, rate=rate, decay=decay, scale=scale)
         finally:
             self.epsilon = given
+
+
+#: What an optimizer is made of, beside what is read in each epoch.
+_OPTIONS = ("solver", "momentum", "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "alpha")
+
+
+def optimizer_options(estimator: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return the parameters that the optimizer of an estimator depends on, and those of its learning rate."""
+    e = estimator
+    by_steps = not callable(e.learning_rate) and e.learning_rate not in CHANGED_BY_EPOCH
+    rate = (e.learning_rate, e.learning_rate_init, e.max_iter if by_steps else None)
+    return tuple(getattr(e, name) for name in _OPTIONS), rate
+
+
+def change_optimizer(estimator: Any, steps: int) -> optim.Optimizer:
+    """Return the optimizer of an estimator, whose parameters may have been set since it was made.
+
+    It goes on from the state of the earlier one, but for that of another solver.
+    """
+    before: optim.Optimizer = estimator._optimizer
+    if optimizer_options(estimator) == estimator._optimizer_options:
+        return before
+    after = make_optimizer(estimator, steps)
+    if optimizer_options(estimator)[1] == estimator._optimizer_options[1]:
+        after.lr = before.lr  # which epochs may have changed
+    if type(after) is type(before) and set(after.state_names()) == set(before.state_names()):
+        after.state, after.steps = before.state, before.steps
+    return after
 
 
 def make_optimizer(estimator: Any, steps: int) -> optim.Optimizer:

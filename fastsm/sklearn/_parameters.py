@@ -1,5 +1,7 @@
 """The parameters of the estimators, and what they may be, in the form in which scikit-learn checks them."""
 
+from __future__ import annotations
+
 import inspect
 import re
 from collections.abc import Callable, Sequence

@@ -1,5 +1,7 @@
 """What an estimator remembers of its training."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -31,10 +33,10 @@ def copy_records(source: Any, target: Any) -> None:
 def _arrays(name: str, doc: str) -> property:
     """Return a property with the arrays of this name in the linear layers; setting it writes into them."""
 
-    def get(self: "Records") -> list[Array]:
+    def get(self: Records) -> list[Array]:
         return [layer.params[name] for layer in linear_layers(self._network)]
 
-    def put(self: "Records", values: Sequence[ArrayLike]) -> None:
+    def put(self: Records, values: Sequence[ArrayLike]) -> None:
         for mine, value in zip(get(self), values, strict=True):
             mine[...] = value
 

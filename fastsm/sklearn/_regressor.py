@@ -1,5 +1,7 @@
 """The regressor."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -102,6 +104,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     def _new_encoder(self, y: Any, classes: ArrayLike | None) -> NumberEncoder:
         return NumberEncoder(y, self.loss)
+
+    def _check_targets(self, y: Any, incremental: bool) -> None:
+        if NumberEncoder(y, self.loss).out_activation != self.out_activation_:
+            rule = "must stay" if self.out_activation_ == "exp" else "must not become"
+            raise ValueError(
+                f"`loss` {rule} 'poisson' when a trained network is trained further, got {self.loss!r}"
+            )
 
     def _loss(self) -> Any:
         return regressor_loss(self.loss)

@@ -5,6 +5,8 @@ batch (or the sum of their weights) and W the weights without the biases: as in 
 the weights by ``rate * alpha`` in each step instead.
 """
 
+from __future__ import annotations
+
 import math
 from typing import Any
 
@@ -16,7 +18,14 @@ from sklearn.utils import shuffle
 from fastsm.nn._objective import Objective
 from fastsm.sklearn._inputs import Data
 from fastsm.sklearn._network import threads_for
-from fastsm.sklearn._optimizers import CHANGED_BY_EPOCH, PenalizedObjective, make_optimizer, penalty
+from fastsm.sklearn._optimizers import (
+    CHANGED_BY_EPOCH,
+    PenalizedObjective,
+    change_optimizer,
+    make_optimizer,
+    optimizer_options,
+    penalty,
+)
 from fastsm.training._batches import Rows
 from fastsm.training._blas_threads import largest_product, limited
 from fastsm.training._evaluation import BLOCK, Evaluation
@@ -321,8 +330,9 @@ def train(
     with limited(threads_for(e), largest_product(e._network, min(together, rows))):
         run: EstimatorRun
         if by_batches:
-            if not incremental or not hasattr(e, "_optimizer"):
-                e._optimizer = make_optimizer(e, steps=int(e.max_iter) * -(-rows // plan.batch_size))
+            make = change_optimizer if incremental and hasattr(e, "_optimizer") else make_optimizer
+            e._optimizer = make(e, steps=int(e.max_iter) * -(-rows // plan.batch_size))
+            e._optimizer_options = optimizer_options(e)
             run = Stochastic(e, e._loss(), data, held_out, random_state, plan)
         else:
             run = Lbfgs(e, e._loss(), data, held_out, plan)

@@ -1,5 +1,7 @@
 """Checks of gradients by finite differences, for your own functions, losses and layers."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +56,8 @@ def check_grads(
         The loss at the end of the model `f`.
     vjp : callable, optional
         ``vjp(f(*arrays), dy)`` returns the gradient of ``sum(dy * f(*arrays))`` over the first array, or a
-        tuple. It takes the *output*, as `fastsm.softmax_vjp` does.
+        tuple. It takes the *output*, as `fastsm.softmax_vjp` does. For functions only: layers, models and
+        losses have their own.
     sample_weight : array_like, optional
         The weights of the rows, for losses and models with a loss.
     mode : {"directional", "full"}, default "directional"
@@ -80,7 +83,8 @@ def check_grads(
     TypeError
         If an argument has a wrong type, or `f` does not compute in float64.
     ValueError
-        If an argument has a wrong value, or `f` does not return the same result twice.
+        If an argument has a wrong value, if an array or the result of `f` has no finite entry, or if `f` does
+        not return the same result twice.
 
     Notes
     -----
@@ -88,6 +92,9 @@ def check_grads(
     agree, smaller steps decide, down to 2^-15 of it [1]_. So a kink nearby is harmless (relu, mean absolute
     error); exactly at a kink, any slope between those of its two sides is right. Layers and models are copied
     first; their `state` and `set_state` hold random numbers fixed.
+
+    Entries of arrays and of outputs that are NaN or infinite (masked classes, ignored rows) have no finite
+    differences: they stay as they are, are left out, and the report says how many they are.
 
     Along a direction v, with a gradient g at the output, the test is <vjp(g), v> = <g, J v>.
 
@@ -131,6 +138,8 @@ def check_grads(
         raise TypeError(f"`f` must be a function, a loss, a layer or a model, got the class {f.__name__}")
     if sample_weight is not None and not (loss is not None or hasattr(f, "value_and_grad")):
         raise TypeError("`sample_weight` must be None without a loss")
+    if vjp is not None and (is_layer or hasattr(f, "value_and_grad")):
+        raise TypeError("`vjp` must be None for layers, models and losses, whose own gradients are checked")
     if loss is not None and not is_layer:
         raise TypeError(f"`f` must be a model if `loss` is given, got {type(f).__name__}")
     with np.errstate(all="ignore"):  # a large step may leave the domain of a logarithm

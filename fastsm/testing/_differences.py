@@ -1,5 +1,7 @@
 """Finite differences, and the comparison of gradients with them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -22,7 +24,8 @@ class Subject:
 
     arrays: dict[str, Array]
     evaluate: Callable[[], Array]
-    cotangent: Array  # in the shape of the result of `evaluate`; the gradients are of their product
+    # In the shape of the result, 0 where that is not finite. The gradients are of the sum of their product.
+    cotangent: Array
     gradients: dict[str, Array]
     factors: dict[str, float] = field(default_factory=dict)  # factors that may be missing, by name
     size: float = 0.0  # the size of the terms of the value, which rounding errors are relative to
@@ -32,13 +35,21 @@ def compare(
     subject: Subject, mode: str, directions: int, tolerance: float, rng: np.random.Generator
 ) -> GradientReport:
     """Compare all gradients with finite differences; raise GradientError if one is wrong."""
+    outputs = np.isfinite(subject.evaluate())
+    if outputs.size and not outputs.any():
+        raise ValueError(
+            "`f` must return a finite result, got none: differences of NaN or infinity say nothing"
+        )
     reports = []
     for name, array in subject.arrays.items():
-        if mode == "directional" and array.size > directions:
+        entries = np.flatnonzero(np.isfinite(array))
+        if array.size and not len(entries):
+            raise ValueError(f"`{name}` must have finite entries, got none: there is nothing to check")
+        if mode == "directional" and len(entries) > directions:
             reports.append(_by_directions(subject, name, directions, tolerance, rng))
         else:
-            reports.append(_by_entries(subject, name, np.arange(array.size), tolerance))
-    report = GradientReport(mode, tolerance, tuple(reports))
+            reports.append(_by_entries(subject, name, entries, tolerance))
+    report = GradientReport(mode, tolerance, tuple(reports), int(np.sum(~outputs)))
     if not report.ok:
         raise GradientError(str(report), report)
     return report
@@ -47,7 +58,9 @@ def compare(
 def _by_entries(subject: Subject, name: str, entries: Array, tolerance: float) -> ArrayReport:
     """Compare some entries, one at a time."""
     array, gradient = subject.arrays[name], subject.gradients[name]
-    scale = float(np.max(np.abs(gradient), initial=0))
+    finite = np.isfinite(array)
+    left_out = int(np.sum(~finite))
+    scale = float(np.max(np.abs(gradient), initial=0, where=finite))
     base = array.copy()
     analytic, numeric = gradient.reshape(-1)[entries], np.zeros(len(entries))
     right = np.full(len(entries), True)
@@ -73,6 +86,7 @@ def _by_entries(subject: Subject, name: str, entries: Array, tolerance: float) -
     return ArrayReport(
         name, array.shape, f"{len(entries)} entries", int(np.sum(~right)), tuple(found),
         float(analytic[worst]), float(numeric[worst]), max(scale, float(np.max(np.abs(numeric)))), hint,
+        left_out,
     )  # fmt: skip
 
 
@@ -80,11 +94,13 @@ def _by_directions(
     subject: Subject, name: str, directions: int, tolerance: float, rng: np.random.Generator
 ) -> ArrayReport:
     """Compare along random directions; if one is wrong, look for the wrong entries."""
-    array, gradient = subject.arrays[name], subject.gradients[name]
-    base = array.copy()
+    array, base = subject.arrays[name], subject.arrays[name].copy()
+    finite = np.isfinite(base)
+    left_out = int(np.sum(~finite))
+    gradient, sizes = np.where(finite, subject.gradients[name], 0), np.where(finite, np.abs(base), 0)
     worst = (0.0, 0.0, 0.0, 0.0)
     for _ in range(directions):
-        direction = rng.standard_normal(array.shape) * np.maximum(1, np.abs(base))
+        direction = rng.standard_normal(array.shape) * np.maximum(finite, sizes)
 
         def move(step: float, direction: Array = direction) -> None:
             array[...] = base + step * direction
@@ -94,16 +110,19 @@ def _by_directions(
         numeric, right = _slope(subject, move, given, tolerance, scale)
         array[...] = base
         if not right:
-            entries = np.arange(array.size)
-            if array.size > MOST_ENTRIES:
-                largest = np.argsort(-np.abs(gradient).reshape(-1))[: MOST_ENTRIES // 2]
-                entries = np.union1d(largest, rng.choice(array.size, MOST_ENTRIES // 2, replace=False))
+            entries = np.flatnonzero(finite)
+            if len(entries) > MOST_ENTRIES:
+                largest = np.argsort(-np.abs(gradient.reshape(-1)[entries]))[: MOST_ENTRIES // 2]
+                some = rng.choice(len(entries), MOST_ENTRIES // 2, replace=False)
+                entries = entries[np.union1d(largest, some)]
             report = _by_entries(subject, name, entries, tolerance)
             if report.wrong:
                 return report
-            return ArrayReport(name, array.shape, f"{directions} directions", 1, None, given, numeric, scale)
+            worst = (np.inf, given, numeric, scale)
+            break
         worst = max(worst, (abs(given - numeric), given, numeric, scale))
-    return ArrayReport(name, array.shape, f"{directions} directions", 0, None, *worst[1:])
+    wrong, checked = int(worst[0] == np.inf), f"{directions} directions"
+    return ArrayReport(name, array.shape, checked, wrong, None, *worst[1:], left_out=left_out)
 
 
 def _slope(
@@ -113,12 +132,12 @@ def _slope(
 
     If they differ, smaller steps decide, as the function may have a kink or a bend nearby.
     """
+    weight = subject.cotangent
 
     def values(step: float) -> Array:
         move(step)
-        return subject.evaluate()
+        return np.where(weight, subject.evaluate(), 0.0)
 
-    weight = subject.cotangent
     previous = np.nan
     slope, allowed = np.nan, 0.0
     for step in STEPS:

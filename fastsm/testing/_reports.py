@@ -1,5 +1,7 @@
 """The reports of `check_grads`: on each array, on all arrays, and as an error."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +31,8 @@ class ArrayReport:
         The largest entry of the two gradients; for directions, the size that a product may have.
     hint : str
         A simple explanation of the difference, or nothing.
+    left_out : int
+        How many entries of the array are NaN or infinite, and therefore not checked.
 
     Examples
     --------
@@ -48,6 +52,7 @@ class ArrayReport:
     numeric: float
     scale: float
     hint: str = ""
+    left_out: int = 0
 
     @property
     def error(self) -> float:
@@ -57,7 +62,8 @@ class ArrayReport:
     def __str__(self) -> str:
         """Return one line, or two if something is wrong."""
         place = "a direction" if self.index is None else f"[{', '.join(map(str, self.index))}]"
-        head = f"{self.name} {self.shape}: {self.checked}, "
+        left_out = f" ({self.left_out} that are not finite left out)" if self.left_out else ""
+        head = f"{self.name} {self.shape}: {self.checked}{left_out}, "
         if not self.wrong:
             return f"{head}largest error {self.error:.1e}"
         text = (
@@ -79,6 +85,8 @@ class GradientReport:
         The relative error that is allowed.
     arrays : tuple of ArrayReport
         The result for each array.
+    left_out : int
+        How many entries of the output are NaN or infinite, and therefore not checked.
 
     Examples
     --------
@@ -91,6 +99,7 @@ class GradientReport:
     mode: str
     tolerance: float
     arrays: tuple[ArrayReport, ...]
+    left_out: int = 0
 
     @property
     def ok(self) -> bool:
@@ -106,7 +115,8 @@ class GradientReport:
         """Return a line for each array, after a line that says whether they are right."""
         wrong = ", ".join(array.name for array in self.arrays if array.wrong)
         head = f"wrong gradient over {wrong}" if wrong else "gradients agree with finite differences"
-        lines = [f"{head} ({self.mode}, tolerance {self.tolerance:g})", *map(str, self.arrays)]
+        left_out = f"; {self.left_out} outputs that are not finite left out" if self.left_out else ""
+        lines = [f"{head} ({self.mode}, tolerance {self.tolerance:g}{left_out})", *map(str, self.arrays)]
         return "\n".join(lines).replace("\n", "\n  ")
 
 

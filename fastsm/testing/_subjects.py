@@ -1,5 +1,7 @@
 """Functions, losses, layers and models, each turned into a function of arrays whose gradients are checked."""
 
+from __future__ import annotations
+
 import copy
 import inspect
 from collections.abc import Callable, Sequence
@@ -46,9 +48,8 @@ def of_pair(
     def evaluate() -> Array:
         return _result(f(*map(_copy, live)))
 
-    output = evaluate()
-    cotangent = rng.standard_normal(output.shape)
-    checked, given = _pick(_names(f, len(live)), live, vjp(output, cotangent.copy()))
+    cotangent = _cotangent(evaluate(), rng)
+    checked, given = _pick(_names(f, len(live)), live, vjp(evaluate(), cotangent.copy()))
     return Subject(checked, evaluate, cotangent, given, _sizes(checked))
 
 
@@ -79,9 +80,8 @@ def of_layer(layer: LayerLike, arrays: Sequence[ArrayLike], rng: np.random.Gener
     def evaluate() -> Array:
         return _result(forward(live.copy()))
 
-    output = evaluate()
+    cotangent = _cotangent(evaluate(), rng)
     _forget(layer)
-    cotangent = rng.standard_normal(output.shape)
     evaluate()
     given = {"x": _gradient("x", layer.backward(cotangent.copy()), live)}
     params, grads = _parameters(layer)
@@ -195,6 +195,11 @@ def _floating(name: str, value: ArrayLike) -> Array:
     if not isinstance(live, np.ndarray) or live.dtype != np.float64:
         raise TypeError(f"{name} must be a floating array, got {_arguments.shown(value)}")
     return live
+
+
+def _cotangent(output: Array, rng: np.random.Generator) -> Array:
+    """Return random numbers for a backward pass to start with; 0 where the output is not finite."""
+    return np.where(np.isfinite(output), rng.standard_normal(output.shape), 0.0)
 
 
 def _size(outputs: Array, gradient: Array) -> float:

@@ -4,6 +4,8 @@ Images stay as they are, bytes: a kernel scales them to [0, 1] while it gathers.
 is converted once, at the start.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
+from fastsm._arguments._advice import about_labels
 from fastsm._kernels import kernels
 from fastsm.typing import Array
 
@@ -40,6 +43,8 @@ class Rows:
         That of the model: the inputs come out in it.
     names : tuple of three str
         What messages call the arguments.
+    takes_labels : bool
+        Whether the loss takes labels; for others integers of two axes are numbers.
     """
 
     def __init__(
@@ -49,10 +54,11 @@ class Rows:
         sample_weight: ArrayLike | None,
         dtype: np.dtype[Any],
         names: tuple[str, str, str] = ("X", "y", "sample_weight"),
+        takes_labels: bool = True,
     ) -> None:
-        self.dtype, self.names = dtype, names
+        self.dtype, self.names, self.takes_labels = dtype, names, takes_labels
         self.x = _inputs(names[0], x, dtype)
-        self.y = _targets(names[1], y, len(self.x), dtype)
+        self.y = _targets(names[1], y, (len(self.x),), dtype, takes_labels)
         self.weight = None
         if sample_weight is not None:
             self.weight = _arguments.weights(names[2], sample_weight, (len(self.x),))
@@ -121,20 +127,30 @@ def _inputs(name: str, value: ArrayLike, dtype: np.dtype[Any]) -> Array:
     return np.require(x, kept.newbyteorder("="), ["C_CONTIGUOUS", "ALIGNED"])
 
 
-def _targets(name: str, value: ArrayLike, rows: int, dtype: np.dtype[Any]) -> Array:
+def _targets(
+    name: str, value: ArrayLike, rows: tuple[int], dtype: np.dtype[Any], takes_labels: bool
+) -> Array:
     """Return labels in int64, or values in the dtype of the model."""
     y = _arguments.plain(name, value)
-    if y.dtype.kind in "iu":
-        advice = ": one-hot rows must be floating" if y.ndim == 2 else ""
-        _arguments.check_shape(name, y, y.shape == (rows,), f"({rows},) for labels", advice)
+    known = "iu" if takes_labels else "biu"
+    if y.dtype.kind in known and (takes_labels or y.ndim != 2):
+        about = (
+            "" if y.shape == rows else about_labels(name, y.astype(np.int64), (*rows, *y.shape[1:2]), rows, 1)
+        )
+        _arguments.check_shape(name, y, y.shape == rows, f"{rows} for labels", about)
         if y.dtype.newbyteorder("=") == np.uint64 and y.size and y.max() >= 1 << 63:
             raise ValueError(f"`{name}` must lie below 2**63, got {y.max()}")
         return np.require(y, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
-    if not _arguments.is_floating(y.dtype):
+    if not (_arguments.is_floating(y.dtype) or y.dtype.kind in known):
+        about = f": give {name}.astype(int)" if y.dtype.kind == "b" else ""
+        if y.dtype.kind in "OTU" and y.ndim == 1:
+            about = f": give np.unique({name}, return_inverse=True)[1] as labels"
         raise TypeError(
-            f"`{name}` must have an integer dtype (labels) or a floating one (values), got {y.dtype}"
+            f"`{name}` must have an integer dtype (labels) or a floating one (values), got {y.dtype}{about}"
         )
-    advice = f": reshape it with {name}.reshape(-1, 1)" if y.shape == (rows,) else ""
-    fits = y.ndim == 2 and len(y) == rows
-    _arguments.check_shape(name, y, fits, f"({rows}, outputs) for values", advice)
+    about = f": reshape it with {name}.reshape(-1, 1)" if y.shape == rows else ""
+    if takes_labels and y.shape == rows:
+        about = about_labels(name, y, (), rows, 1) or about
+    fits = y.ndim == 2 and y.shape[:1] == rows
+    _arguments.check_shape(name, y, fits, f"({rows[0]}, outputs) for values", about)
     return np.require(y, dtype, ["C_CONTIGUOUS", "ALIGNED"])

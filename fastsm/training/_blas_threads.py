@@ -7,6 +7,8 @@ limits are those of the process; they are put back when the training ends. A tra
 thread meanwhile works under the limits of the first, so that each finds what it left.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import importlib

@@ -1,9 +1,12 @@
 """Loss and metrics of a model: over data, and running over the batches of a training."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 
+from fastsm import nn
 from fastsm.nn._objective import Objective, unused_rows, without_unused
 from fastsm.training._batches import Rows
 from fastsm.training._ranks import ALONE, Alone
@@ -25,8 +28,9 @@ class Evaluation:
         self.ignored: int | None = getattr(loss, "ignore_index", None)
         emits = model.emits
         self.model_emits = "output"
-        if objective.stop is not None:  # a softmax that is taken together with the loss
-            self.on, self.temperature = "logits", float(model.layers[-1].temperature)
+        self.binary = isinstance(loss, nn.BCELoss)
+        if objective.stop is not None:  # a softmax or sigmoid that is taken together with the loss
+            self.on, self.temperature = "logits", float(getattr(model.layers[-1], "temperature", 1.0))
             self.model_emits = "probs"
         elif emits in ("probs", "log_probs"):
             self.on, self.temperature = emits, 1.0
@@ -66,7 +70,7 @@ class Evaluation:
 
     def running(self) -> Running:
         """Return means to which `update` adds."""
-        return Running(self.metrics, self.on, self.temperature, self.model_emits)
+        return Running(self.metrics, self.on, self.temperature, self.model_emits, self.binary)
 
     def update(self, running: Running, outputs: Array, targets: Array, weight: Array | None) -> None:
         """Add the rows that count."""

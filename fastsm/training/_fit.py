@@ -1,5 +1,7 @@
 """`fit`: from a model and data to a trained model."""
 
+from __future__ import annotations
+
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -11,14 +13,15 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments, nn
 from fastsm.nn._objective import Objective
 from fastsm.nn._structure import output_shapes
-from fastsm.optim import Adam, Optimizer
+from fastsm.optim import Optimizer
 from fastsm.training import _blas_threads, _checkpoint
 from fastsm.training._batches import Rows
 from fastsm.training._evaluation import BLOCK, Evaluation
 from fastsm.training._history import History
+from fastsm.training._names import resolve_loss, resolve_optimizer, resolve_schedule, takes_labels
 from fastsm.training._ranks import ALONE, Alone, Ranks
 from fastsm.training._run import HOOKS, Plan, Run
-from fastsm.training.callbacks._monitors import Checkpoint
+from fastsm.training.callbacks._best import Ordered
 from fastsm.training.metrics import resolve
 from fastsm.training.metrics._metric import Metric
 
@@ -31,7 +34,8 @@ def fit(
     y: ArrayLike,
     *,
     loss: Any = None,
-    optimizer: Optimizer | None = None,
+    optimizer: Optimizer | str | None = None,
+    schedule: str | None = None,
     epochs: int = 10,
     batch_size: int = 128,
     sample_weight: ArrayLike | None = None,
@@ -55,14 +59,22 @@ def fit(
     X : array_like
         Inputs, shape (N, features). Images may stay uint8: they are gathered as ``X / 255``, as a model that
         is called does with uint8 too, and take a quarter of the memory of float32. float32 and float64 are
-        read as they are, other dtypes are converted once.
+        read as they are, other dtypes and frames of numbers and bools are converted once.
     y : array_like
-        Integer labels, shape (N,), or floating values or probabilities, shape (N, outputs).
-    loss : loss, optional
-        What is minimised. By default cross-entropy, on what the model ends in: logits, `Softmax` or
-        `LogSoftmax`; for labels only.
-    optimizer : Optimizer, optional
-        By default ``Adam(1e-3)``. It goes on from the steps it has done.
+        Integer labels, shape (N,), or floating values or probabilities, shape (N, outputs). Losses that take
+        no labels, as `BCELoss`, take integers and bools of both shapes.
+    loss : loss or str, optional
+        What is minimised: a loss of `fastsm.nn`, or the name of one with its defaults on what the model ends
+        in: ``"cross_entropy"``, ``"nll"``, ``"focal"``, ``"brier"``, ``"mse"``, ``"mae"``, ``"kl_div"``,
+        ``"bce"``. By default cross-entropy, for labels only.
+    optimizer : Optimizer or str, optional
+        By default ``Adam(1e-3)``. It goes on from the steps it has done. A name, ``"sgd"``, ``"rmsprop"``,
+        ``"adam"`` or ``"adamw"``, makes a new one with its defaults.
+    schedule : str, optional
+        How the learning rate changes over the steps of all epochs: ``"constant"``, ``"cosine"``,
+        ``"warmup_cosine"`` (after 5 % of the steps), ``"one_cycle"`` or ``"step"`` (a tenth after each
+        third). Its highest rate is the `lr` of the optimizer, which must have done no steps, and whose `lr`
+        it becomes.
     epochs : int, default 10
         How often to go through the data; with `resume_from`, the epochs before included.
     batch_size : int, default 128
@@ -72,12 +84,13 @@ def fit(
     validation_data : tuple, optional
         ``(X, y)`` or ``(X, y, sample_weight)``: evaluated after each epoch, without dropout.
     metrics : sequence, default ("accuracy",)
-        Names, objects or functions: see `fastsm.training.metrics`. Those of the training data are means over
-        the epoch's batches as they were when they came, while the model changed (and with dropout).
+        Names, objects or functions: see `fastsm.training.metrics`. Those of the training data are of the
+        outputs in the epoch's batches as they were when they came, while the model changed (and with
+        dropout).
     callbacks : sequence, default ()
         Objects with any of the methods ``on_train_begin(run)``, ``on_epoch_begin(run)``,
         ``on_batch_end(run)``, ``on_epoch_end(run)`` and ``on_train_end(run)``: see `fastsm.callbacks`. They
-        are called in this order, but checkpoints last.
+        are called in this order, but `Average` first, and checkpoints and progress bars last.
     clip_norm : float, optional
         The largest norm of the whole gradient; a longer one is shortened to it.
     rng : None, int or numpy.random.Generator
@@ -92,7 +105,8 @@ def fit(
     resume_from : path, optional
         What the callback `Checkpoint` wrote: the training goes on from there, with the same bits as if it had
         never stopped. The other arguments are given again, `epochs` possibly larger; model, optimizer,
-        callbacks, history and the order of the rows take up what is in the file.
+        callbacks, history and the order of the rows take up what is in the file. An argument of the
+        optimizer that a callback changed does too, unless another one is given than at the start.
     shuffle : bool, default True
         Whether each epoch takes the rows in a new random order.
     comm : mpi4py.MPI.Comm, optional
@@ -147,18 +161,13 @@ def fit(
     with ranks.agreeing():
         if not isinstance(model, nn.Sequential):
             raise TypeError(f"`model` must be a Sequential, got {type(model).__name__}")
-        rows = Rows(X, y, sample_weight, model.dtype)
+        rows = Rows(X, y, sample_weight, model.dtype, takes_labels=takes_labels(loss))
         if len(rows) == 0:
             raise ValueError("`X` must have at least one row, got none")
     count = ranks.count_rows(len(rows))
     with ranks.agreeing():
-        loss = _default_loss(model, rows) if loss is None else loss
-        optimizer = Adam() if optimizer is None else optimizer
-        if not isinstance(optimizer, Optimizer):
-            got = (
-                f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
-            )
-            raise TypeError(f"`optimizer` must be an optimizer, as optim.Adam(1e-3), got {got}")
+        loss = resolve_loss(loss, model, rows.y.ndim == 1)
+        optimizer = resolve_optimizer(optimizer)
         batch_size = min(_arguments.positive_integer("batch_size", batch_size), count)
         objective = Objective(model, loss)
         validation = _validation(validation_data, model, rows)
@@ -176,10 +185,17 @@ def fit(
             seed=int(_arguments.generator(rng).integers(1 << 63)),
             evaluated_rows=max(batch_size, BLOCK),
         )
+        threads, rate = _arguments.num_threads(num_threads), optimizer.lr
+        if schedule is not None:
+            steps = plan.epochs * -(-count // batch_size)
+            optimizer.lr = resolve_schedule(schedule, optimizer, steps)
         run = Run(evaluation, optimizer, rows, validation, called, plan, ranks)
-        threads = _arguments.num_threads(num_threads)
         if resume_from is not None:
-            _checkpoint.resume(resume_from, run)
+            try:
+                _checkpoint.resume(resume_from, run)
+            except BaseException:
+                optimizer.lr = rate
+                raise
     threads = ranks.threads() if threads is None else threads
     ranks.begin(run)
     try:
@@ -234,8 +250,8 @@ def evaluate(
     """
     if not isinstance(model, nn.Sequential):
         raise TypeError(f"`model` must be a Sequential, got {type(model).__name__}")
-    rows = Rows(X, y, sample_weight, model.dtype)
-    loss = _default_loss(model, rows) if loss is None else loss
+    rows = Rows(X, y, sample_weight, model.dtype, takes_labels=takes_labels(loss))
+    loss = resolve_loss(loss, model, rows.y.ndim == 1)
     evaluation = Evaluation(Objective(model, loss), resolve(metrics))
     results = evaluation(rows, _arguments.positive_integer("batch_size", batch_size))
     evaluation.check(rows, results)
@@ -252,16 +268,6 @@ def _ranks(comm: Any, sharded: object) -> Alone:
     return ALONE if _arguments.communicator(comm).Get_size() == 1 else Ranks(comm, shards)
 
 
-def _default_loss(model: nn.Sequential, rows: Rows) -> Any:
-    if rows.y.ndim != 1:
-        raise ValueError(
-            "`loss` must be given if the targets are no labels, as loss=nn.MSELoss() or nn.CrossEntropyLoss()"
-        )
-    if model.emits == "log_probs":
-        return nn.NLLLoss()
-    return nn.CrossEntropyLoss(on="probs" if model.emits == "probs" else "logits")
-
-
 def _validation(data: object, model: nn.Sequential, rows: Rows) -> Rows | None:
     if data is None:
         return None
@@ -274,7 +280,8 @@ def _validation(data: object, model: nn.Sequential, rows: Rows) -> Rows | None:
             f"`validation_data` must be (X, y) or (X, y, sample_weight), got {len(data)} entries"
         )
     names = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
-    result = Rows(data[0], data[1], data[2] if len(data) == 3 else None, model.dtype, names)
+    weight = data[2] if len(data) == 3 else None
+    result = Rows(data[0], data[1], weight, model.dtype, names, rows.takes_labels)
     if result.x.shape[1] != rows.x.shape[1]:
         raise ValueError(f"`{names[0]}` must have {rows.x.shape[1]} features as `X`, got {result.x.shape[1]}")
     if (result.x.dtype == np.uint8) != (rows.x.dtype == np.uint8):
@@ -303,4 +310,4 @@ def check_callbacks(callbacks: object) -> list[Any]:
             raise TypeError(f"`callbacks` must hold objects, got the class {name}: add parentheses")
         if not any(callable(getattr(callback, hook, None)) for hook in HOOKS):
             raise TypeError(f"`callbacks` must have methods as on_epoch_end(run), got {callback!r}")
-    return sorted(callbacks, key=lambda c: c.order if isinstance(c, Checkpoint) else 0)
+    return sorted(callbacks, key=lambda c: c.order if isinstance(c, Ordered) else 0)

@@ -1,5 +1,8 @@
 """The history of a training."""
 
+from __future__ import annotations
+
+import copy
 import importlib
 import os
 from typing import Any
@@ -20,6 +23,9 @@ class History(dict[str, list[float]]):
     stopped : str
         Why the training ended: ``"epochs"`` (all are done), ``"early stop"`` (a callback asked for it) or
         ``"interrupted"`` (from the keyboard); ``""`` while it is running.
+    restored : int or None
+        The epoch whose parameters the model has, if a callback set it to the best ones at the end; None if
+        they are those of the last step.
 
     Examples
     --------
@@ -30,6 +36,11 @@ class History(dict[str, list[float]]):
     """
 
     stopped: str = ""
+    restored: int | None = None
+
+    def copy(self) -> History:
+        """Return a copy with the same columns."""
+        return copy.copy(self)
 
     @property
     def epochs(self) -> int:
@@ -47,10 +58,13 @@ class History(dict[str, list[float]]):
             Whether smaller or larger values are better.
         """
         _arguments.one_of("mode", mode, ("min", "max"))
-        if not self.get(name):
-            raise ValueError(f"`name` must be one of {', '.join(self) or '(nothing yet)'}, got {name!r}")
+        if not isinstance(name, str) or not self.get(name):
+            raise ValueError(
+                f"`name` must be one of {', '.join(self) or '(nothing yet)'}, got {_arguments.shown(name)}"
+            )
         sign = 1 if mode == "min" else -1
-        known = [(sign * value, epoch) for epoch, value in enumerate(self[name], 1) if value == value]
+        values = [_arguments.number(f"history[{name!r}]", value) for value in self[name]]
+        known = [(sign * value, epoch) for epoch, value in enumerate(values, 1) if value == value]
         if not known:
             raise ValueError(f"`name` must be a column with numbers, got {name!r}, which has only NaN")
         return min(known)[1]

@@ -6,6 +6,8 @@ whole batch, whatever its split. Everything else that ranks tell each other is t
 training.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import traceback
@@ -16,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastsm.functional import _threads
+from fastsm.functional._cores import usable_cores
 from fastsm.nn._dropout import Dropout
 from fastsm.typing import Array
 
@@ -253,4 +256,4 @@ class Ranks(Alone):
         own = _threads.get_num_threads()
         # A launcher that binds ranks to cores has divided them already.
         bound = hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) < (os.cpu_count() or 1)
-        return own if bound else max(1, own // neighbours)
+        return own if bound else max(1, min(own, usable_cores() // neighbours))

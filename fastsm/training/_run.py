@@ -1,5 +1,7 @@
 """A training as it goes on: what callbacks see of it, and the loop over the batches."""
 
+from __future__ import annotations
+
 import math
 import time
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from fastsm.training._batches import Rows
 from fastsm.training._evaluation import BLOCK, Evaluation, Recorder
 from fastsm.training._history import History
 from fastsm.training._ranks import ALONE, Alone
+from fastsm.training._settings import settings
 from fastsm.typing import Array
 
 __all__ = ["HOOKS", "Plan", "Run", "TrainingDiverged"]
@@ -58,7 +61,7 @@ class TrainingDiverged(ArithmeticError):
         self.fault = fault
         self.what, self.epoch, self.step, self.learning_rate = what, epoch, step, learning_rate
 
-    def __reduce__(self) -> tuple[type["TrainingDiverged"], tuple[str, int, int, float, str | None]]:
+    def __reduce__(self) -> tuple[type[TrainingDiverged], tuple[str, int, int, float, str | None]]:
         return type(self), (self.what, self.epoch, self.step, self.learning_rate, self.fault)
 
 
@@ -130,6 +133,7 @@ class Run:
     ) -> None:
         self.model: nn.Sequential = evaluation.objective.model
         self.optimizer: Optimizer = optimizer
+        self.first_settings = {} if optimizer is None else settings(optimizer)
         self.callbacks, self.metrics, self.history = callbacks, evaluation.metrics, History()
         self.rank, self.ranks = ranks.rank, ranks.size
         self.epoch, self.epochs = 0, plan.epochs

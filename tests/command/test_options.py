@@ -60,6 +60,11 @@ def test_version():
         ("train --dropout 1", "--dropout must be a number of at least 0 and below 1"),
         ("train --epochs 0", "--epochs must be an integer of at least 1"),
         ("train --epochs 1.5", "--epochs must be an integer of at least 1"),
+        ("train --epochs 99999999999999999999", "an integer of at most 9223372036854775807, got '99999999"),
+        (f"train --seed {'9' * 5000}", "9999... (5002 characters)"),
+        (f"train --seed {'x' * 5000}", "xxxx... (5002 characters)"),
+        (f"train --hidden 1,{10**30}", "--hidden must be sizes"),
+        ("train --config .", "--config must be a regular file, got '.'"),
         ("train --hidden 3,x", "--hidden must be sizes as 512,512, or none"),
         ("train --hidden 0", "--hidden must be sizes"),
         ("train --activation rleu", "(did you mean relu?)"),
@@ -96,6 +101,7 @@ def test_usage(capsys, monkeypatch, tmp_path, arguments, message):
         ("layer-norm = 2", "`layer-norm` in c.toml must be true or false"),
         ("hidden = [1, 'x', {}]", "`hidden` in c.toml must be sizes"),
         ("batchsize = 3", "'batchsize', which is not an option (did you mean batch-size?)"),
+        ("batch-size = 3\nbatch_size = 3", "c.toml has both `batch-size` and `batch_size`: leave one out"),
         ("lr = ", "--config must be a file in TOML"),
         ("lr = " + "[" * 100_000, "--config must be a file in TOML"),
         ("data = ''", "`data` in c.toml must be a string"),
@@ -108,6 +114,13 @@ def test_wrong_files(capsys, monkeypatch, tmp_path, content, message):
     (tmp_path / "c.toml").write_text(content)
     assert main(["train", "--config", "c.toml"]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_pipe_instead_of_a_file(tmp_path):
+    """A pipe that is never written to is refused, not waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    assert "must be a regular file" in fail(2, "train", "--config", tmp_path / "pipe")
 
 
 def test_wrong_variables(tmp_path):
@@ -124,13 +137,25 @@ def test_failures(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-def test_unwritable_output():
-    """A full disk gives one line; a closed pipe gives none."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["info", "--help", "train --help", "--version"])
+def test_full_output(words, unbuffered):
+    """A full disk gives one line, after help too."""
+    variables = environment(PYTHONUNBUFFERED=unbuffered)
     with open("/dev/full", "w") as full:
         result = subprocess.run(
-            command("info"), env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            command(*words.split()),
+            env=variables,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+
+
+def test_closed_output():
+    """A closed pipe gives no line."""
     read, write = os.pipe()
     os.close(read)
     result = subprocess.run(

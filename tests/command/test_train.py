@@ -232,6 +232,54 @@ def test_without_matplotlib(tmp_path):
     assert {file.name for file in (tmp_path / "run").iterdir()} == FILES
 
 
+@pytest.mark.skipif(not find_spec("matplotlib"), reason="draws nothing")
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"MPLBACKEND": "nonsense"},
+        {"MPLBACKEND": "tkagg"},
+        {"MPLCONFIGDIR": "/dev/null/x", "HOME": "/dev/null/x"},
+    ],
+    ids=str,
+)
+def test_matplotlib_set_wrongly(tmp_path, variables):
+    """What is set for other programs does not matter for pictures in files, which are all there."""
+    code, _, errors = run("train", "--epochs", 1, "--out", tmp_path / "run", **variables)
+    assert (code, errors) == (0, "")
+    assert {file.name for file in (tmp_path / "run").iterdir()} == FILES | PICTURES
+
+
+@pytest.mark.skipif(not find_spec("matplotlib"), reason="draws nothing")
+def test_characters_without_a_glyph(tmp_path):
+    """Classes whose names the font lacks cost no line."""
+    names = ["\u9b5a", "\U0001f41f", "$"]
+    lines = [f"{i % 7},{i % 5},{names[i % 3]}" for i in range(90)]
+    (tmp_path / "table.csv").write_text("\n".join(["a,b,label", *lines]), encoding="utf-8")
+    code, _, errors = run("train", "--data", tmp_path / "table.csv", "--epochs", 1, "--out", tmp_path / "run")
+    assert (code, errors) == (0, "")
+    assert (tmp_path / "run" / "confusion.png").exists()
+
+
+def test_unusable_matplotlib(tmp_path):
+    """A note in one line."""
+    (tmp_path / "matplotlib.py").write_text("raise ValueError('no\\nsuch setting')")
+    path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
+    code, _, errors = run("train", "--epochs", 1, "--out", tmp_path / "run", PYTHONPATH=path)
+    assert (code, errors) == (0, "no pictures: matplotlib cannot be used: no such setting\n")
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup-cosine", "one-cycle", "step"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_huge_learning_rates(tmp_path, schedule, optimizer):
+    """The largest numbers diverge like others: one line, and the exit code for it."""
+    line = fail(
+        4, "train", "--epochs", 2, "--lr", 1e308, "--schedule", schedule, "--optimizer", optimizer,
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert "the loss became " in line
+    assert "try a smaller --lr" in line
+
+
 @pytest.fixture(scope="module")
 def fashion(tmp_path_factory):
     """Return a folder with a part of Fashion-MNIST as IDX files."""

@@ -347,6 +347,21 @@ def test_missing_parts(part):
         data.load("digits", part=part)
 
 
+def test_arguments_of_wrong_types():
+    for part in (3, "01", (0.0, 1), (0, "1")):
+        with pytest.raises(TypeError, match=r"`part` must be two integers, \(number, count\)"):
+            data.load("digits", part=part)
+    with pytest.raises(ValueError, match=r"`part` must be \(number, count\)"):
+        data.load("digits", part=(0, 1, 2))
+    assert len(data.load("digits", part=[np.int64(0), 2]).train) == 718
+    with pytest.raises(TypeError, match="`download` must be True or False, got 'no'"):
+        data.load("digits", download="no")
+    with pytest.raises(TypeError, match=r"`X` must be an array, got list: convert it with np.asarray"):
+        data.Dataset([[1.0]], np.array([0]), ("a",))
+    with pytest.raises(TypeError, match="`y` must be an array, got list"):
+        data.Dataset(np.ones((1, 1)), [0], ("a",))
+
+
 def test_memory_of_a_part(tmp_path):
     images = np.zeros((3000, 20, 20), np.uint8)
     labels = np.arange(3000) % 10

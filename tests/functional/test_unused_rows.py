@@ -124,6 +124,8 @@ LOSSES = {
     "focal": (nn.FocalLoss, True),
     "brier": (nn.BrierLoss, True),
     "kl": (nn.KLDivLoss, False),
+    "bce": (nn.BCELoss, False),
+    "bce on probs": (lambda **o: nn.BCELoss(on="probs", **o), False),
     "mse": (nn.MSELoss, False),
     "mae": (nn.MAELoss, False),
     "user": (lambda: nn.loss(squares, on="output"), False),

@@ -696,4 +696,4 @@ def test_wrong_variables(command):
     line = fail(2, command, FASTSM_ISA="many\x1b[2J\nlines")
     assert "`FASTSM_ISA` must be one of" in line
     assert "\x1b" not in line
-    assert "FASTSM_NUM_THREADS` must be an integer" in fail(2, command, FASTSM_NUM_THREADS="0")
+    assert "FASTSM_NUM_THREADS` must be an integer" in fail(2, command, FASTSM_NUM_THREADS="-1")

@@ -12,14 +12,14 @@ from processes import needs_fork, run_python
 
 import fastsm
 from fastsm import _kernels
-from fastsm.functional import _threads
+from fastsm.functional import _cores, _threads
 
 # The beginning of scripts: an array large enough to be split.
 PREAMBLE = """
 import atexit, os, sys, threading, time, warnings
 import numpy as np
 import fastsm
-from fastsm.functional import _threads
+from fastsm.functional import _cores, _threads
 
 # Python 3.12 and up: fork in a process with threads.
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
@@ -408,15 +408,107 @@ def test_environment(text, number):
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
-def test_default():
-    """Without the variable, or if it is empty, the number is the cores that the process may use."""
-    cores = len(os.sched_getaffinity(0))
-    assert run_python(SHOW, FASTSM_NUM_THREADS="") == f"{cores}\n"
+@pytest.mark.parametrize("text", ["", "0"])
+def test_default(text):
+    """Without the variable, or with 0, the number is the cores that the process may use."""
+    cores = _cores.usable_cores()
+    assert run_python(SHOW, FASTSM_NUM_THREADS=text, OMP_NUM_THREADS="") == f"{cores}\n"
     code = "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1]);"
-    assert run_python(code + SHOW, FASTSM_NUM_THREADS="") == "1\n"
+    assert run_python(code + SHOW, FASTSM_NUM_THREADS=text, OMP_NUM_THREADS="") == "1\n"
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "1e3", " "])
+def test_openmp_variable():
+    """OMP_NUM_THREADS lowers the default; FASTSM_NUM_THREADS takes precedence."""
+    assert run_python(SHOW, OMP_NUM_THREADS="1,2", FASTSM_NUM_THREADS="") == "1\n"
+    assert run_python(SHOW, OMP_NUM_THREADS="1", FASTSM_NUM_THREADS="3") == "3\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("2,1", 2), (" 3 ", 3), ("4", 4), ("", None), ("0", None), ("-1", None), ("x,2", None), (",2", None)],
+)
+def test_openmp_numbers(monkeypatch, text, number):
+    """The first number counts; nonsense is ignored."""
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert _cores.openmp_threads() == number
+    assert _cores.default_threads() == min(_cores.usable_cores(), number or 10**6)
+
+
+TWO = "sys/fs/cgroup"
+CPU = "sys/fs/cgroup/cpu,cpuacct"
+
+
+@pytest.mark.parametrize(
+    ("number", "files"),
+    [
+        (64, {}),
+        (64, {"proc/self/cgroup": "0::/\n"}),
+        (1, {"proc/self/cgroup": "0::/\n", f"{TWO}/cpu.max": "100000 100000\n"}),
+        (2, {"proc/self/cgroup": "0::/\n", f"{TWO}/cpu.max": "150000 100000\n"}),
+        (1, {"proc/self/cgroup": "0::/\n", f"{TWO}/cpu.max": "1000 100000\n"}),
+        (64, {"proc/self/cgroup": "0::/\n", f"{TWO}/cpu.max": "max 100000\n"}),
+        (64, {"proc/self/cgroup": "0::/\n", f"{TWO}/cpu.max": "9900000 100000\n"}),
+        # The smallest quota from the process's own group up to the top.
+        (3, {"proc/self/cgroup": "0::/a/b\n", f"{TWO}/a/b/cpu.max": "3 1", f"{TWO}/a/cpu.max": "4 1"}),
+        (2, {"proc/self/cgroup": "0::/a/b\n", f"{TWO}/a/b/cpu.max": "max 1", f"{TWO}/a/cpu.max": "2 1"}),
+        (5, {"proc/self/cgroup": "0::/../../a\n", f"{TWO}/a/cpu.max": "5 1"}),
+        (64, {"proc/self/cgroup": "0::/a\n", f"{TWO}/b/cpu.max": "2 1"}),
+        (6, {"proc/self/cgroup": "0::/docker/5e\n", f"{TWO}/cpu.max": "6 1"}),
+        # Version 1, alone and beside version 2.
+        (
+            2,
+            {
+                "proc/self/cgroup": "5:memory:/m\n3:cpu,cpuacct:/docker/5e\n0::/\n",
+                f"{CPU}/cpu.cfs_quota_us": "200000\n",
+                f"{CPU}/cpu.cfs_period_us": "100000\n",
+            },
+        ),
+        (
+            64,
+            {
+                "proc/self/cgroup": "3:cpu,cpuacct:/\n",
+                f"{CPU}/cpu.cfs_quota_us": "-1\n",
+                f"{CPU}/cpu.cfs_period_us": "100000\n",
+            },
+        ),
+        (
+            4,
+            {
+                "proc/self/cgroup": "3:cpu:/a\n1:name=systemd:/a\n",
+                "sys/fs/cgroup/cpu/a/cpu.cfs_quota_us": "350000\n",
+                "sys/fs/cgroup/cpu/a/cpu.cfs_period_us": "100000\n",
+            },
+        ),
+        (7, {"proc/self/cgroup": "0::/u\n", "sys/fs/cgroup/unified/u/cpu.max": "7 1"}),
+        # What is no quota is ignored.
+        *(
+            (64, {"proc/self/cgroup": "0::/\n", f"{TWO}/cpu.max": text})
+            for text in ("", "2", "0 100000", "2 0", "-1 1", "1.5 1", "1 1 1", "a b", "\xb2 1", "9" * 9999)
+        ),
+        *(
+            (64, {"proc/self/cgroup": text})
+            for text in ("", "nonsense", ":::", "0:", "\0", "0::/\0\n", "\xff")
+        ),
+    ],
+)
+def test_quota_of_a_container(tmp_path, monkeypatch, number, files):
+    """The quotas of control groups limit the cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="latin-1")
+    assert _cores.usable_cores(str(tmp_path)) == number
+
+
+def test_unreadable_quota(tmp_path, monkeypatch):
+    """A folder in the place of a file is ignored."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 4}, raising=False)
+    (tmp_path / TWO / "cpu.max").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").mkdir(parents=True)
+    assert _cores.usable_cores(str(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("text", ["-1", "two", "1.5", "1e3", " "])
 def test_bad_environment(text):
     """A bad FASTSM_NUM_THREADS is an ImportError that says so."""
     code = """
@@ -425,8 +517,8 @@ try:
 except ImportError as error:
     print(error)
 """
-    message = f"`FASTSM_NUM_THREADS` must be an integer of at least 1, got {text!r}\n"
-    assert run_python(code, FASTSM_NUM_THREADS=text) == message
+    rule = "must be an integer of at least 1, or 0 for the default"
+    assert run_python(code, FASTSM_NUM_THREADS=text) == f"`FASTSM_NUM_THREADS` {rule}, got {text!r}\n"
 
 
 def test_nothing_waits_for_a_lock(split):

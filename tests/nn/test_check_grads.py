@@ -337,6 +337,59 @@ def test_model_with_wrong_loss():
         check_grads(model, Z, LABELS, loss=Broken(2.0))
 
 
+# ---- entries that are not finite ----
+
+
+def masked(fill, shape=(4, 6)):
+    x = np.random.default_rng(0).standard_normal(shape)
+    x[0, 1] = x[2, 3] = x[2, 5] = fill
+    return x
+
+
+@pytest.mark.parametrize("mode", ["directional", "full"])
+def test_masked_classes(mode):
+    """Classes of -inf are left out, and said so; wrong gradients beside them are found."""
+    x, labels = masked(-np.inf), np.array([0, 1, 2, 3])
+    report = check_grads(fastsm.softmax, x, vjp=fastsm.softmax_vjp, mode=mode)
+    assert (report.ok, report.arrays[0].left_out, report.left_out) == (True, 3, 0)
+    assert "(3 that are not finite left out), largest error" in str(report)
+    report = check_grads(fastsm.log_softmax, x, vjp=fastsm.log_softmax_vjp, mode=mode)
+    assert (report.ok, report.arrays[0].left_out, report.left_out) == (True, 3, 3)
+    assert "; 3 outputs that are not finite left out)" in str(report)
+    assert check_grads(nn.CrossEntropyLoss(), x, labels, mode=mode).arrays[0].left_out == 3
+    assert check_grads(lambda z: fastsm.cross_entropy_with_grad(z, labels), x, mode=mode).ok
+    assert check_grads(nn.Softmax(), x, mode=mode).ok
+    with pytest.raises(GradientError) as caught:
+        check_grads(fastsm.softmax, x, vjp=lambda y, dy: dy, mode=mode)
+    assert (caught.value.report.worst.wrong, caught.value.report.worst.left_out) == (21, 3)
+
+
+@pytest.mark.parametrize("mode", ["directional", "full"])
+@pytest.mark.parametrize("fill", [np.nan, np.inf, -np.inf])
+def test_ignored_rows(mode, fill):
+    """What an ignored row holds has no gradient; NaN given there is not looked at."""
+    x, labels = masked(fill), np.array([-1, 1, -1, 3])
+    loss = nn.CrossEntropyLoss(ignore_index=-1)
+    assert check_grads(loss, x, labels, mode=mode).arrays[0].left_out == 3
+
+    def given(z):
+        value, gradient = loss.value_and_grad(z, labels)
+        return value, np.where(np.isfinite(z), gradient, np.nan)
+
+    assert check_grads(given, x, mode=mode).ok
+    with pytest.raises(GradientError, match="1 wrong"):
+        check_grads(lambda z: (given(z)[0], given(z)[1] + np.eye(4, 6)[[3, 0, 1, 2]] * [1, 0, 0, 0, 0, 0]), x)
+
+
+def test_many_masked_entries():
+    """Among very many entries, too, only finite ones are looked at."""
+    x = masked(-np.inf, (60, 50))
+    with pytest.raises(GradientError) as caught:
+        check_grads(fastsm.softmax, x, vjp=lambda y, dy: dy + np.nan)
+    assert caught.value.report.worst.wrong <= 2000
+    assert np.isfinite(x[caught.value.report.worst.index])
+
+
 # ---- errors ----
 
 
@@ -374,6 +427,15 @@ def single(x):
         (lambda: check_grads(lambda y: (0.0, y), LABELS), TypeError, "y must be a floating array"),
         (lambda: check_grads(nn.MSELoss(), Z), TypeError, "its outputs and its targets, got 1"),
         (lambda: check_grads(nn.ReLU(), Z, Z), TypeError, "one array, its input, got 2"),
+        (lambda: check_grads(nn.ReLU(), Z, vjp=lambda y, dy: dy), TypeError, "`vjp` must be None for layers"),
+        (lambda: check_grads(nn.MSELoss(), Z, Z, vjp=fastsm.softmax_vjp), TypeError, "`vjp` must be None"),
+        (
+            lambda: check_grads(nn.MSELoss(), Z + np.nan, Z),
+            ValueError,
+            "must return a finite result, got none",
+        ),
+        (lambda: check_grads(nn.ReLU(), np.full(3, np.inf)), ValueError, "must return a finite result"),
+        (lambda: check_grads(lambda x: (0.0, 0 * x), Z * np.inf), ValueError, "`x` must have finite entries"),
     ],
 )
 def test_errors(call, error, message):

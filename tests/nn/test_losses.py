@@ -164,6 +164,49 @@ def test_temperature_in_gradient(data):
     np.testing.assert_allclose(grad, (p - one_hot(labels, C)) / 2 / N, atol=1e-15)
 
 
+# ---- binary cross-entropy ----
+
+
+@pytest.mark.parametrize("on", ["logits", "probs"])
+@pytest.mark.parametrize("pos_weight", [None, 2.0, np.array([1, 2, 0.5, 0, 3])])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_binary_cross_entropy(data, on, pos_weight, smoothing):
+    logits, _, soft, by_row, _ = data
+    p = 1 / (1 + np.exp(-logits.astype(WIDE)))
+    y = (1 - smoothing) * soft.astype(WIDE) + WIDE(smoothing) / 2
+    w = 1.0 if pos_weight is None else pos_weight
+    rows = -np.mean(w * y * np.log(p) + (1 - y) * np.log(1 - p), axis=1)
+    loss = nn.BCELoss(on=on, pos_weight=pos_weight, label_smoothing=smoothing)
+    outputs = logits if on == "logits" else p.astype(float)
+    value, _ = loss.value_and_grad(outputs, soft, sample_weight=by_row)
+    assert value == pytest.approx(mean(rows, by_row), rel=1e-13)
+    assert loss(outputs, soft, sample_weight=by_row) == value
+    check_grads(loss, outputs, soft, sample_weight=by_row, mode="full")
+
+
+@pytest.mark.parametrize("on", ["logits", "probs"])
+def test_binary_labels(on):
+    """One output takes labels of shape (N,); several take integers or bools in their shape."""
+    outputs = np.array([[0.2], [0.7], [0.4]])
+    expected = nn.BCELoss(on=on).value_and_grad(outputs, [[1.0], [0.0], [1.0]])
+    for y in (np.array([1, 0, 1]), np.array([True, False, True]), np.array([[1], [0], [1]])):
+        value, grad = nn.BCELoss(on=on).value_and_grad(outputs, y)
+        assert value == expected[0]
+        np.testing.assert_array_equal(grad, expected[1])
+        assert nn.BCELoss(on=on).total_weight(y) == 3
+
+
+def test_binary_probabilities_0_and_1():
+    """Sure and right costs nothing; sure and wrong is infinite, not clipped."""
+    p, y = np.array([[0.0, 1.0]], np.float32), np.array([[0, 1]])
+    value, grad = nn.BCELoss(on="probs").value_and_grad(p, y)
+    assert value == 0
+    np.testing.assert_array_equal(grad, [[0.5, -0.5]])
+    value, grad = nn.BCELoss(on="probs").value_and_grad(p, 1 - y)
+    assert value == np.inf
+    np.testing.assert_array_equal(grad, [[-np.inf, np.inf]])
+
+
 # ---- all losses ----
 
 
@@ -192,6 +235,8 @@ ALL = [
     nn.KLDivLoss(on="probs"),
     nn.FocalLoss(),
     nn.FocalLoss(on="probs"),
+    nn.BCELoss(pos_weight=2.0),
+    nn.BCELoss(on="probs", pos_weight=[1, 2, 3, 4, 0.5], label_smoothing=0.1),
     half_square,
 ]
 

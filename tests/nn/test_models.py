@@ -9,7 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from checks import assert_same
+from checks import assert_same, raises
 
 from fastsm import nn
 from fastsm._kernels import kernels
@@ -660,7 +660,8 @@ def test_mlp_init():
         ),
         ({"activation": None}, TypeError, "`activation` must be one of"),
         ({"head": "Softmax"}, ValueError, "`head` must be one of softmax, log_softmax"),
-        ({"dropout": 1}, ValueError, r"`probability` must be at least 0 and below 1"),
+        ({"dropout": 1}, ValueError, r"`dropout` must be at least 0 and below 1"),
+        ({"activation": nn.ReLU()}, TypeError, r"`activation` must be a name or a class .* give nn.ReLU$"),
         ({"init": "xavier"}, ValueError, "`init` must be one of"),
         ({"dtype": "float16"}, TypeError, "`dtype` must be float32 or float64, got float16"),
         ({"rng": "seed"}, TypeError, "`rng` must be None"),
@@ -672,6 +673,11 @@ def test_mlp_errors(arguments, error, message):
 
 
 # ---- descriptions ----
+
+
+def test_summary_to_a_name():
+    with raises(TypeError, "`file` must be an open file, got 'x'"):
+        nn.MLP([2, 2]).summary(file="x")
 
 
 def test_summary(capsys):

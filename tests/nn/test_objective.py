@@ -74,6 +74,8 @@ def test_softmax_with_any_loss(loss, temperature, sampled):
         ([nn.Sigmoid], nn.MSELoss()),
         ([nn.Sigmoid], nn.BrierLoss()),
         ([nn.Sigmoid], hellinger),
+        ([nn.Sigmoid], nn.BCELoss(on="probs", pos_weight=[1, 2, 3], label_smoothing=0.1)),
+        ([], nn.BCELoss(pos_weight=2.0)),
     ],
 )
 def test_other_heads(head, loss):
@@ -108,6 +110,19 @@ def test_softmax_head_at_probability_0(loss, alone):
         np.testing.assert_array_equal(linear.grads["weight"], np.outer(z, [1, -1, 0]))
     if not isinstance(loss, nn.KLDivLoss):
         assert nn.value_and_grad(model, loss, z, [1]) == 120
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_sigmoid_head_is_fused(alone):
+    """z = 120 is sure in float32: -1 / (1 - p) is infinite there."""
+    z, y = np.array([[120, -60, 0]], np.float32), np.array([[0, 0, 1]])
+    linear = nn.Linear(3, 3, bias=False)
+    model = nn.Sequential(nn.Sigmoid()) if alone else nn.Sequential(linear, nn.Sigmoid())
+    if not alone:
+        linear.params["weight"][...] = np.eye(3)
+    value, dz = nn.value_and_grad(model, nn.BCELoss(on="probs"), z, y, input_grad=True)
+    assert value == pytest.approx((120 + np.log(2)) / 3)
+    np.testing.assert_allclose(dz, [[1 / 3, np.exp(-60) / 3, -1 / 6]], rtol=1e-6)
 
 
 def test_temperature_of_the_head():
@@ -220,6 +235,14 @@ TWICE = "softmax would be applied twice"
         (nn.Sigmoid, nn.CrossEntropyLoss(on="probs"), "probabilities do not sum to 1"),
         (nn.Sigmoid, nn.FocalLoss(on="probs"), "probabilities do not sum to 1"),
         (nn.Sigmoid, nn.KLDivLoss(on="probs"), "probabilities do not sum to 1"),
+        (
+            nn.Sigmoid,
+            nn.BCELoss(),
+            r"sigmoid would be applied twice; drop nn.Sigmoid\(\) .* take the loss with",
+        ),
+        (nn.Softmax, nn.BCELoss(), r"the loss applies sigmoid itself; drop nn.Softmax\(\)"),
+        (nn.Softmax, nn.BCELoss(on="probs"), r"must end in nn.Sigmoid\(\) .* outputs are not independent"),
+        (None, nn.BCELoss(on="probs"), r"must end in nn.Sigmoid\(\) .* got BCELoss after nn.Linear"),
     ],
 )
 def test_mismatched_head_and_loss(head, loss, message):

@@ -33,6 +33,7 @@ def test_warmup_cosine():
     np.testing.assert_allclose([rate(t) for t in range(10)], 0.08 * np.arange(1, 11))
     assert [rate(10 + t) for t in range(60)] == [plain(t) for t in range(60)]
     assert schedules.warmup_cosine(0.8, 40, warmup=0, final=0.1)(0) == 0.8
+    assert schedules.warmup_cosine(1e308, 40, warmup=10)(3) == pytest.approx(4e307)
 
 
 def test_one_cycle():

@@ -24,6 +24,8 @@ assert_type(fastsm.cross_entropy(singles, labels), np.float32)
 assert_type(fastsm.cross_entropy(singles, labels, reduction="none"), Singles)
 assert_type(fastsm.cross_entropy_with_grad(singles, labels, reduction="sum"), tuple[np.float32, Singles])
 fastsm.cross_entropy(singles, labels, reduction="average")  # type: ignore[call-overload]
+assert_type(fastsm.binary_cross_entropy(singles, doubles), np.float32)
+assert_type(fastsm.binary_cross_entropy_with_grad(doubles, doubles), tuple[np.float64, NDArray[np.float64]])
 weight = np.zeros((3, 5), np.float32)
 assert_type(fastsm.linear_cross_entropy(singles, weight, labels), np.float32)
 assert_type(fastsm.linear_cross_entropy(singles, weight, labels, reduction="none"), Singles)
@@ -54,7 +56,7 @@ def squares(p: Array, y: Array) -> tuple[Array, Array]:
 
 
 layer: LayerLike = Identity()
-losses: list[Loss] = [nn.CrossEntropyLoss(on="probs"), nn.MSELoss(), squares]
+losses: list[Loss] = [nn.CrossEntropyLoss(on="probs"), nn.MSELoss(), nn.BCELoss(), squares]
 model = nn.Sequential(nn.Linear(3, 2), nn.Softmax(), layer)
 assert_type(nn.value_and_grad(model, losses[0], singles, labels), float)
 assert_type(nn.value_and_grad(model, losses[0], singles, labels, input_grad=True), tuple[float, Array])

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import pydoc
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ LOSS_OPTIONS = (
     "axis=-1, class_weight=None, sample_weight=None, ignore_index=None, "
     "label_smoothing=0.0, temperature=1.0, reduction='mean', num_threads=None"
 )
+BINARY_OPTIONS = "pos_weight=None, sample_weight=None, label_smoothing=0.0, reduction='mean'"
 SIGNATURES = {
     "softmax": "(x, /, *, axis=-1, temperature=1.0, where=None, out=None, num_threads=None)",
     "log_softmax": "(x, /, *, axis=-1, temperature=1.0, where=None, out=None, num_threads=None)",
@@ -31,6 +33,8 @@ SIGNATURES = {
     "softmax_jacobian": "(y)",
     "cross_entropy": f"(logits, targets, /, *, {LOSS_OPTIONS})",
     "cross_entropy_with_grad": f"(logits, targets, /, *, {LOSS_OPTIONS}, out=None)",
+    "binary_cross_entropy": f"(logits, targets, /, *, {BINARY_OPTIONS})",
+    "binary_cross_entropy_with_grad": f"(logits, targets, /, *, {BINARY_OPTIONS}, out=None)",
     "set_num_threads": "(n)",
     "get_num_threads": "()",
     "show_versions": "()",
@@ -107,6 +111,34 @@ def test_signature(name):
     assert str(inspect.Signature(parameters)) == SIGNATURES[name]
 
 
+def described():
+    """Return the public functions and classes with methods of ours, by name."""
+    modules = ["functional", "nn", "nn.initializers", "optim", "optim.schedules", "data", "testing"]
+    found = {f"fastsm.{name}": getattr(fastsm, name) for name in fastsm.__all__}
+    for module in [*modules, "training", "training.callbacks", "training.metrics", "reference", "typing"]:
+        names = importlib.import_module(f"fastsm.{module}")
+        found |= {f"{module}.{name}": getattr(names, name) for name in names.__all__}
+    return {
+        name: value for name, value in found.items() if inspect.isfunction(value) or inspect.isclass(value)
+    }
+
+
+@pytest.mark.parametrize("name", described())
+def test_help_is_readable(name):
+    """Signatures name types as the source does, not what these stand for."""
+    lines = pydoc.plain(pydoc.render_doc(described()[name])).splitlines()
+    for line in lines if inspect.isclass(described()[name]) else lines[2:3]:
+        if match := re.match(r"[ |]*\w+\((.*)\) -> ", line):
+            assert len(match[0]) <= 35 * (2 + match[1].count(",")), line
+
+
+def test_help_of_softmax():
+    """The signature fits two lines of a terminal."""
+    text = pydoc.plain(pydoc.render_doc(fastsm.softmax)).splitlines()
+    assert text[2].startswith(("softmax(x: 'ArrayLike', /, *, ", "softmax(x: ArrayLike, /, *, "))
+    assert len(text[2]) <= 200
+
+
 def sections(function):
     """Return the sections of a numpydoc docstring by title; the text before the first one is ''."""
     parts = re.split(r"^(\w[\w ]*)\n-+\n", inspect.getdoc(function), flags=re.MULTILINE)
@@ -124,7 +156,7 @@ def test_docstring(name):
     assert ", ".join(listed).replace(" ", "").split(",") == (list(parameters) or [""])
     if parameters:
         assert re.search(r"TypeError(?s:.*)ValueError", found["Raises"])
-    assert ("Returns" in found) == (inspect.get_annotations(function)["return"] is not None)
+    assert ("Returns" in found) == (inspect.get_annotations(function)["return"] != "None")
     assert ">>> " in found["Examples"]
     order = ["", "Parameters", "Returns", "Raises", "See Also", "Notes", "References", "Examples"]
     assert list(found) == [title for title in order if title in found]

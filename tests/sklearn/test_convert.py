@@ -110,9 +110,18 @@ def test_options_unknown_to_scikit_learn():
         MLPClassifier(**OPTIONS, layer_norm=True).fit(X, Y).to_sklearn()
 
 
+class Cautious(neural_network.MLPClassifier):
+    """Another prediction, which would not be taken over."""
+
+    def predict(self, x):
+        return self.predict_proba(x)[:, 1] > 0.9
+
+
 def test_errors():
     with pytest.raises(TypeError, match="LogisticRegression"):
         from_sklearn(LogisticRegression())
+    with pytest.raises(TypeError, match="got its subclass Cautious, whose own parts would be lost"):
+        from_sklearn(Cautious().fit(X, Y > 4))
     with pytest.raises(NotFittedError):
         from_sklearn(neural_network.MLPClassifier())
     with pytest.raises(NotFittedError):

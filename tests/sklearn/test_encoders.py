@@ -180,6 +180,12 @@ def test_absent_classes_weigh_one():
         (SOFT, {"a": 1.0}, "classes as its keys"),
         (MARKS, {0: 1.0}, "list with a dict for each column"),
         (MARKS, [{0: 1.0}], "list with a dict for each column"),
+        (MARKS, [{0: 1.0}, 2.0, {0: 1.0}], "must have dicts or 'balanced' in its list, got 2.0"),
+        ([0, 1], {1: -1.0}, "`class_weight` must be finite and at least 0 everywhere, got -1.0 for 1"),
+        ([0, 1], {0: np.nan}, "at least 0 everywhere, got nan for 0"),
+        (["a", "b"], {"b": np.inf}, "at least 0 everywhere, got inf for 'b'"),
+        (SOFT, {0: None}, "at least 0 everywhere, got None for 0"),
+        (MARKS, [{1: "2"}] * 3, "at least 0 everywhere, got '2' for 1"),
     ],
 )
 def test_wrong_weights(y, class_weight, message):

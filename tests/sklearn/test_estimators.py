@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 import joblib
+from processes import run_program
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -152,6 +153,28 @@ def test_copies_go_on_as_the_original(tmp_path, solver, way):
     assert not np.shares_memory(estimator._network.params, other._network.params)
 
 
+def test_losses_of_a_script():
+    """`@nn.loss` in `__main__` reaches other processes, as functions do."""
+    assert run_program("losses_of_a_script.py") == "done\n"
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+@pytest.mark.parametrize("solver", ["adam", "sgd", "rmsprop"])
+def test_mapped_estimators(tmp_path, mode, solver):
+    """The file stays as it is, and training goes on as without mapping."""
+    estimator = small(solver=solver).fit(X, Y)
+    joblib.dump(estimator, tmp_path / "estimator")
+    content = (tmp_path / "estimator").read_bytes()
+    for _ in range(2):
+        mapped = joblib.load(tmp_path / "estimator", mmap_mode=mode)
+        assert np.array_equal(mapped.predict_proba(X), estimator.predict_proba(X))
+        expected = copy.deepcopy(estimator).partial_fit(X, Y).partial_fit(X, Y)
+        assert same(mapped.partial_fit(X, Y).partial_fit(X, Y), expected)
+        assert same(mapped.fit(X, Y), estimator)
+        mapped.coefs_[0][...] = 0
+        assert (tmp_path / "estimator").read_bytes() == content
+
+
 @pytest.mark.parametrize(("solver", "copies"), [("lbfgs", 2), ("adam", 4)])
 def test_size_of_pickles(solver, copies):
     estimator = small(hidden_layer_sizes=(200,), solver=solver).fit(X, Y)
@@ -241,6 +264,76 @@ def test_parameters_are_checked(options, message):
     assert issubclass(InvalidParameterError, ValueError)
 
 
+@pytest.mark.parametrize("more", ["partial_fit", "fit"])
+def test_other_loss_in_further_training(more):
+    def fitted(loss):
+        return MLPRegressor(loss, (4,), max_iter=2, random_state=0, warm_start=True).fit(X, Y / 10)
+
+    with pytest.raises(ValueError, match=r"`loss` must not become 'poisson' .* got 'poisson'"):
+        getattr(fitted("squared_error").set_params(loss="poisson"), more)(X, Y / 10)
+    with pytest.raises(ValueError, match=r"`loss` must stay 'poisson' .* got 'mae'"):
+        getattr(fitted("poisson").set_params(loss="mae"), more)(X, Y / 10)
+    plain, other = fitted("squared_error"), fitted("squared_error").set_params(loss="mae")
+    assert not same(getattr(plain, more)(X, Y / 10), getattr(other, more)(X, Y / 10))
+
+
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        ({}, {"learning_rate_init": 0.1}),
+        ({}, {"learning_rate": lambda step: 0.1}),
+        ({}, {"learning_rate": "cosine"}),
+        ({"learning_rate": "cosine"}, {"max_iter": 400}),
+        ({}, {"beta_1": 0.5}),
+        ({}, {"beta_2": 0.5}),
+        ({}, {"epsilon": 0.5}),
+        ({}, {"alpha": 1.0}),
+        ({}, {"clip_norm": 1e-3}),
+        ({}, {"batch_size": 7}),
+        ({}, {"shuffle": False}),
+        ({}, {"random_state": 1}),
+        ({}, {"label_smoothing": 0.5}),
+        ({}, {"class_weight": {0: 7.0}}),
+        ({}, {"loss": "focal"}),
+        ({"solver": "adamw"}, {"alpha": 1.0}),
+        ({"solver": "sgd"}, {"momentum": 0.5}),
+        ({"solver": "sgd"}, {"momentum": 0.0}),
+        ({"solver": "sgd", "momentum": 0.0}, {"momentum": 0.9}),
+        ({"solver": "sgd"}, {"nesterovs_momentum": False}),
+        *(({}, {"solver": solver}) for solver in ("sgd", "adamw", "rmsprop")),
+    ],
+)
+def test_parameters_set_between_parts(options, changes):
+    """What is set before a further `partial_fit` has an effect there, and none is lost by a copy."""
+    first = small(learning_rate_init=0.01, **options).fit(X, Y)
+    plain, other = copy.deepcopy(first), pickle.loads(pickle.dumps(first)).set_params(**changes)
+    for _ in range(2):
+        plain.partial_fit(X, Y)
+        other.partial_fit(X, Y)
+    assert not same(plain, other)
+
+
+def test_rate_set_between_parts():
+    """A new learning rate keeps what Adam remembers: the steps are larger by the same factor."""
+    moves = []
+    for rate in (0.001, 0.002):
+        estimator = small(batch_size=400).fit(X, Y)
+        before = estimator._network.params.copy()
+        moves.append(estimator.set_params(learning_rate_init=rate).partial_fit(X, Y)._network.params - before)
+    np.testing.assert_allclose(moves[1], 2 * moves[0], rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("rate", ["adaptive", "invscaling"])
+def test_rate_kept_between_parts(rate):
+    """Other parameters do not take back what the epochs made of the learning rate."""
+    estimator = small(solver="sgd", learning_rate=rate, max_iter=30, tol=1.0, n_iter_no_change=2).fit(X, Y)
+    before = estimator._optimizer.lr
+    assert before < estimator.learning_rate_init
+    estimator.set_params(nesterovs_momentum=False, n_iter_no_change=99).partial_fit(X, Y)
+    assert estimator._optimizer.lr <= before
+    assert not estimator._optimizer.nesterov
+
+
 def test_further_training_is_checked():
     estimator = small().fit(X, Y)
     with pytest.raises(ValueError, match="classes"):
@@ -250,6 +343,8 @@ def test_further_training_is_checked():
     for name, value in (("activation", "tanh"), ("dropout", 0.1), ("layer_norm", True)):
         with pytest.raises(ValueError, match=f"`{name}` must stay"):
             small().fit(X, Y).set_params(**{name: value}).partial_fit(X, Y)
+    with pytest.raises(ValueError, match=r"`dtype` must stay float64 .* got float32"):
+        small().fit(X, Y).set_params(dtype=np.float32).partial_fit(X, Y)
     with pytest.raises(ValueError, match="early_stopping"):
         small(early_stopping=True).partial_fit(X, Y, classes=range(10))
     with pytest.raises(ValueError, match="classes must be passed"):
@@ -321,10 +416,10 @@ def test_threads_asked_for(monkeypatch):
 
     before = fastsm.get_num_threads()
     monkeypatch.delenv("FASTSM_NUM_THREADS", raising=False)
-    for share, asked in (("3", None), ("3", 2), ("nonsense", 1)):
+    for share, asked in (("3", None), ("3,5", None), ("3", 2), ("nonsense", 1)):
         monkeypatch.setenv("OMP_NUM_THREADS", share)
         small(max_iter=1, n_threads=asked, callbacks=[Look()]).fit(X, Y).predict(X)
-    assert seen == [3, 2, 1]
+    assert seen == [3, 3, 2, 1]
     assert fastsm.get_num_threads() == before
 
 

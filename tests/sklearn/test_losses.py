@@ -158,3 +158,9 @@ def test_what_is_no_loss():
         regressor_loss(len)
     with pytest.raises(ValueError, match="must be on the output of a regressor"):
         regressor_loss(nn.BrierLoss())
+
+
+def test_binary_loss_is_refused():
+    """It would be applied to pairs of classes, or to classes that are not independent."""
+    with pytest.raises(ValueError, match=r"^`loss` must be on classes, got BCELoss\(\): 'cross_entropy' is"):
+        classifier_loss(nn.BCELoss(), "logistic")

@@ -438,7 +438,7 @@ def test_mismatched_checkpoints(tmp_path):
 
     refuse("`resume_from` must be a checkpoint, got .*, which holds only a model", path=plain)
     refuse("`model` must be like the one in", nn.MLP([5, 9, 3], activation="tanh", dtype="float64"))
-    refuse("`model` must be like the one in", network(dtype="float32"))
+    refuse("`model` must have dtype float64 like the one in", network(dtype="float32"))
     refuse("`model` must be like the one in", network(dropout=0.5))
     refuse("`model` must be like the one in", nn.MLP([5, 8, 3], dtype="float64"))
     refuse("`optimizer` must be optim.Adam as in the file, got SGD", optimizer="sgd")
@@ -661,17 +661,34 @@ WRONG = [
     (
         {"y": np.eye(2, dtype=int)[Y2]},
         ValueError,
-        "`y` must have shape (4,) for labels, got (4, 2): one-hot rows must be floating",
+        "`y` must have shape (4,) for labels, got (4, 2): one-hot rows are floating, or give y.argmax(axis=1)"
+        " as labels",
+    ),
+    (
+        {"y": Y2[:, None]},
+        ValueError,
+        "`y` must have shape (4,) for labels, got (4, 1): give y.ravel() as labels",
     ),
     (
         {"y": Y2.astype(float)},
+        ValueError,
+        "`y` must have shape (4, outputs) for values, got (4,): labels are integers, give y.astype(int)",
+    ),
+    (
+        {"y": Y2.astype(float), "loss": nn.MSELoss()},
         ValueError,
         "`y` must have shape (4, outputs) for values, got (4,): reshape it with y.reshape(-1, 1)",
     ),
     (
         {"y": Y2.astype(bool)},
         TypeError,
-        "`y` must have an integer dtype (labels) or a floating one (values), got bool",
+        "`y` must have an integer dtype (labels) or a floating one (values), got bool: give y.astype(int)",
+    ),
+    (
+        {"y": np.array(["a", "b", "a", "b"])},
+        TypeError,
+        "`y` must have an integer dtype (labels) or a floating one (values), got <U1: give np.unique(y,"
+        " return_inverse=True)[1] as labels",
     ),
     ({"y": np.full(4, 2**63, np.uint64)}, ValueError, "`y` must lie below 2**63, got 9223372036854775808"),
     (
@@ -683,9 +700,13 @@ WRONG = [
     (
         {"optimizer": optim.Adam},
         TypeError,
-        "`optimizer` must be an optimizer, as optim.Adam(1e-3), got the class Adam",
+        "`optimizer` must be a name or an optimizer, as optim.Adam(1e-3), got the class Adam",
     ),
-    ({"optimizer": 0.1}, TypeError, "`optimizer` must be an optimizer, as optim.Adam(1e-3), got float"),
+    (
+        {"optimizer": 0.1},
+        TypeError,
+        "`optimizer` must be a name or an optimizer, as optim.Adam(1e-3), got float",
+    ),
     ({"epochs": 0}, ValueError, f"`epochs` {AT_LEAST_1} 0"),
     ({"epochs": 1.5}, TypeError, f"`epochs` {AT_LEAST_1} 1.5"),
     ({"batch_size": 0}, ValueError, f"`batch_size` {AT_LEAST_1} 0"),

@@ -1,6 +1,8 @@
 """Metrics: against loops over the rows, in blocks, weighted, in each domain, and wrong arguments."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -193,6 +195,38 @@ def test_metrics_for_each_head():
     assert all(r == pytest.approx(results[0], rel=1e-9) for r in results)
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(("head", "on"), [(None, "logits"), ("sigmoid", "probs")])
+def test_binary_metrics(outputs, head, on):
+    """Each output is a question of two classes, decided at 1/2; user metrics get what the model returns."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((60, 4)), rng.random(60)
+    y = (rng.random((60, outputs)) > 0.5).astype(float)
+    model = nn.MLP([4, 5, outputs], head=head, dtype="float64", rng=0)
+    shown = model(x)
+    p = shown if head else 1 / (1 + np.exp(-shown))
+    own = metrics.Metric(lambda a, t: np.abs(a - shown).sum(axis=1), "own")
+    options = {"loss": nn.BCELoss(on=on), "metrics": ["accuracy", "nll", "brier", own]}
+    found = training.evaluate(model, x, y, sample_weight=weight, **options)
+
+    def mean(values):
+        return np.average(values.mean(axis=1), weights=weight)
+
+    nll = mean(-np.log(np.where(y == 1, p, 1 - p)))
+    assert found["accuracy"] == pytest.approx(mean((p > 0.5) == y))
+    assert found["nll"] == pytest.approx(nll)
+    assert found["loss"] == pytest.approx(nll)
+    assert found["brier"] == pytest.approx(mean(2 * (p - y) ** 2))
+    assert found["own"] == pytest.approx(0, abs=1e-14)
+    if outputs == 1:
+        labels = y[:, 0].astype(int)
+        assert training.evaluate(model, x, labels, sample_weight=weight, **options) == pytest.approx(
+            found, abs=1e-12
+        )
+        history = training.fit(model, x, labels, epochs=1, rng=0, loss=nn.BCELoss(on=on))
+        assert 0 < history["accuracy"][0] < 1
+
+
 @pytest.mark.parametrize("temperature", [0.5, 3.0])
 def test_temperature_in_probabilities(temperature):
     X, y = data(100)
@@ -219,7 +253,185 @@ def test_ignored_rows():
     assert ignoring == pytest.approx(without, rel=1e-12)
 
 
+# ---- metrics of all rows ----
+
+
+NAMES = ("f1", "balanced_accuracy", "auc")
+
+
+def learned(name, p, y, weight=None):
+    """Return what scikit-learn says."""
+    from sklearn import metrics as theirs
+
+    choice, options = p.argmax(axis=1), {"sample_weight": weight}
+    if name == "f1":
+        return theirs.f1_score(y, choice, average="macro", **options)
+    if name == "balanced_accuracy":
+        return theirs.balanced_accuracy_score(y, choice, **options)
+    if p.shape[1] == 2:
+        return theirs.roc_auc_score(y, p[:, 1], **options)
+    return theirs.roc_auc_score(y, p, multi_class="ovr", **options)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+@pytest.mark.parametrize("name", NAMES)
+def test_against_sklearn(name, classes):
+    pytest.importorskip("sklearn")
+    logits, y = data(200, classes)
+    metric = getattr(metrics, name)
+    assert metric(logits, y, on="logits") == pytest.approx(
+        learned(name, fastsm.softmax(logits), y), rel=1e-12
+    )
+    # With ties, and rows that sum to 1.
+    p = np.random.default_rng(2).multinomial(16, [1 / classes] * classes, 200) / 16
+    weight = np.random.default_rng(1).uniform(0.1, 3, 200)
+    assert metric(p, y) == pytest.approx(learned(name, p, y), rel=1e-12)
+    assert metric(p, np.eye(classes)[y]) == metric(p, y)
+    assert metric(p, y, sample_weight=weight) == pytest.approx(learned(name, p, y, weight), rel=1e-12)
+    # Rows of weight 0 may hold anything.
+    weight[::3] = 0
+    used = weight > 0
+    dirty = np.where(used[:, None], p, np.nan)
+    expected = learned(name, p[used], y[used], weight[used])
+    assert metric(dirty, y, sample_weight=weight) == pytest.approx(expected, rel=1e-12)
+    assert metrics.resolve([name]) == [metric]
+    assert math.isnan(metric(p[:0], y[:0]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_of_all_rows_in_fit(name):
+    pytest.importorskip("sklearn")
+    X, y = data(300)
+    y[::4] = -1
+    weight = np.random.default_rng(1).integers(0, 3, 300)
+    model = nn.MLP([5, 5], dtype="float64", rng=0)
+    loss, used = nn.CrossEntropyLoss(ignore_index=-1), (y >= 0) & (weight > 0)
+    options = {"loss": loss, "metrics": [name], "sample_weight": weight}
+    expected = learned(name, fastsm.softmax(model(X))[used], y[used], weight[used])
+    assert training.evaluate(model, X, y, batch_size=70, **options)[name] == pytest.approx(
+        expected, rel=1e-12
+    )
+    held_out = (X, y, weight)
+    stopping = fastsm.callbacks.EarlyStopping(f"val_{name}", patience=2)
+    # One step of all rows, before which the model is that of above.
+    history = fastsm.fit(
+        model, X, y, **options, batch_size=300, epochs=3, validation_data=held_out, callbacks=[stopping]
+    )
+    assert history[name][0] == pytest.approx(expected, rel=1e-12)
+    assert stopping.best == max(history[f"val_{name}"])
+
+
+def test_classes_that_are_absent():
+    p = np.eye(4)[[0, 1, 1, 0]]
+    assert metrics.balanced_accuracy(p, [0, 0, 1, 0]) == pytest.approx((2 / 3 + 1) / 2)
+    assert metrics.f1(p, [0, 0, 1, 0]) == pytest.approx((4 / 5 + 2 / 3) / 2)
+    # Class 2 and 3 have nothing to compare.
+    assert metrics.auc(p, [0, 0, 1, 0]) == pytest.approx((5 / 6 + 5 / 6) / 2)
+    assert math.isnan(metrics.auc(p, [0, 0, 0, 0]))
+
+
+def test_rows_with_nan():
+    p = [[math.nan, 1.0], [1.0, 0.0]]
+    assert metrics.balanced_accuracy(p, [0, 0]) == 0.5
+    assert metrics.f1(p, [0, 0]) == pytest.approx(2 / 3)
+    assert math.isnan(metrics.auc(p, [0, 1]))
+
+
+def test_auc_of_columns():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    p, y = rng.random((50, 3)), rng.integers(0, 2, (50, 3))
+    several = sklearn.roc_auc_score(y, p, average="macro")
+    assert metrics.auc(p, y.astype(float)) == pytest.approx(several, rel=1e-12)
+    one = sklearn.roc_auc_score(y[:, 0], p[:, 0])
+    for targets in (y[:, 0], y[:, :1].astype(float)):
+        assert metrics.auc(p[:, :1], targets) == pytest.approx(one, rel=1e-12)
+        assert metrics.auc(np.log(p / (1 - p))[:, :1], targets, on="logits") == pytest.approx(one, rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [30, -30])
+def test_auc_of_sure_rows(scale):
+    """Probabilities that round to 1 or 0 in float32 still have their order."""
+    z = np.stack([np.zeros(6), scale + np.arange(6)], axis=1).astype(np.float32)
+    assert metrics.auc(z, [0, 0, 0, 1, 1, 1], on="logits") == 1
+    p = fastsm.softmax(np.array([[0, -50 - 1e-5 * i] for i in range(6)], np.float32))
+    assert metrics.auc(p, [1, 1, 1, 0, 0, 0]) == metrics.auc(p.astype(float), [1, 1, 1, 0, 0, 0])
+
+
+def gini(outputs, targets):
+    return 2 * metrics.auc(outputs, targets) - 1
+
+
+def weighted(outputs, targets, sample_weight=None):
+    return np.average(outputs[:, 0], weights=sample_weight)
+
+
+def test_user_metric_of_all_rows():
+    X, y = data(300, 2)
+    model = nn.MLP([2, 2], head="softmax", dtype="float64", rng=0)
+    own = metrics.Whole(gini, larger_is_better=True)
+    results = training.evaluate(model, X, y, metrics=["auc", own, metrics.Whole(weighted)], batch_size=70)
+    assert results["gini"] == pytest.approx(2 * results["auc"] - 1, rel=1e-12)
+    assert results["weighted"] == pytest.approx(model(X)[:, 0].mean(), rel=1e-12)
+    history = fastsm.fit(model, X, y, metrics=[own], validation_data=(X, y), epochs=2, rng=0)
+    assert history["val_gini"][-1] == pytest.approx(gini(model(X), y), rel=1e-12)
+    weight = np.arange(300) % 3
+    results = training.evaluate(model, X, y, metrics=[metrics.Whole(weighted)], sample_weight=weight)
+    assert results["weighted"] == pytest.approx(np.average(model(X)[:, 0], weights=weight), rel=1e-12)
+    with raises(ValueError, "`gini` must take sample_weight=, as rows have weights other than 1"):
+        own(model(X), y, sample_weight=weight)
+    assert own(model(X), y, sample_weight=weight > 0) == own(model(X)[weight > 0], y[weight > 0])
+
+
+@metrics.Metric
+def decorated(outputs, targets):
+    return outputs[:, 0]
+
+
+def test_metrics_are_pickled():
+    p, y = fastsm.softmax(data()[0]), data()[1]
+    made = [
+        metrics.top_k(2),
+        metrics.expected_calibration_error(7),
+        metrics.Metric(sure),
+        metrics.Whole(sure_all),
+    ]
+    for metric in [*metrics.resolve(["accuracy", "top_3", "nll", "brier", "ece", *NAMES]), *made, decorated]:
+        again = pickle.loads(pickle.dumps(metric))
+        assert (again.name, again(p, y)) == (metric.name, metric(p, y))
+        assert copy.deepcopy(metric)(p, y) == metric(p, y)
+
+
+def sure(outputs, targets):
+    return outputs.max(axis=1)
+
+
+def sure_all(outputs, targets):
+    return outputs.max(axis=1).mean()
+
+
 WRONG = [
+    (
+        lambda: metrics.Whole("auc"),
+        TypeError,
+        "`function` must be callable, got 'auc'",
+    ),
+    (
+        lambda: metrics.Whole(sure)([[0.5, 0.5]] * 2, [0, 1]),
+        TypeError,
+        "`what sure returns` must be a number, got array([0.5, 0.5])",
+    ),
+    (
+        lambda: metrics.f1([[0.5, 0.5]] * 2, [[1.0, 0.0], [1.0, 1.0]]),
+        ValueError,
+        "`metrics` on classes need targets with one class in each row, got several in row 1: of those by name"
+        " 'auc' takes them",
+    ),
+    (
+        lambda: metrics.auc([[0.5], [0.25]], [[0.5], [1.0]]),
+        ValueError,
+        "`targets` must be 0 or 1 for a single output, got others",
+    ),
     (
         lambda: metrics.resolve("accuracy"),
         TypeError,
@@ -228,8 +440,8 @@ WRONG = [
     (
         lambda: metrics.resolve(["acuracy"]),
         ValueError,
-        "`metrics` must be 'accuracy', 'top_5' and the like, 'nll', 'brier', 'ece' or functions,"
-        " got 'acuracy'",
+        "`metrics` must be functions or of the names accuracy, top_5, nll, brier, f1, balanced_accuracy, auc,"
+        " ece (any number for 5), got 'acuracy': did you mean 'accuracy'?",
     ),
     (
         lambda: metrics.resolve(["nll", "nll"]),
@@ -250,7 +462,8 @@ WRONG = [
     (
         lambda: metrics.accuracy([[0.5], [0.5]], [0, 0]),
         ValueError,
-        "`metrics` on classes need at least two of them, got outputs (2, 1)",
+        "`metrics` on classes need at least two of them, got outputs (2, 1): for one yes-or-no output take"
+        " nn.BCELoss as the loss, for numbers metrics=[]",
     ),
     (
         lambda: metrics.nll([[0.5, 0.5]] * 2, [0, 2]),
@@ -271,7 +484,8 @@ WRONG = [
     (
         lambda: metrics.Metric(lambda y, t: 1.0, "mine")([[0.5, 0.5]], [0]),
         ValueError,
-        "`mine` must return a value for each of the 1 rows, got shape ()",
+        "`mine` must return a value for each of the 1 rows, got shape ():"
+        " fastsm.training.metrics.Whole calls a function with all rows",
     ),
     (
         lambda: training.evaluate(

@@ -60,7 +60,14 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("ranks", [2, 4])
 @pytest.mark.parametrize(
     ("name", "tolerance"),
-    [("dropout", 1e-12), ("float32", 2e-5), ("clipped", 1e-12), ("idle", 1e-12), ("weighted", 1e-12)],
+    [
+        ("dropout", 1e-12),
+        ("float32", 2e-5),
+        ("clipped", 1e-12),
+        ("idle", 1e-12),
+        ("weighted", 1e-12),
+        ("best", 1e-12),
+    ],
 )
 def test_same_model_on_any_ranks(trained, name, tolerance, ranks):
     for key in (name, f"{name} history"):

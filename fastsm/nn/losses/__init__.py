@@ -5,6 +5,7 @@ A loss is the weighted mean of a value for each row: ``loss(outputs, targets)``,
 ``"log_probs"``, ``"probs"``, or ``"output"`` for any.
 """
 
+from fastsm.nn.losses._binary import BCELoss
 from fastsm.nn.losses._cross_entropy import CrossEntropyLoss, NLLLoss
 from fastsm.nn.losses._errors import BrierLoss, MAELoss, MSELoss
 from fastsm.nn.losses._focal import FocalLoss
@@ -14,6 +15,7 @@ from fastsm.nn.losses._user import loss
 
 __all__ = [
     "LOSSES",
+    "BCELoss",
     "BrierLoss",
     "CrossEntropyLoss",
     "FocalLoss",
@@ -27,6 +29,7 @@ __all__ = [
 #: Losses by name, for the command and the estimators.
 LOSSES: dict[str, type[RowLoss]] = {
     "cross_entropy": CrossEntropyLoss,
+    "bce": BCELoss,
     "nll": NLLLoss,
     "focal": FocalLoss,
     "brier": BrierLoss,

@@ -1,5 +1,7 @@
 """Labels or probabilities as targets, with class weights and a label to ignore."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
@@ -7,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
+from fastsm._arguments._advice import about_class_weight
 from fastsm._kernels import kernels
 from fastsm.nn.losses._row_loss import RowLoss
 from fastsm.typing import Array, Config
@@ -40,7 +43,11 @@ class ClassLoss(RowLoss):
         It is the sum over the rows of sample weight times class weight of the label, without the rows to
         ignore; with probabilities as targets, the sum of the sample weights.
         """
-        y = targets if type(targets) is np.ndarray else _arguments.plain("targets", targets)
+        y = targets
+        if type(y) is not np.ndarray or y.dtype.kind not in "iuf":
+            y = _arguments.array("targets", targets)
+        if y.ndim == 0:
+            raise ValueError("`targets` must have one entry for each row, got shape ()")
         are_labels = y.dtype.kind in "iu"
         rows = y.shape if are_labels else y.shape[:-1]
         weight = None if sample_weight is None else _arguments.weights("sample_weight", sample_weight, rows)
@@ -57,6 +64,7 @@ class ClassLoss(RowLoss):
             weight = np.ascontiguousarray(weight[kept])
         return float(math.prod(rows)) if weight is None else kernels.sum_of(weight)
 
+    @np.errstate(all="ignore")
     def _targets(self, targets: ArrayLike, x: Array) -> WeightedTargets:
         y = _arguments.targets(targets, x.shape, x.shape[:1])
         classes = x.shape[1]
@@ -104,5 +112,7 @@ class ClassLoss(RowLoss):
 
 
 def _class_weight(value: ArrayLike) -> Array:
+    if message := about_class_weight("class_weight", value, "(C,)"):
+        raise TypeError(message)
     weight = np.array(_arguments.array("class_weight", value), dtype=np.float64, order="C")
     return _arguments.check_shape("class_weight", weight, weight.ndim == 1, "(C,)")

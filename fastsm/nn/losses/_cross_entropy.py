@@ -1,5 +1,7 @@
 """Cross-entropy, on logits, probabilities or log-probabilities."""
 
+from __future__ import annotations
+
 from typing import Literal
 
 import numpy as np
@@ -8,13 +10,13 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments, functional
 from fastsm.functional._partial_classes import zero_safe_product
 from fastsm.nn.losses._class_loss import ClassLoss
-from fastsm.nn.losses._row_loss import RowLoss
+from fastsm.nn.losses._row_loss import FusedLoss
 from fastsm.typing import Array, Config, Domain
 
 __all__ = ["CrossEntropyLoss", "NLLLoss"]
 
 
-class CrossEntropyLoss(ClassLoss):
+class CrossEntropyLoss(FusedLoss, ClassLoss):
     r"""Cross-entropy ``-sum(y log p)`` on probabilities, or on logits, including the softmax.
 
     Parameters
@@ -80,7 +82,7 @@ class CrossEntropyLoss(ClassLoss):
         if self.on == "probs":
             return super().__call__(outputs, targets, sample_weight=sample_weight)
         value = functional.cross_entropy(
-            outputs,
+            _arguments.array("outputs", outputs),
             targets,
             class_weight=self.class_weight,
             sample_weight=sample_weight,
@@ -102,7 +104,7 @@ class CrossEntropyLoss(ClassLoss):
         if self.on == "probs":
             return super().value_and_grad(outputs, targets, sample_weight=sample_weight, out=out)
         value, grad = functional.cross_entropy_with_grad(
-            outputs,
+            _arguments.array("outputs", outputs),
             targets,
             class_weight=self.class_weight,
             sample_weight=sample_weight,
@@ -119,15 +121,6 @@ class CrossEntropyLoss(ClassLoss):
             grad[(t == 0) & (x == 0)] = 0
         values: Array = -zero_safe_product(t, np.log(x)).sum(axis=1)
         return values
-
-    def over_logits(self, temperature: float) -> RowLoss:
-        """Return the loss on the logits instead of their softmax."""
-        return CrossEntropyLoss(
-            class_weight=self.class_weight,
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-            temperature=temperature,
-        )
 
     def config(self) -> Config:
         """Return the arguments of the constructor, in the types of JSON."""

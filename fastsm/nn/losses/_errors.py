@@ -1,5 +1,7 @@
 """Losses that are sums of errors: squared error, absolute error, Brier score."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -30,6 +32,7 @@ class MSELoss(RowLoss):
 
     on: Domain = "output"
 
+    @np.errstate(all="ignore")
     def _rows(self, x: Array, targets: Array, grad: Array | None) -> Array:
         difference = np.subtract(x, targets, out=grad)
         values: Array = np.vecdot(difference, difference) / max(x.shape[1], 1)
@@ -56,6 +59,7 @@ class MAELoss(RowLoss):
 
     on: Domain = "output"
 
+    @np.errstate(all="ignore")
     def _rows(self, x: Array, targets: Array, grad: Array | None) -> Array:
         difference = np.subtract(x, targets, out=grad)
         values: Array = np.abs(difference).sum(axis=1) / max(x.shape[1], 1)
@@ -94,6 +98,7 @@ class BrierLoss(RowLoss):
     def _targets(self, targets: ArrayLike, x: Array) -> Array:
         return ClassLoss(None, None)._targets(targets, x).dense
 
+    @np.errstate(all="ignore")
     def _rows(self, x: Array, targets: Array, grad: Array | None) -> Array:
         difference = np.subtract(x, targets, out=grad)
         values: Array = np.vecdot(difference, difference)

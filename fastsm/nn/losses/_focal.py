@@ -1,6 +1,7 @@
 """Focal loss."""
 
-import copy
+from __future__ import annotations
+
 from typing import Literal
 
 import numpy as np
@@ -9,13 +10,13 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments
 from fastsm.functional._partial_classes import zero_safe_product
 from fastsm.nn.losses._class_loss import ClassLoss
-from fastsm.nn.losses._row_loss import RowLoss, through_log_softmax
+from fastsm.nn.losses._row_loss import FusedLoss, through_log_softmax
 from fastsm.typing import Array, Config
 
 __all__ = ["FocalLoss"]
 
 
-class FocalLoss(ClassLoss):
+class FocalLoss(FusedLoss, ClassLoss):
     r"""Focal loss ``-sum(y (1 - p)^gamma log p)``: cross-entropy with less weight on well classified rows.
 
     Parameters
@@ -68,12 +69,11 @@ class FocalLoss(ClassLoss):
     ) -> None:
         super().__init__(class_weight, ignore_index)
         self.on = _arguments.one_of("on", on, ("logits", "probs"))
-        self._temperature = 1.0  # of the softmax, if the loss is on logits
         self.gamma = _arguments.at_least_0("gamma", gamma)
 
     def _class_rows(self, x: Array, t: Array, grad: Array | None) -> Array:
         if self.on == "logits":
-            return through_log_softmax(self._log_rows, x, t, grad, self._temperature)
+            return through_log_softmax(self._log_rows, x, t, grad, self.temperature)
         rest = np.maximum(1 - x, 0)  # p may be rounded to above 1
         log_p = np.log(x)
         power = rest**self.gamma
@@ -94,12 +94,6 @@ class FocalLoss(ClassLoss):
             np.multiply(t, power * (self.gamma * first - 1), out=grad)
         values: Array = -zero_safe_product(t, power * log_p).sum(axis=1)
         return values
-
-    def over_logits(self, temperature: float) -> RowLoss:
-        """Return the loss on the logits instead of their softmax."""
-        twin = copy.copy(self)
-        twin.on, twin._temperature = "logits", temperature
-        return twin
 
     def config(self) -> Config:
         """Return the arguments of the constructor, in the types of JSON."""

@@ -1,6 +1,7 @@
 """Kullback-Leibler divergence."""
 
-import copy
+from __future__ import annotations
+
 from typing import Literal
 
 import numpy as np
@@ -8,13 +9,13 @@ from numpy.typing import ArrayLike
 
 from fastsm import _arguments
 from fastsm.functional._partial_classes import zero_safe_product
-from fastsm.nn.losses._row_loss import RowLoss, through_log_softmax
+from fastsm.nn.losses._row_loss import FusedLoss, through_log_softmax
 from fastsm.typing import Array, Config
 
 __all__ = ["KLDivLoss"]
 
 
-class KLDivLoss(RowLoss):
+class KLDivLoss(FusedLoss):
     r"""Kullback-Leibler divergence ``sum(t (log t - log q))`` of the model's q from the targets t.
 
     Parameters
@@ -46,7 +47,6 @@ class KLDivLoss(RowLoss):
 
     def __init__(self, *, on: Literal["log_probs", "probs"] = "log_probs") -> None:
         self.on = _arguments.one_of("on", on, ("log_probs", "probs"))
-        self._temperature = 1.0  # of the softmax, if the loss is on logits
 
     def _targets(self, targets: ArrayLike, x: Array) -> Array:
         t = _arguments.array("targets", targets)
@@ -57,7 +57,7 @@ class KLDivLoss(RowLoss):
     @np.errstate(all="ignore")
     def _rows(self, x: Array, targets: Array, grad: Array | None) -> Array:
         if self.on == "logits":
-            return through_log_softmax(self._log_rows, x, targets, grad, self._temperature)
+            return through_log_softmax(self._log_rows, x, targets, grad, self.temperature)
         if self.on == "log_probs":
             return self._log_rows(x, targets, grad)
         values = self._log_rows(np.log(x), targets, grad)
@@ -73,12 +73,6 @@ class KLDivLoss(RowLoss):
         log_t = np.log(np.where(t == 0, 1, t))
         values: Array = zero_safe_product(t, log_t - log_q).sum(axis=1)
         return values
-
-    def over_logits(self, temperature: float) -> RowLoss:
-        """Return the loss on the logits instead of their softmax."""
-        twin = copy.copy(self)
-        twin.on, twin._temperature = "logits", temperature
-        return twin
 
     def config(self) -> Config:
         """Return the arguments of the constructor, in the types of JSON."""

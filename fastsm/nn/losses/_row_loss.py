@@ -1,18 +1,24 @@
 """The base class of the losses: a value and a gradient for each row, and their weighted mean.
 
 Subclasses compute the rows; the weights, the mean and the buffers are here. `on` says which outputs a loss
-takes: ``"logits"``, ``"log_probs"``, ``"probs"``, or ``"output"`` for any.
+takes: ``"logits"``, ``"log_probs"``, ``"probs"``, or ``"output"`` for any. No loss of the library gives a
+floating-point warning of NumPy; the function of a `UserLoss` may.
 """
 
+from __future__ import annotations
+
+import copy
 import inspect
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments, functional
 from fastsm._kernels import kernels
+from fastsm.nn._layer import Layer
+from fastsm.nn._softmax import Softmax
 from fastsm.typing import Array, Config, Domain
 
 __all__ = ["DOMAINS", "FusedLoss", "RowLoss", "through_log_softmax"]
@@ -95,13 +101,7 @@ class RowLoss:
         grad = np.empty_like(x) if shared or result.dtype != x.dtype else result
         values = self._rows(x, prepared, grad)
         value = _mean(values, weight, total)
-        if weight is None:
-            grad *= x.dtype.type(1 / total)
-        else:
-            _clear_unused(grad, weight)
-            grad *= (weight / total).astype(x.dtype)[:, None]
-        if grad is not result:
-            result[...] = grad
+        _share_out(grad, weight, total, result)
         return value, returned
 
     def total_weight(self, targets: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
@@ -129,6 +129,7 @@ class RowLoss:
         ]
         return f"{type(self).__name__}({', '.join(arguments)})"
 
+    @np.errstate(all="ignore")
     def _targets(self, targets: ArrayLike, x: Array) -> Any:
         """Return the targets as `_rows` takes them: numbers, in the shape and dtype of the outputs."""
         t = _arguments.array("targets", targets)
@@ -145,12 +146,19 @@ class RowLoss:
         raise NotImplementedError
 
 
-@runtime_checkable
-class FusedLoss(Protocol):
-    """A loss on probabilities that can be computed from the logits, together with the softmax."""
+class FusedLoss(RowLoss):
+    """A loss that can be computed from the logits, together with the layer that makes them probabilities."""
+
+    #: That layer.
+    head: ClassVar[type[Layer]] = Softmax
+    #: Of the softmax, if the loss is on logits.
+    temperature = 1.0
 
     def over_logits(self, temperature: float) -> RowLoss:
-        """Return the loss on the logits instead of their softmax."""
+        """Return the loss on the logits instead of their probabilities."""
+        twin = copy.copy(self)
+        twin.on, twin.temperature = "logits", temperature
+        return twin
 
 
 def through_log_softmax(
@@ -168,12 +176,14 @@ def through_log_softmax(
     return values
 
 
+@np.errstate(all="ignore")
 def _matrix(outputs: ArrayLike) -> Array:
     """Return the outputs as a matrix, in the dtype to compute in."""
     x = _arguments.matrix("outputs", outputs)
     return x.astype(_arguments.compute_dtype(_arguments.result_dtype(x)), copy=False)
 
 
+@np.errstate(all="ignore")
 def _mean(values: Array, weight: Array | None, total: float) -> float:
     """Return the weighted mean of the rows' values, summed in double precision."""
     values = np.array(values, np.float64, order="C")
@@ -181,6 +191,18 @@ def _mean(values: Array, weight: Array | None, total: float) -> float:
         _clear_unused(values, weight)
         values *= weight
     return kernels.sum_of(values) / total
+
+
+@np.errstate(all="ignore")
+def _share_out(grad: Array, weight: Array | None, total: float, result: Array) -> None:
+    """Write the rows' own gradients to `result`, each times the row's share of the mean."""
+    if weight is None:
+        grad *= grad.dtype.type(1 / total)
+    else:
+        _clear_unused(grad, weight)
+        grad *= (weight / total).astype(grad.dtype)[:, None]
+    if grad is not result:
+        result[...] = grad
 
 
 def _clear_unused(values: Array, weight: Array) -> None:

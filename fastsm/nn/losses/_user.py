@@ -1,8 +1,11 @@
 """Losses of the user: a function of rows made into a loss."""
 
+from __future__ import annotations
+
 import functools
 import sys
 from collections.abc import Callable
+from types import FunctionType
 from typing import SupportsIndex, TypeAlias, overload
 
 from numpy.typing import ArrayLike
@@ -30,10 +33,17 @@ class UserLoss(RowLoss):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[object, ...]:
         """Pickle a loss of a module by its name, as functions are: the loss has the function's name."""
-        name = getattr(self, "__qualname__", "")
-        if getattr(sys.modules.get(self.__module__), name, None) is self:
-            return str(name)
-        return super().__reduce_ex__(protocol)
+        name = str(getattr(self, "__qualname__", ""))
+        if getattr(sys.modules.get(self.__module__), name, None) is not self:
+            return super().__reduce_ex__(protocol)
+        function: object = self.__wrapped__
+        by_value = self.__module__ == "__main__" and protocol.__index__() >= 4
+        if not by_value or not isinstance(function, FunctionType):
+            return name
+        # Other processes have another `__main__`: cloudpickle, which joblib uses, sends its functions along,
+        # and pickle itself finds the function at this place.
+        function.__qualname__ = f"{name}.__wrapped__"
+        return UserLoss, (function, self.on)
 
     def _targets(self, targets: ArrayLike, x: Array) -> Array:
         t = _arguments.plain("targets", targets)

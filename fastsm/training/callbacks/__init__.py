@@ -14,7 +14,16 @@ raises ValueError because the state does not match, nothing is changed.
 1 0.6931
 """
 
-from fastsm.training.callbacks._monitors import Checkpoint, EarlyStopping
+from fastsm.training.callbacks._average import Average
+from fastsm.training.callbacks._monitors import Checkpoint, EarlyStopping, ReduceOnPlateau
 from fastsm.training.callbacks._reports import CSVLogger, JSONLogger, ProgressBar
 
-__all__ = ["CSVLogger", "Checkpoint", "EarlyStopping", "JSONLogger", "ProgressBar"]
+__all__ = [
+    "Average",
+    "CSVLogger",
+    "Checkpoint",
+    "EarlyStopping",
+    "JSONLogger",
+    "ProgressBar",
+    "ReduceOnPlateau",
+]

@@ -1,62 +1,16 @@
-"""Callbacks that monitor a value: early stopping and checkpoints."""
+"""Callbacks that monitor a value: early stopping, checkpoints, and smaller learning rates."""
 
-import math
+from __future__ import annotations
+
 import os
-from typing import Literal, TypeAlias
-
-import numpy as np
 
 from fastsm import _arguments
-from fastsm._files._atomic import checked_path
+from fastsm._files._atomic import check_new_file, checked_path
 from fastsm.training._checkpoint import write_checkpoint
 from fastsm.training._run import Run
-from fastsm.typing import Array
+from fastsm.training.callbacks._best import Best, Mode, Monitor, Ordered, are_counts, check_params
 
-__all__ = ["Checkpoint", "EarlyStopping"]
-
-Mode: TypeAlias = Literal["min", "max"]
-
-
-class Monitor:
-    """Tells whether a value in the logs is the best so far."""
-
-    def __init__(self, name: str, mode: Mode | None, min_delta: float) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"`monitor` must be the name of a value, got {name!r}")
-        if mode is not None:
-            _arguments.one_of("mode", mode, ("min", "max"), " or None")
-        self.name, self.mode, self.min_delta = name, mode, min_delta
-        self.best: float | None = None
-
-    def begin(self, run: Run) -> None:
-        """Raise ValueError before the first epoch if there will be no such value."""
-        if self.name not in run.names:
-            advice = ": pass validation_data" if self.name.startswith("val_") else ""
-            raise ValueError(f"`monitor` must be one of {', '.join(run.names)}, got {self.name!r}{advice}")
-        if self.mode is None:
-            self.mode = _better(self.name.removeprefix("val_"), run)
-
-    def improves(self, run: Run) -> bool:
-        """Return whether this epoch is the best so far, and if so remember its value."""
-        value = run.logs[self.name]
-        if math.isnan(value):
-            return False
-        gain = math.inf if self.best is None else (self.best - value) * (1 if self.mode == "min" else -1)
-        # Not >=: with min_delta=0 an equal value does not improve.
-        if self.best is None or gain > self.min_delta:
-            self.best = value
-            return True
-        return False
-
-
-def _better(name: str, run: Run) -> Mode:
-    known: dict[str, Mode] = {"loss": "min", "seconds": "min"}
-    for metric in run.metrics:
-        if metric.larger_is_better is not None:
-            known[metric.name] = "max" if metric.larger_is_better else "min"
-    if name not in known:
-        raise ValueError(f"`mode` must be min or max for the monitor {name!r}, whose metric has no default")
-    return known[name]
+__all__ = ["Checkpoint", "EarlyStopping", "ReduceOnPlateau"]
 
 
 class EarlyStopping:
@@ -73,7 +27,8 @@ class EarlyStopping:
     min_delta : float, default 0.0
         An improvement counts only if it is larger than this.
     restore_best : bool, default True
-        Whether to set the model to the parameters of the best epoch at the end, unless an error ends it.
+        Whether to set the model to the parameters of the best epoch at the end, unless an error ends it;
+        ``history.restored`` is that epoch then.
     mode : {None, "min", "max"}
         Whether smaller or larger values are better; None takes the default of the metric.
 
@@ -113,69 +68,146 @@ class EarlyStopping:
         restore_best: bool = True,
         mode: Mode | None = None,
     ) -> None:
-        self._monitor = Monitor(monitor, mode, _arguments.at_least_0("min_delta", min_delta))
+        self._best = Best(monitor, mode, min_delta, keep=_arguments.flag("restore_best", restore_best))
         self.patience = _arguments.positive_integer("patience", patience)
-        self.restore_best = _arguments.flag("restore_best", restore_best)
-        self.best_epoch = 0
         self._waited = 0
-        self._params: Array | None = None
 
     @property
     def best(self) -> float | None:
         """The best value, None before there is one."""
-        return self._monitor.best
+        return self._best.best
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the best value, 0 before there is one."""
+        return self._best.epoch
 
     def on_train_begin(self, run: Run) -> None:
         """Forget earlier trainings, unless this one is resumed."""
-        self._monitor.begin(run)
+        self._best.begin(run)
         if run.epoch == 0:
-            self._monitor.best, self.best_epoch, self._waited, self._params = None, 0, 0, None
+            self._waited = 0
         if self._waited >= self.patience:
             run.stop()
 
     def on_epoch_end(self, run: Run) -> None:
         """Compare the value, and stop the training if it did not improve for `patience` epochs."""
-        if self._monitor.improves(run):
-            self.best_epoch, self._waited = run.epoch, 0
-            if self.restore_best:
-                self._params = run.model.params.copy()
-            return
-        self._waited += 1
+        self._waited = 0 if self._best.improves(run) else self._waited + 1
         if self._waited >= self.patience:
             run.stop()
 
     def on_train_end(self, run: Run) -> None:
         """Set the model to the best parameters."""
-        if self._params is not None:
-            run.model.params[...] = self._params
+        self._best.restore(run)
 
     def state(self) -> dict[str, object]:
         """Return the state for a checkpoint."""
-        params = {} if self._params is None else {"params": self._params}
-        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self._waited, **params}
+        return {**self._best.state(), "waited": self._waited}
 
     def check_state(self, state: dict[str, object], run: Run) -> None:
         """Raise ValueError if the best parameters do not match the model in `run`."""
-        best, params = state.get("params"), run.model.params
-        if isinstance(best, np.ndarray) and (best.shape != params.shape or best.dtype != params.dtype):
-            raise ValueError("`state` must have the best parameters of this model")
+        check_params(state, run, params="best parameters")
 
     def set_state(self, state: dict[str, object]) -> None:
         """Continue from a state; raise ValueError for a wrong one."""
-        best, epoch, waited = (state.get(name) for name in ("best", "best_epoch", "waited"))
-        params = state.get("params")
-        if not (
-            (best is None or type(best) is float)
-            and (type(epoch) is int and 0 <= epoch < 1 << 62)
-            and (type(waited) is int and 0 <= waited < 1 << 62)
-            and (params is None or isinstance(params, np.ndarray))
-        ):
+        waited = state.get("waited")
+        if not are_counts(waited):
             raise ValueError("`state` must be that of an EarlyStopping")
-        self._monitor.best, self._params = best, params
-        self.best_epoch, self._waited = epoch, waited
+        self._best.set_state(state, "an EarlyStopping")
+        self._waited = waited  # type: ignore[assignment]
 
 
-class Checkpoint:
+class ReduceOnPlateau:
+    """Multiplies the learning rate by a factor when a value has not improved for some epochs.
+
+    The optimizer must have a number as its learning rate, not a schedule. The lowered rate is part of
+    checkpoints.
+
+    Parameters
+    ----------
+    monitor : str, default "val_loss"
+        The name of a value in the history.
+    factor : float, default 0.1
+        What the learning rate is multiplied by, above 0 and below 1.
+    patience : int, default 3
+        The number of successive epochs without improvement after which this is done; at least 1.
+    min_delta : float, default 0.0
+        An improvement counts only if it is larger than this.
+    min_lr : float, default 0.0
+        The learning rate does not fall below this.
+    mode : {None, "min", "max"}
+        Whether smaller or larger values are better; None takes the default of the metric.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong; at the beginning of the training, if there is no such value or the learning
+        rate is a schedule.
+
+    Examples
+    --------
+    >>> import fastsm
+    >>> from fastsm import callbacks, nn, optim
+    >>> class Stuck:
+    ...     def on_epoch_end(self, run):
+    ...         run.logs["loss"] = 1.0
+    >>> history = fastsm.fit(nn.MLP([1, 2]), [[1.0]], [0], optimizer=optim.SGD(0.5), epochs=6,
+    ...                      callbacks=[Stuck(), callbacks.ReduceOnPlateau("loss", factor=0.5, patience=2)])
+    >>> history["learning_rate"]
+    [0.5, 0.5, 0.5, 0.25, 0.25, 0.125]
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 3,
+        min_delta: float = 0.0,
+        min_lr: float = 0.0,
+        mode: Mode | None = None,
+    ) -> None:
+        self._monitor = Monitor(monitor, mode, min_delta)
+        self.factor = _arguments.between_0_and_1("factor", factor)
+        self.patience = _arguments.positive_integer("patience", patience)
+        self.min_lr = _arguments.at_least_0("min_lr", min_lr)
+        self._waited = 0
+
+    def on_train_begin(self, run: Run) -> None:
+        """Forget earlier trainings, unless this one is resumed."""
+        self._monitor.begin(run)
+        self._rate(run)
+        if run.epoch == 0:
+            self._waited = 0
+
+    def on_epoch_end(self, run: Run) -> None:
+        """Compare the value, and lower the learning rate if it did not improve for `patience` epochs."""
+        self._waited = 0 if self._monitor.improves(run) else self._waited + 1
+        if self._waited >= self.patience:
+            rate = self._rate(run)
+            run.optimizer.lr = min(rate, max(rate * self.factor, self.min_lr))
+            self._waited = 0
+
+    def _rate(self, run: Run) -> float:
+        rate = getattr(run.optimizer, "lr", None)  # L-BFGS has no optimizer
+        if not isinstance(rate, float | int):
+            raise ValueError(
+                "`optimizer` must have a number as its lr for ReduceOnPlateau, got a schedule or none"
+            )
+        return rate
+
+    def state(self) -> dict[str, object]:
+        """Return the state for a checkpoint."""
+        return {"best": self._monitor.best, "waited": self._waited}
+
+    def set_state(self, state: dict[str, object]) -> None:
+        """Continue from a state; raise ValueError for a wrong one."""
+        best, waited = state.get("best"), state.get("waited")
+        if not (best is None or type(best) is float) or not are_counts(waited):
+            raise ValueError("`state` must be that of a ReduceOnPlateau")
+        self._monitor.best, self._waited = best, waited  # type: ignore[assignment]
+
+
+class Checkpoint(Ordered):
     """Saves a training at the end of epochs, so that ``fit(..., resume_from=path)`` can continue it.
 
     `fastsm.load` reads the model from the file. The file is always complete: see `fastsm.save`.
@@ -191,6 +223,9 @@ class Checkpoint:
         Save only when this value in the history is the best so far.
     mode : {None, "min", "max"}
         Whether smaller or larger values are better; None takes the default of the metric.
+    best : bool, default False
+        Whether to set the model to the parameters of the best epoch at the end, unless an error ends it;
+        ``history.restored`` is that epoch then. `monitor` is ``"val_loss"`` if it is not given.
 
     Raises
     ------
@@ -217,53 +252,53 @@ class Checkpoint:
     >>> folder.cleanup()
     """
 
-    first_rank_only = True
-
     def __init__(
         self,
         path: str | os.PathLike[str],
         every: int = 1,
         monitor: str | None = None,
         mode: Mode | None = None,
+        best: bool = False,
     ) -> None:
         self.path = checked_path("path", path)
         self.every = _arguments.positive_integer("every", every)
+        keep = _arguments.flag("best", best)
+        monitor = "val_loss" if keep and monitor is None else monitor
         if monitor is None and mode is not None:
             raise ValueError(f"`mode` must be None without `monitor`, got {mode!r}")
-        self._monitor = None if monitor is None else Monitor(monitor, mode, 0.0)
-
-    @property
-    def order(self) -> int:
-        """The position among callbacks: after the others, which have 0, and the best before every epoch."""
-        return 2 if self._monitor is None else 1
+        self._best = None if monitor is None else Best(monitor, mode, keep=keep)
+        # All ranks set their models to the best parameters.
+        self.first_rank_only = not keep
+        #: After the others, and the best before every epoch.
+        self.order = 2 if monitor is None else 1
 
     def on_train_begin(self, run: Run) -> None:
         """Raise an error if there is no such value to monitor, or no such folder."""
-        if self._monitor is not None:
-            self._monitor.begin(run)
-            if run.epoch == 0:
-                self._monitor.best = None
-        folder = os.path.dirname(os.path.realpath(self.path))
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(f"`path` must lie in a folder that exists, got {self.path!r}")
-        if os.path.exists(self.path) and not os.path.isfile(self.path):
-            raise ValueError(f"`path` must be a regular file or a new one, got {self.path!r}")
+        if self._best is not None:
+            self._best.begin(run)
+        check_new_file(self.path)
 
     def on_epoch_end(self, run: Run) -> None:
         """Save the training if this epoch is due."""
-        best = self._monitor is None or self._monitor.improves(run)
+        best = self._best is None or self._best.improves(run)
         last = run.stopping or run.epoch == run.epochs
-        if best and (run.epoch % self.every == 0 or last):
+        if best and (run.epoch % self.every == 0 or last) and run.rank == 0:
             write_checkpoint(self.path.replace("{epoch}", str(run.epoch)), run)
+
+    def on_train_end(self, run: Run) -> None:
+        """Set the model to the best parameters, if that is wanted."""
+        if self._best is not None:
+            self._best.restore(run)
 
     def state(self) -> dict[str, object]:
         """Return the state for a checkpoint."""
-        return {"best": None if self._monitor is None else self._monitor.best}
+        return {} if self._best is None else self._best.state()
+
+    def check_state(self, state: dict[str, object], run: Run) -> None:
+        """Raise ValueError if the best parameters do not match the model in `run`."""
+        check_params(state, run, params="best parameters")
 
     def set_state(self, state: dict[str, object]) -> None:
         """Continue from a state; raise ValueError for a wrong one."""
-        best = state.get("best")
-        if not (best is None or type(best) is float):
-            raise ValueError("`state` must be that of a Checkpoint")
-        if self._monitor is not None:
-            self._monitor.best = best
+        if state:
+            (self._best or Best("loss", None, keep=False)).set_state(state, "a Checkpoint")

@@ -1,5 +1,7 @@
 """Callbacks that report on a training: on the terminal and in files."""
 
+from __future__ import annotations
+
 import csv
 import importlib
 import io
@@ -12,15 +14,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastsm import _arguments
+from fastsm._files._atomic import check_new_file, checked_path
 from fastsm.training._run import Run
+from fastsm.training.callbacks._best import Ordered
 
 __all__ = ["CSVLogger", "JSONLogger", "ProgressBar"]
 
 
-class ProgressBar:
+class ProgressBar(Ordered):
     """Shows the progress of the training on the standard error if that is a terminal.
 
-    Each epoch has a bar if the package tqdm is installed, otherwise a line.
+    Each epoch has a bar if the package tqdm is installed, otherwise a line. At the end it says which epoch
+    the parameters are of, if another callback restored the best ones.
 
     Parameters
     ----------
@@ -34,6 +39,7 @@ class ProgressBar:
     """
 
     first_rank_only = True
+    order = 3  # it tells what the others did
 
     def __init__(self, interval: float = 0.1) -> None:
         self.interval = _arguments.at_least_0("interval", interval)
@@ -63,7 +69,7 @@ class ProgressBar:
 
     def on_epoch_end(self, run: Run) -> None:
         """Show the results of the epoch."""
-        results = {name: f"{value:.4g}" for name, value in run.logs.items() if name != "seconds"}
+        results = {name: f"{value:.4g}" for name, value in _numbers(run).items() if name != "seconds"}
         if self._bar is not None:
             self._bar.set_postfix(results, refresh=False)
             self._bar.update(run.step - self._bar.n)
@@ -73,13 +79,20 @@ class ProgressBar:
             print(f"epoch {run.epoch}/{run.epochs}: {text}", file=sys.stderr)
 
     def on_train_end(self, run: Run) -> None:
-        """Close the bar of an epoch that was interrupted."""
+        """Close the bar of an epoch that was interrupted, and say which parameters the model has."""
         self._close()
+        if self._shown and run.history.restored is not None:
+            print(f"the model has the parameters of epoch {run.history.restored}, the best", file=sys.stderr)
 
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _numbers(run: Run) -> dict[str, float]:
+    """Return the logs; raise TypeError if a callback put something else than a number there."""
+    return {name: _arguments.number(f"logs[{name!r}]", value) for name, value in run.logs.items()}
 
 
 class _Logger:
@@ -88,10 +101,11 @@ class _Logger:
     first_rank_only = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        self.path = checked_path("path", path)
 
     def on_train_begin(self, run: Run) -> None:
         """Start the file, with the earlier epochs if the training is resumed."""
+        check_new_file(self.path)
         with open(self.path, "w", encoding="utf-8", newline="") as file:
             file.write(self._head(run))
             for i in range(run.epoch):
@@ -103,7 +117,7 @@ class _Logger:
     def on_epoch_end(self, run: Run) -> None:
         """Append a line."""
         with open(self.path, "a", encoding="utf-8", newline="") as file:
-            file.write(self._line(run.epoch, run.logs, run))
+            file.write(self._line(run.epoch, _numbers(run), run))
 
     def _head(self, run: Run) -> str:
         return ""

@@ -1,52 +1,47 @@
 """Metrics, which tell people how good the outputs of a model are.
 
-``metric(outputs, targets)`` is the weighted mean of a value for each row. `fit` takes metrics by name
-(``"accuracy"``, ``"top_5"``, ``"nll"``, ``"brier"``, ``"ece"``), as the objects here, or as any function of
-outputs and targets that returns a value for each row.
+``metric(outputs, targets)`` is the weighted mean of a value for each row, or, as F1 and AUC, a value of all
+rows. `fit` takes metrics by name (``"accuracy"``, ``"top_5"``, ``"nll"``, ``"brier"``, ``"ece"``, ``"f1"``,
+``"balanced_accuracy"``, ``"auc"``), as the objects here, or as any function of outputs and targets that
+returns a value for each row. `Whole` makes a metric of a function of all rows that returns one number.
 
 Targets are labels, shape (N,), or one-hot rows or probabilities, shape (N, C). Outputs are probabilities
 unless `on` says ``"logits"`` or ``"log_probs"``; for accuracy and top-k they may be any scores.
 """
+
+from __future__ import annotations
 
 from functools import partial
 
 import numpy as np
 
 from fastsm import _arguments
-from fastsm.training.metrics._metric import Metric
+from fastsm.training._names import did_you_mean
+from fastsm.training.metrics._labels import dense, first, labels_of
+from fastsm.training.metrics._metric import Metric, Whole
+from fastsm.training.metrics._of_all import auc, balanced_accuracy, f1
 from fastsm.typing import Array
 
-__all__ = ["Metric", "accuracy", "brier", "expected_calibration_error", "nll", "top_k"]
+__all__ = [
+    "Metric",
+    "Whole",
+    "accuracy",
+    "auc",
+    "balanced_accuracy",
+    "brier",
+    "expected_calibration_error",
+    "f1",
+    "nll",
+    "top_k",
+]
 
 # Each row takes a number for each bin.
 MOST_BINS = 1 << 20
 
 
-def _labels(outputs: Array, targets: Array) -> Array:
-    """Return the labels, or the classes with the largest probability in dense targets."""
-    if outputs.ndim != 2 or outputs.shape[1] < 2:
-        raise ValueError(f"`metrics` on classes need at least two of them, got outputs {outputs.shape}")
-    if targets.ndim != 1:
-        return np.asarray(_dense(outputs, targets).argmax(axis=1))
-    if targets.dtype.kind not in "iu":
-        raise TypeError(f"`targets` must be integers if they are labels, got {targets.dtype}")
-    labels, _, _ = _arguments.usable_labels("targets", targets, outputs.shape[1], None)
-    return labels
-
-
-def _dense(outputs: Array, targets: Array) -> Array:
-    """Return targets with one value for each output; other shapes would broadcast."""
-    return _arguments.same_shape("targets", targets, outputs.shape)
-
-
-def _first(outputs: Array) -> Array:
-    """Return the class with the largest output of each row, -1 where an output is NaN."""
-    return np.asarray(np.where(np.isnan(outputs.max(axis=1)), -1, outputs.argmax(axis=1)))
-
-
 def _outputs_at_labels(outputs: Array, targets: Array) -> Array:
     """Return the output for the class of each row, shape (N, 1)."""
-    return np.take_along_axis(outputs, _labels(outputs, targets)[:, None], axis=1)
+    return np.take_along_axis(outputs, labels_of(outputs, targets)[:, None], axis=1)
 
 
 @partial(Metric, takes="scores", larger_is_better=True)
@@ -59,7 +54,7 @@ def accuracy(outputs: Array, targets: Array) -> Array:
     >>> metrics.accuracy([[0.9, 0.1], [0.2, 0.8]], [0, 0])
     0.5
     """
-    return np.asarray(_first(outputs) == _labels(outputs, targets))
+    return np.asarray(first(outputs) == labels_of(outputs, targets))
 
 
 def top_k(k: int) -> Metric:
@@ -79,18 +74,19 @@ def top_k(k: int) -> Metric:
     0.5
     """
     k = _arguments.positive_integer("k", k)
-    shown = _arguments.shown(k)
+    return Metric(partial(_in_top, k), f"top_{_arguments.shown(k)}", takes="scores", larger_is_better=True)
 
-    def rows(outputs: Array, targets: Array) -> Array:
-        labels = _labels(outputs, targets)
-        if k > outputs.shape[1]:
-            raise ValueError(f"`k` must be at most the number of classes, {outputs.shape[1]}, got {shown}")
-        own = _outputs_at_labels(outputs, labels)
-        lower = np.arange(outputs.shape[1]) < labels[:, None]
-        before = np.count_nonzero((outputs > own) | ((outputs == own) & lower), axis=1)
-        return np.asarray((before < k) & ~np.isnan(outputs.max(axis=1)))  # a row with NaN has no classes
 
-    return Metric(rows, f"top_{shown}", takes="scores", larger_is_better=True)
+def _in_top(k: int, outputs: Array, targets: Array) -> Array:
+    """Return whether the class of each row has one of its `k` largest outputs."""
+    labels = labels_of(outputs, targets)
+    if k > outputs.shape[1]:
+        shown = _arguments.shown(k)
+        raise ValueError(f"`k` must be at most the number of classes, {outputs.shape[1]}, got {shown}")
+    own = _outputs_at_labels(outputs, labels)
+    lower = np.arange(outputs.shape[1]) < labels[:, None]
+    before = np.count_nonzero((outputs > own) | ((outputs == own) & lower), axis=1)
+    return np.asarray((before < k) & ~np.isnan(outputs.max(axis=1)))  # a row with NaN has no classes
 
 
 @partial(Metric, takes="log_probs", larger_is_better=False)
@@ -106,7 +102,7 @@ def nll(outputs: Array, targets: Array) -> Array:
     if targets.ndim == 1:
         return -_outputs_at_labels(outputs, targets)[:, 0]
     with np.errstate(invalid="ignore"):
-        terms = _dense(outputs, targets) * outputs
+        terms = dense(outputs, targets) * outputs
     terms[(targets == 0) & np.isinf(outputs)] = 0  # 0 log 0
     return np.asarray(-terms.sum(axis=1, dtype=np.float64))
 
@@ -132,7 +128,7 @@ def brier(outputs: Array, targets: Array) -> Array:
         own = _outputs_at_labels(outputs, targets)[:, 0].astype(np.float64)
         # (p - 1)^2 - p^2 = 1 - 2p at the label
         return np.asarray(np.square(outputs).sum(axis=1, dtype=np.float64) + 1 - 2 * own)
-    return np.asarray(np.square(outputs - _dense(outputs, targets)).sum(axis=1, dtype=np.float64))
+    return np.asarray(np.square(outputs - dense(outputs, targets)).sum(axis=1, dtype=np.float64))
 
 
 def expected_calibration_error(bins: int = 15) -> Metric:
@@ -162,18 +158,24 @@ def expected_calibration_error(bins: int = 15) -> Metric:
     if bins > MOST_BINS:
         raise ValueError(f"`bins` must be at most {MOST_BINS}, got {_arguments.shown(bins)}")
 
-    def rows(outputs: Array, targets: Array) -> Array:
-        labels = _labels(outputs, targets)
-        choice = _first(outputs)
-        confidence = outputs.max(axis=1).astype(np.float64)
-        # NaN goes to the first bin and makes the result NaN.
-        place = np.nan_to_num(np.ceil(confidence * bins) - 1).clip(0, bins - 1).astype(np.int64)
-        gaps = np.zeros((len(outputs), bins))
-        gaps[np.arange(len(outputs)), place] = (choice == labels) - confidence
-        return gaps
-
     # The mean over all rows is n_b / N times the mean over the rows of bin b.
-    return Metric(rows, "ece", takes="probs", finish=lambda gaps: np.abs(gaps).sum(), larger_is_better=False)
+    return Metric(partial(_gaps, bins), "ece", takes="probs", finish=_sum_of_sizes, larger_is_better=False)
+
+
+def _gaps(bins: int, outputs: Array, targets: Array) -> Array:
+    """Return how far the confidence of each row is from being right, in the column of its bin."""
+    labels = labels_of(outputs, targets)
+    choice = first(outputs)
+    confidence = outputs.max(axis=1).astype(np.float64)
+    # NaN goes to the first bin and makes the result NaN.
+    place = np.nan_to_num(np.ceil(confidence * bins) - 1).clip(0, bins - 1).astype(np.int64)
+    gaps = np.zeros((len(outputs), bins))
+    gaps[np.arange(len(outputs)), place] = (choice == labels) - confidence
+    return gaps
+
+
+def _sum_of_sizes(gaps: Array) -> float:
+    return float(np.abs(gaps).sum())
 
 
 def resolve(metrics: object) -> list[Metric]:
@@ -192,14 +194,17 @@ def _resolve_one(metric: object) -> Metric:
         return metric
     if callable(metric):
         return Metric(metric)
-    named: dict[str, Metric] = {"accuracy": accuracy, "nll": nll, "brier": brier}
     if metric == "ece":
         return expected_calibration_error()
-    if isinstance(metric, str) and metric in named:
-        return named[metric]
+    if isinstance(metric, str) and metric in _NAMED:
+        return _NAMED[metric]
     if isinstance(metric, str) and metric.startswith("top_") and metric[4:].isdecimal():
         return top_k(int(metric[4:]))
+    names = ["accuracy", "top_5", *(name for name in _NAMED if name != "accuracy"), "ece"]
     raise ValueError(
-        "`metrics` must be 'accuracy', 'top_5' and the like, 'nll', 'brier', 'ece' or functions,"
-        f" got {_arguments.shown(metric)}"
+        f"`metrics` must be functions or of the names {', '.join(names)} (any number for 5), got"
+        f" {_arguments.shown(metric)}{did_you_mean(metric, names)}"
     )
+
+
+_NAMED = {m.name: m for m in (accuracy, nll, brier, f1, balanced_accuracy, auc)}

@@ -10,7 +10,7 @@ import numpy as np
 from mpi4py import MPI
 
 import fastsm
-from fastsm import data, nn, optim
+from fastsm import callbacks, data, nn, optim
 
 comm = MPI.COMM_WORLD
 X, y = data.load_digits()
@@ -23,6 +23,7 @@ CASES = {
     "clipped": {"clip_norm": 0.5},
     "idle": {"batch_size": 3, "epochs": 1},  # with four ranks, one has nothing to do
     "weighted": {"sample_weight": weights},
+    "best": {"sample_weight": weights, "epochs": 6, "batch_size": 20},
 }
 
 
@@ -31,6 +32,11 @@ def train(comm, dtype="float64", **options):
     first = comm is None or comm.rank == 0
     model = nn.MLP([64, 16, 10], dropout=0.3, layer_norm=True, dtype=dtype, rng=0 if first else None)
     options = {"epochs": 3, "batch_size": 50, "rng": 0 if first else None, **options}
+    others = [
+        callbacks.Checkpoint(f"{sys.argv[1]}.best", monitor="val_auc", best=True),
+        callbacks.ReduceOnPlateau("val_f1", factor=0.5, patience=1),
+        callbacks.Average(0.9),
+    ]
     history = fastsm.fit(
         model,
         X,
@@ -38,7 +44,8 @@ def train(comm, dtype="float64", **options):
         loss=nn.CrossEntropyLoss(ignore_index=-1),
         optimizer=optim.AdamW(1e-2),
         validation_data=(X_val, y_val),
-        metrics=("accuracy", "ece", "nll"),
+        metrics=("accuracy", "ece", "nll", "auc", "f1", "balanced_accuracy"),
+        callbacks=others if options["epochs"] > 3 else [],
         comm=comm,
         **options,
     )

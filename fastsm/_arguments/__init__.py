@@ -4,9 +4,10 @@ Each function returns the argument in the form that the library works with, or r
 dtype) or ValueError (wrong shape or value) with one sentence: the argument, what was expected, what came.
 """
 
+from __future__ import annotations
+
 import math
 import operator
-import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeVar, cast, get_args
@@ -14,6 +15,9 @@ from typing import TypeVar, cast, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastsm._arguments import _advice
+from fastsm._arguments._advice import is_masked as is_masked
+from fastsm._arguments._advice import shown as shown
 from fastsm._kernels import kernels
 from fastsm.typing import Array, Communicator, DType, Reduction
 
@@ -23,7 +27,6 @@ Word = TypeVar("Word")
 
 REDUCTIONS = get_args(Reduction)
 REAL_DTYPES = "float16, bfloat16, float32, float64, an integer or bool"
-LONGEST_SHOWN = 500  # characters
 HARDEST_OVERLAP = 100_000  # steps of a search that may take exponentially many
 
 
@@ -32,34 +35,18 @@ def is_floating(dtype: DType) -> bool:
     return dtype.name in ("float16", "float32", "float64", "bfloat16")
 
 
-def shown(value: object) -> str:
-    """Return a value as text for a message: of bounded length, and without raising."""
-    try:
-        text = repr(value)
-    except Exception:  # as for an integer of 10,000 digits
-        return f"something of type {type(value).__name__}"
-    text = " ".join(text.split())  # arrays may be shown in several lines
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
-
-
-def is_masked(value: object) -> bool:
-    """Whether `value` is a masked array, found out without importing numpy.ma."""
-    masked = sys.modules.get("numpy.ma")
-    return masked is not None and isinstance(value, masked.MaskedArray)
-
-
 def plain(name: str, value: ArrayLike, advice: str = "") -> Array:
     """Return a new view of `value` as an array; raise if it is masked, as the mask would be lost.
 
     A new view, because another thread may reshape the caller's array during the call.
     """
+    table = value if type(value) is np.ndarray else _advice.read_table(name, value)
     try:
-        result = np.asanyarray(value)
+        result = np.asanyarray(table)
     except ValueError as error:
         kind = type(value).__name__
         raise ValueError(f"`{name}` must be convertible to an array, got {kind}: {error}") from None
-    rows = value if isinstance(value, (list, tuple)) and result.ndim > 1 else ()
-    if is_masked(result) or any(map(is_masked, rows)):
+    if is_masked(result) or is_masked(value):
         raise TypeError(f"`{name}` must be an ordinary array, got a masked array{advice}")
     return np.ndarray.view(result, np.ndarray)
 
@@ -68,7 +55,8 @@ def array(name: str, value: ArrayLike, advice: str = "") -> Array:
     """Return an array of real numbers."""
     result = plain(name, value, advice)
     if not (is_floating(result.dtype) or result.dtype.kind in "biu"):
-        raise TypeError(f"`{name}` must have dtype {REAL_DTYPES}, got {result.dtype}")
+        about = _advice.about_numbers(name, value, result)
+        raise TypeError(f"`{name}` must have dtype {REAL_DTYPES}, got {result.dtype}{about}")
     return result
 
 
@@ -172,6 +160,8 @@ def one_of(name: str, value: Word, choices: Iterable[str], advice: str = "") -> 
 def axis(value: object, ndim: int) -> int:
     """Return the axis, counted from the front; an array with no axis is treated as having one."""
     ndim = max(ndim, 1)
+    if is_bool(value) or integer(value) is None:
+        raise TypeError(f"`axis` must be an integer, got {shown(value)}{_advice.about_axis(value)}")
     result = any_integer("axis", value)
     if not -ndim <= result < ndim:
         raise np.exceptions.AxisError(f"`axis` must be from {-ndim} to {ndim - 1}, got {shown(result)}")
@@ -277,6 +267,8 @@ def no_overlap(out: Array, name: str, other: Array, *, may_be_same: bool) -> Non
 
 def weights(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
     """Return class or sample weights in float64."""
+    if message := _advice.about_class_weight(name, value, shape):
+        raise TypeError(message)
     return np.array(same_shape(name, array(name, value), shape), dtype=np.float64, order="C")
 
 
@@ -295,17 +287,22 @@ def num_threads(value: object) -> int | None:
     return None if value is None else positive_integer("num_threads", value)
 
 
-def targets(value: ArrayLike, shape: tuple[int, ...], rows: tuple[int, ...]) -> Array:
+def targets(
+    value: ArrayLike, shape: tuple[int, ...], rows: tuple[int, ...], axis: int | None = None
+) -> Array:
     """Return integer labels, one for each row, or floating probabilities in the shape of the logits."""
     result = plain("targets", value)
     if result.shape == rows and result.size == 0 and not isinstance(value, np.ndarray):
         result = result.astype(np.int64)  # an empty list has no dtype of its own
-    if result.dtype.kind in "iu":
-        return same_shape("targets", result, rows)
-    if not is_floating(result.dtype):
+    if not (is_floating(result.dtype) or result.dtype.kind in "iu"):
         wanted = "an integer dtype (labels) or a floating one (probabilities)"
-        raise TypeError(f"`targets` must have {wanted}, got {result.dtype}")
-    return same_shape("targets", result, shape)
+        about = ": give targets.astype(int)" if result.dtype.kind == "b" else ""
+        raise TypeError(f"`targets` must have {wanted}, got {result.dtype}{about}")
+    wanted_shape = rows if result.dtype.kind in "iu" else shape
+    if result.shape == wanted_shape:
+        return result
+    about = _advice.about_labels("targets", result, shape, rows, len(shape) - 1 if axis is None else axis)
+    return same_shape("targets", result, wanted_shape, about)
 
 
 def usable_labels(
