@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments, functional
 from fastsm._kernels import kernels
 from fastsm.functional._loss_options import LossOptions
+from fastsm.functional._single_class import warn_if_single
 from fastsm.typing import Array
 
 __all__ = ["PartialTargets", "Sums", "zero_safe_product"]
@@ -86,6 +87,7 @@ class PartialTargets:
         )
         self.smoothing = _arguments.label_smoothing(options.label_smoothing)
         self.scale = 1 / _arguments.temperature(options.temperature)
+        warn_if_single((rows, n_classes), 1)
         y = _arguments.targets(targets, shape, (rows,))
         self.class_weight = None
         if options.class_weight is not None:

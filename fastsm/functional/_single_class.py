@@ -40,8 +40,10 @@ def warn_if_single(shape: tuple[int, ...], axis: int) -> None:
     ours = ("fastsm.", "numpy.")  # NumPy's are those of decorators
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(ours):
         level, frame = level + 1, frame.f_back
+    other = next(i for i, n in enumerate(shape) if n > 1)
+    # Without the shape: the same text at the same line is shown once.
     message = (
-        f"softmax over axis {axis} of shape {shape} makes each number 1: pass axis=0 if samples are columns;"
-        " for one output use a sigmoid"
+        f"softmax over axis {axis}, which has length 1, makes each number 1: pass axis={other} if samples are"
+        f" {'rows' if other else 'columns'}; for one output use a sigmoid, as in nn.BCELoss"
     )
     warnings.warn(message, SingleClassWarning, stacklevel=level)

@@ -19,6 +19,7 @@ from fastsm import _arguments
 from fastsm._kernels import kernels
 from fastsm.functional import _general, _threads
 from fastsm.functional._general import LOG_SOFTMAX_VJP, SOFTMAX_VJP
+from fastsm.functional._single_class import warn_if_single
 from fastsm.typing import Array, Float, ScalarOrArray
 
 __all__ = ["log_softmax_vjp", "softmax_jacobian", "softmax_vjp"]
@@ -216,6 +217,7 @@ def softmax_jacobian(y: ArrayLike) -> Array:
     output = _arguments.array("y", y)
     if output.ndim == 0:
         raise ValueError("`y` must have at least one axis, got shape ()")
+    warn_if_single(output.shape, output.ndim - 1)
     output = output.astype(_arguments.result_dtype(output), copy=False)
     identity = np.eye(output.shape[-1], dtype=output.dtype)
     jacobian: Array = output[..., :, None] * (identity - output[..., None, :])

@@ -87,14 +87,13 @@ def unused_rows(loss: Loss, y: ArrayLike, sample_weight: ArrayLike | None) -> Ar
 
 
 def without_unused(x: ArrayLike, unused: Array | None) -> ArrayLike:
-    """Return the inputs with 0 for what is not finite in rows that do not count: 0 times NaN is NaN."""
+    """Return the inputs with 0 in rows that do not count: 0 times NaN, or times what overflows, is NaN."""
     if unused is None:
         return x
-    x = np.asarray(x)
-    if x.dtype.kind != "f" or len(unused) != len(x) or np.isfinite(x[unused]).all():
-        return x
-    x = x.copy()
-    x[unused] = 0
+    x = _arguments.array("x", x)
+    if x.shape[:1] == unused.shape:  # else the loss raises an error
+        x = x.copy()
+        x[unused] = 0
     return x
 
 

@@ -79,13 +79,15 @@ class Rows:
         for name, array in zip(self.names, (self.x, self.y), strict=False):
             for first in range(0, len(array), _SEARCHED):
                 block = array[first : first + _SEARCHED]
-                bad = ~np.isfinite(block) & counts[first : first + _SEARCHED].reshape(
-                    -1, *[1] * (block.ndim - 1)
-                )
-                if bad.any():
+                with np.errstate(over="ignore"):
+                    finite = np.isfinite(block.astype(self.dtype))
+                counted = counts[first : first + _SEARCHED].reshape(-1, *[1] * (block.ndim - 1))
+                if (bad := ~finite & counted).any():
                     row, *column = (int(i) for i in np.argwhere(bad)[0])
                     place = f"row {first + row}" + "".join(f", column {i}" for i in column)
-                    return f"`{name}` has {block[row, *column]} in {place}"
+                    value = block[row, *column]
+                    about = f", too large for {self.dtype}," if np.isfinite(value) else ""
+                    return f"`{name}` has {value}{about} in {place}"
         return None
 
     def batches(self, size: int, order: Array) -> Iterator[Batch]:

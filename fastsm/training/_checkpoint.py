@@ -122,9 +122,8 @@ def _matching(states: object, callbacks: list[Any], name: str) -> list[tuple[Sta
     left = [c for c in callbacks if isinstance(c, Stateful)]
     for state in states:
         callback = next((c for c in left if type(c).__name__ == state["class"]), None)
-        if (
-            callback is None and state["class"] == "Average"
-        ):  # it has the parameters that training goes on from
+        # It has the parameters that training goes on from.
+        if callback is None and state["class"] == "Average":
             raise ValueError(f"`callbacks` must have an Average, as the training in {name!r} has")
         if callback is not None:
             left.remove(callback)

@@ -253,6 +253,7 @@ def evaluate(
     rows = Rows(X, y, sample_weight, model.dtype, takes_labels=takes_labels(loss))
     loss = resolve_loss(loss, model, rows.y.ndim == 1)
     evaluation = Evaluation(Objective(model, loss), resolve(metrics))
+    _check_labels("y", rows, model, loss)
     results = evaluation(rows, _arguments.positive_integer("batch_size", batch_size))
     evaluation.check(rows, results)
     return results

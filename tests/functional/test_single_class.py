@@ -23,6 +23,8 @@ WARNS = {
     "log_softmax_vjp": lambda: fastsm.log_softmax_vjp(COLUMN, COLUMN),
     "cross_entropy": lambda: fastsm.cross_entropy(COLUMN, [0, 0, 0]),
     "cross_entropy_with_grad": lambda: fastsm.cross_entropy_with_grad(COLUMN, COLUMN, label_smoothing=0.1),
+    "softmax_jacobian": lambda: fastsm.softmax_jacobian(COLUMN),
+    "linear_cross_entropy": lambda: fastsm.linear_cross_entropy(COLUMN, [[1.0]], [0, 0, 0]),
     "a layer": lambda: nn.Softmax()(COLUMN),
     "a loss": lambda: nn.CrossEntropyLoss()(COLUMN, [0, 0, 0]),
     "a model with a loss": lambda: nn.value_and_grad(
@@ -38,14 +40,15 @@ def test_warns_at_the_call(name):
         warnings.simplefilter("always")
         WARNS[name]()
     assert {(w.category, w.filename) for w in caught} == {(fastsm.SingleClassWarning, __file__)}
-    assert re.search(r"pass axis=0 .* use a sigmoid$", str(caught[0].message))
+    cure = "axis=1 if samples are rows" if "of a row" in name else "axis=0 if samples are columns"
+    assert re.search(f"pass {cure}; for one output use a sigmoid", str(caught[0].message))
 
 
 def test_once_for_each_line():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
-        for _ in range(3):
-            fastsm.softmax(COLUMN)
+        for rows in (3, 2, 4, 3):
+            fastsm.softmax(np.ones((rows, 1)))
     assert len(caught) == 1
 
 

@@ -8,6 +8,7 @@ from fastsm import nn, optim, reference
 from fastsm.training import evaluate, metrics
 
 BAD = [np.nan, np.inf, -np.inf]
+LARGE = float(np.finfo(np.float32).max)  # what a model makes of it overflows
 UNUSED = 2  # of four rows
 
 
@@ -202,6 +203,28 @@ def test_fit_and_evaluate():
     )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("fill", [np.nan, LARGE, 1e300])
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # of what the test itself makes
+def test_models_overflow(fill, dtype):
+    """Rows that do not count do not overflow inside a model either."""
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+    x, y = np.random.default_rng(0).standard_normal((4, 3)).astype(dtype), np.array([0, 1, 1, 0])
+    net, weight, loss = nn.MLP([3, 5, 2], rng=0), np.array([1, 2, 0, 1]), nn.CrossEntropyLoss()
+    kept = weight > 0
+    value, grads = (
+        nn.value_and_grad(net, loss, x[kept], y[kept], sample_weight=weight[kept]),
+        net.grads.copy(),
+    )
+    x[UNUSED] = fill
+    assert nn.value_and_grad(net, loss, x, y, sample_weight=weight) == pytest.approx(value, rel=1e-6)
+    np.testing.assert_allclose(net.grads, grads, rtol=1e-5, atol=1e-6)
+    ignoring = nn.CrossEntropyLoss(ignore_index=-1)
+    history = fastsm.fit(net, x, np.where(kept, y, -1), loss=ignoring, epochs=1)
+    assert np.isfinite(history["loss"]).all()
+
+
 def test_faults_in_data_are_named():
     x, y = data()
     bad = x.copy()
@@ -214,6 +237,13 @@ def test_faults_in_data_are_named():
         fastsm.fit(model(), x, y, epochs=1, validation_data=(bad, y))
     with pytest.raises(ValueError, match="`X` has nan in row 7, column 1: data must be finite"):
         evaluate(model(), bad, y)
+    bad[7, 1] = 1e300
+    message = r"`X` has 1e\+300, too large for float32, in row 7, column 1$"
+    with pytest.raises(fastsm.TrainingDiverged, match=message):
+        fastsm.fit(nn.MLP([x.shape[1], 4, 2]), bad, y, epochs=1)
+    wrong = np.arange(3000) // 2999 * 7
+    with pytest.raises(ValueError, match=r"`y` must lie in \[0, 2\), got 7 at position 2999$"):
+        evaluate(nn.MLP([1, 2]), np.zeros((3000, 1)), wrong)
     values = np.stack([y, y], axis=1).astype(float)
     values[5, 1] = np.inf
     with pytest.raises(fastsm.TrainingDiverged, match=r"`y` has inf in row 5, column 1$"):

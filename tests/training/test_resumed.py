@@ -231,6 +231,29 @@ def test_average_is_needed(tmp_path):
             fit(2, callbacks=[callbacks.Average()], resume_from=tmp_path / "bad")
 
 
+def test_average_after_a_failure(tmp_path):
+    """A resume that fails leaves nothing of an earlier training for the next."""
+
+    class Picky:
+        def state(self):
+            return {}
+
+        def set_state(self, state):
+            raise ValueError("no")
+
+        def on_epoch_end(self, run):
+            pass
+
+    path, average = tmp_path / "c", callbacks.Average()
+    fit(1, callbacks=[average, Picky(), callbacks.Checkpoint(path)])
+    with raises(ValueError, "no"):
+        fit(2, callbacks=[average, Picky()], resume_from=path)
+    models = [nn.MLP([4, 8, 3], rng=9) for _ in range(2)]
+    fit(1, model=models[0], callbacks=[average])
+    fit(1, model=models[1], callbacks=[callbacks.Average()])
+    np.testing.assert_array_equal(models[0].params, models[1].params)
+
+
 # ---- the best parameters ----
 
 

@@ -58,13 +58,11 @@ class Average(Ordered):
         self._mean: Array | None = None
         #: The parameters that are trained, while the model has the mean.
         self._trained: Array | None = None
-        self._resumed = False
 
     def on_train_begin(self, run: Run) -> None:
         """Forget earlier trainings, unless this one is resumed."""
-        if not self._resumed:
+        if run.epoch == 0:
             self._steps, self._mean, self._trained = 0, None, None
-        self._resumed = False
 
     def on_epoch_begin(self, run: Run) -> None:
         """Give the model the parameters that are trained."""
@@ -105,4 +103,3 @@ class Average(Ordered):
         if not are_counts(steps) or not all(a is None or isinstance(a, np.ndarray) for a in (mean, trained)):
             raise ValueError("`state` must be that of an Average")
         self._steps, self._mean, self._trained = steps, mean, trained  # type: ignore[assignment]
-        self._resumed = True
