@@ -296,7 +296,7 @@ def targets(
         result = result.astype(np.int64)  # an empty list has no dtype of its own
     if not (is_floating(result.dtype) or result.dtype.kind in "iu"):
         wanted = "an integer dtype (labels) or a floating one (probabilities)"
-        about = ": give targets.astype(int)" if result.dtype.kind == "b" else ""
+        about = _advice.about_bools("targets", result, rows)
         raise TypeError(f"`targets` must have {wanted}, got {result.dtype}{about}")
     wanted_shape = rows if result.dtype.kind in "iu" else shape
     if result.shape == wanted_shape:

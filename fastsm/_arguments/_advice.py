@@ -15,6 +15,7 @@ from fastsm.typing import Array
 
 __all__ = [
     "about_axis",
+    "about_bools",
     "about_class_weight",
     "about_labels",
     "about_numbers",
@@ -66,6 +67,8 @@ def read_table(name: str, value: Any) -> Any:
         wanted = getattr(column.dtype, "numpy_dtype", column.dtype)  # of a nullable type
         if getattr(wanted, "kind", "O") not in "biuf":
             wanted = None
+        elif hasattr(wanted, "fill_value"):  # a sparse column
+            wanted = wanted.subtype
         elif not isinstance(column.dtype, np.dtype) and (missing := np.asarray(column.isna())).any():
             where = f" of column {column.name!r}" if value.ndim == 2 else ""
             raise ValueError(
@@ -112,16 +115,26 @@ def about_numbers(name: str, value: Any, array: Array) -> str:
 def about_labels(name: str, y: Array, shape: tuple[int, ...], rows: tuple[int, ...], axis: int) -> str:
     """Advise on targets that have the shape neither of labels (`rows`) nor of probabilities (`shape`)."""
     integers = y.dtype.kind in "iu"
-    if not integers and not (y.size and (np.floor(y) == y).all()):
+    missing = np.zeros((), bool) if integers else np.isnan(y)
+    if not integers and not (y.size and ((np.floor(y) == y) | missing).all()):
         return ""
     if y.shape == rows:
+        if missing.any():
+            return f": labels are integers, and NaN is none: leave out the rows where np.isnan({name})"
         return f": labels are integers, give {name}.astype(int)"
     if y.ndim > len(rows) and [n for n in y.shape if n != 1] == [n for n in rows if n != 1]:
-        flat = "ravel()" if len(rows) == 1 else f"reshape{rows}"
-        return f": give {name}.{flat}{'' if integers else '.astype(int)'} as labels"
+        flat = f"np.ravel({name})" if len(rows) == 1 else f"{name}.reshape{rows}"  # frames have no ravel
+        return f": give {flat}{'' if integers else '.astype(int)'} as labels"
     if integers and y.shape == shape:
         return f": one-hot rows are floating, or give {name}.argmax(axis={axis}) as labels"
     return ""
+
+
+def about_bools(name: str, y: Array, rows: tuple[int, ...]) -> str:
+    """Advise on targets that are bools: labels, or one-hot rows."""
+    if y.dtype.kind != "b":
+        return ""
+    return f": give {name}.astype({'int' if y.shape == rows else 'float'})"
 
 
 def about_axis(value: object) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm import _arguments
-from fastsm._arguments._advice import about_labels
+from fastsm._arguments._advice import about_bools, about_labels
 from fastsm._kernels import kernels
 from fastsm.typing import Array
 
@@ -144,7 +144,7 @@ def _targets(
             raise ValueError(f"`{name}` must lie below 2**63, got {y.max()}")
         return np.require(y, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
     if not (_arguments.is_floating(y.dtype) or y.dtype.kind in known):
-        about = f": give {name}.astype(int)" if y.dtype.kind == "b" else ""
+        about = about_bools(name, y, rows)
         if y.dtype.kind in "OTU" and y.ndim == 1:
             about = f": give np.unique({name}, return_inverse=True)[1] as labels"
         raise TypeError(

@@ -296,6 +296,11 @@ def _validation(data: object, model: nn.Sequential, rows: Rows) -> Rows | None:
 def _check_labels(name: str, rows: Rows, model: nn.Sequential, loss: Any) -> None:
     """Check labels where the number of classes is known: a position in a batch would say nothing."""
     shape = output_shapes(model.layers)[-1]
+    if rows.y.ndim == 1 and isinstance(loss, nn.MSELoss | nn.MAELoss | nn.KLDivLoss):
+        outputs = shape[0] if shape else 1
+        advice = f"np.eye({outputs})[{name}]" if outputs > 1 else f"{name}.reshape(-1, 1)"
+        wanted = f"({len(rows)}, {outputs}) for {type(loss).__name__}"
+        _arguments.check_shape(name, rows.y, False, wanted, f": give {advice}")
     if rows.y.ndim != 1 or not shape or not getattr(loss, "takes_labels", False):
         return
     _arguments.usable_labels(name, rows.y, shape[0], getattr(loss, "ignore_index", None))

@@ -19,8 +19,12 @@ T = TypeVar("T")
 
 
 def did_you_mean(word: object, choices: Iterable[str]) -> str:
-    """Return the choice that is most like a misspelt word, as the end of a message."""
-    close = difflib.get_close_matches(word.lower(), list(choices), 1) if isinstance(word, str) else []
+    """Return the choice that is most like a misspelt or shortened word, as the end of a message."""
+    if not isinstance(word, str) or not word:
+        return ""
+    names = list(choices)
+    longer = [name for name in names if name.startswith(word.lower())]
+    close = longer or difflib.get_close_matches(word.lower(), names, 1)
     return f": did you mean {close[0]!r}?" if close else ""
 
 

@@ -153,8 +153,8 @@ TABLE = [
     *(
         (LOSSES, {"targets": v}, ValueError, f"`targets` must have shape {message}")
         for v, message in [
-            ([[0], [1]], "(2,), got (2, 1): give targets.ravel() as labels"),
-            ([[0.0], [1.0]], "(2, 3), got (2, 1): give targets.ravel().astype(int) as labels"),
+            ([[0], [1]], "(2,), got (2, 1): give np.ravel(targets) as labels"),
+            ([[0.0], [1.0]], "(2, 3), got (2, 1): give np.ravel(targets).astype(int) as labels"),
             ([0.0, 1.0], "(2, 3), got (2,): labels are integers, give targets.astype(int)"),
             ([0.5, 1.0], "(2, 3), got (2,)"),
             (

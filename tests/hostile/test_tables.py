@@ -28,6 +28,7 @@ def frames(pd):
     """Yield frames of numbers that NumPy makes objects or floats of, in the end all the same numbers."""
     a, b, c = [1, 2, 3, 4], [True, False, True, True], [0.5, 1.5, -1.0, 0.0]
     yield pd.DataFrame({"a": np.array(a, np.int8), "b": b, "c": c})
+    yield pd.DataFrame({"a": a, "b": b, "c": c}).astype(pd.SparseDtype(float))
     yield pd.DataFrame({"a": pd.array(a, "Int64"), "b": pd.array(b, "boolean"), "c": pd.array(c, "Float64")})
     yield pd.DataFrame({"a": pd.array(a, "UInt8"), "b": np.array(b), "c": np.array(c, np.float32)})
 

@@ -667,7 +667,7 @@ WRONG = [
     (
         {"y": Y2[:, None]},
         ValueError,
-        "`y` must have shape (4,) for labels, got (4, 1): give y.ravel() as labels",
+        "`y` must have shape (4,) for labels, got (4, 1): give np.ravel(y) as labels",
     ),
     (
         {"y": Y2.astype(float)},
@@ -678,6 +678,22 @@ WRONG = [
         {"y": Y2.astype(float), "loss": nn.MSELoss()},
         ValueError,
         "`y` must have shape (4, outputs) for values, got (4,): reshape it with y.reshape(-1, 1)",
+    ),
+    (
+        {"y": Y2, "loss": "mse"},
+        ValueError,
+        "`y` must have shape (4, 2) for MSELoss, got (4,): give np.eye(2)[y]",
+    ),
+    (
+        {"y": np.array([0, 1, np.nan, 0])},
+        ValueError,
+        "`y` must have shape (4, outputs) for values, got (4,): labels are integers, and NaN is none: leave"
+        " out the rows where np.isnan(y)",
+    ),
+    (
+        {"y": np.eye(2, dtype=bool)[Y2]},
+        TypeError,
+        "`y` must have an integer dtype (labels) or a floating one (values), got bool: give y.astype(float)",
     ),
     (
         {"y": Y2.astype(bool)},

@@ -227,6 +227,33 @@ def test_binary_metrics(outputs, head, on):
         assert 0 < history["accuracy"][0] < 1
 
 
+@pytest.mark.parametrize(("head", "on"), [(None, "logits"), ("sigmoid", "probs")])
+@pytest.mark.parametrize("columns", [2, 3])
+def test_questions_at_once(head, on, columns):
+    """Metrics of all rows get a column for each question: AUC is the mean of theirs."""
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((60, 4)), rng.random(60)
+    y = np.eye(columns)[rng.integers(0, columns, 60)]  # even with one yes in each row
+    y[:9] = y[:9] if columns == 2 else 1
+    model = nn.MLP([4, 5, columns], head=head, dtype="float64", rng=0)
+    p = model(x) if head else 1 / (1 + np.exp(-model(x)))
+
+    def largest(probs, targets, sample_weight):
+        np.testing.assert_array_equal(targets, y)
+        np.testing.assert_array_equal(sample_weight, weight)
+        return probs.max()
+
+    own = metrics.Whole(largest, takes="probs")
+    options = {"loss": nn.BCELoss(on=on), "metrics": ["auc", own], "sample_weight": weight}
+    results = training.evaluate(model, x, y.astype(int), **options)
+    assert results["largest"] == pytest.approx(p.max())
+    areas = [sklearn.roc_auc_score(y[:, k], p[:, k], sample_weight=weight) for k in range(columns)]
+    assert results["auc"] == pytest.approx(np.mean(areas), rel=1e-12)
+    soft = training.evaluate(model, x, 0.1 + 0.8 * y + 0.05 * y[:, ::-1], **{**options, "metrics": ["auc"]})
+    assert soft["auc"] == pytest.approx(results["auc"], rel=1e-12)
+
+
 @pytest.mark.parametrize("temperature", [0.5, 3.0])
 def test_temperature_in_probabilities(temperature):
     X, y = data(100)
@@ -442,6 +469,17 @@ WRONG = [
         ValueError,
         "`metrics` must be functions or of the names accuracy, top_5, nll, brier, f1, balanced_accuracy, auc,"
         " ece (any number for 5), got 'acuracy': did you mean 'accuracy'?",
+    ),
+    (
+        lambda: metrics.resolve([metrics.Whole]),
+        TypeError,
+        "`metrics` must hold metrics or functions, got the class Whole",
+    ),
+    (
+        lambda: metrics.resolve(["acc"]),
+        ValueError,
+        "`metrics` must be functions or of the names accuracy, top_5, nll, brier, f1, balanced_accuracy, auc,"
+        " ece (any number for 5), got 'acc': did you mean 'accuracy'?",
     ),
     (
         lambda: metrics.resolve(["nll", "nll"]),

@@ -192,6 +192,8 @@ def resolve(metrics: object) -> list[Metric]:
 def _resolve_one(metric: object) -> Metric:
     if isinstance(metric, Metric):
         return metric
+    if isinstance(metric, type):
+        raise TypeError(f"`metrics` must hold metrics or functions, got the class {metric.__name__}")
     if callable(metric):
         return Metric(metric)
     if metric == "ece":

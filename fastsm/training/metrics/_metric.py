@@ -220,7 +220,8 @@ class Running:
 
     The blocks hold outputs of kind `on`, logits of this temperature for instance, and metrics on "output" get
     the kind `model_emits`. The two differ if the loss computes the last softmax of a model. If the outputs
-    are `binary`, yes-or-no questions, metrics on classes get two classes for each, and rows have the mean.
+    are `binary`, yes-or-no questions, metrics on classes get two classes for each, and rows have the mean;
+    but a `Whole` gets several questions as they are, a column each.
     """
 
     def __init__(
@@ -257,9 +258,14 @@ class Running:
             y, w = (targets, weight) if takes == "output" else (labels, share)
             if takes == "output" and not self.binary:
                 takes = self.model_emits
-            if takes not in converted:
-                converted[takes] = convert_outputs(classes, self.on, takes, self.temperature)
-            self._totals[i] = self._totals[i] + metric.part(converted[takes], y, w)
+            if self.binary and takes != "output" and isinstance(metric, Whole) and outputs.shape[1] > 1:
+                flat = convert_outputs(outputs.reshape(-1, 1), self.on, takes, self.temperature)
+                x, y, w = flat.reshape(outputs.shape), targets, weight
+            else:
+                if takes not in converted:
+                    converted[takes] = convert_outputs(classes, self.on, takes, self.temperature)
+                x = converted[takes]
+            self._totals[i] = self._totals[i] + metric.part(x, y, w)
         self._weight += len(outputs) if weight is None else float(weight.sum())
 
     def results(self, ranks: Alone = ALONE) -> dict[str, float]:

@@ -74,8 +74,8 @@ def auc(outputs: Array, targets: Array, sample_weight: Array | None = None) -> f
 
     It is of all rows, and equal outputs count half [1]_. Of two classes it is that of the second; of more,
     the mean over the classes, each against the rest, without those that all rows or no rows have. With one
-    column, or several ones in the rows of targets, each column is a question of its own. NaN among the
-    outputs, or no class to compare, makes it NaN.
+    column, with several ones in the rows of targets, and for `BCELoss`, each column is a question of its own
+    (targets between 0 and 1 are decided at 1/2). NaN among the outputs, or no class to compare, makes it NaN.
 
     References
     ----------
@@ -89,8 +89,9 @@ def auc(outputs: Array, targets: Array, sample_weight: Array | None = None) -> f
     """
     weight = np.ones(len(outputs)) if sample_weight is None else sample_weight
     members = _members(outputs, targets)
-    # The second of two classes has the order of the first, reversed.
-    start = 1 if members.shape[1] == 2 and (members.sum(axis=1) == 1).all() else 0
+    # The second of two classes has the order of the first, reversed; two questions have not.
+    two = members.shape[1] == 2 and (members.sum(axis=1) == 1).all()
+    start = 1 if two and _sum_to_1(np.exp(outputs)) else 0
     areas = [_area(outputs[:, k], members[:, k], weight) for k in range(start, members.shape[1])]
     known = [area for area in areas if area is not None]
     return float(np.mean(known)) if known and not np.isnan(outputs).any() else float("nan")
@@ -100,11 +101,18 @@ def _members(outputs: Array, targets: Array) -> Array:
     """Return which rows belong to which columns, shape (N, C)."""
     if targets.ndim > 1 and np.isin(dense(outputs, targets), (0, 1)).all():
         return np.asarray(targets == 1)
+    if targets.ndim > 1 and outputs.shape[1] > 1 and not _sum_to_1(targets):
+        return np.asarray(targets > 0.5)
     if outputs.shape[1] > 1:
         return np.asarray(labels_of(outputs, targets)[:, None] == np.arange(outputs.shape[1]))
     if targets.dtype.kind not in "iu":
         raise ValueError("`targets` must be 0 or 1 for a single output, got others")
     return np.asarray(_arguments.usable_labels("targets", targets, 2, None)[0][:, None] == 1)
+
+
+def _sum_to_1(rows: Array) -> bool:
+    """Whether all rows are probabilities of classes, one of which is right, up to rounding."""
+    return np.allclose(rows.sum(axis=1, dtype=np.float64), 1, rtol=0, atol=1e-2)
 
 
 def _area(scores: Array, member: Array, weight: Array) -> float | None:
