@@ -112,7 +112,10 @@ def _config(layer: object) -> dict[str, object]:
 
 
 def _matching(states: object, callbacks: list[Any], name: str) -> list[tuple[Stateful, Tree]]:
-    """Return the callbacks with a state in the file, each with that state."""
+    """Return the callbacks with a state in the file, each with that state.
+
+    Those that monitor another value than the callback in the file begin anew.
+    """
     if not isinstance(states, list) or not all(
         isinstance(s, dict) and isinstance(s.get("class"), str) and isinstance(s.get("state"), dict)
         for s in states
@@ -121,7 +124,7 @@ def _matching(states: object, callbacks: list[Any], name: str) -> list[tuple[Sta
     result = []
     left = [c for c in callbacks if isinstance(c, Stateful)]
     for state in states:
-        callback = next((c for c in left if type(c).__name__ == state["class"]), None)
+        callback = next((c for c in left if _is_of(state, c)), None)
         # It has the parameters that training goes on from.
         if callback is None and state["class"] == "Average":
             raise ValueError(f"`callbacks` must have an Average, as the training in {name!r} has")
@@ -129,3 +132,11 @@ def _matching(states: object, callbacks: list[Any], name: str) -> list[tuple[Sta
             left.remove(callback)
             result.append((callback, state["state"]))
     return result
+
+
+def _is_of(state: Tree, callback: Stateful) -> bool:
+    """Whether a state can be that of a callback: of its class, and of the value that it monitors."""
+    if state["class"] != type(callback).__name__:
+        return False
+    saved = cast(Tree, state["state"])
+    return "monitor" not in saved or saved["monitor"] == callback.state().get("monitor")

@@ -152,6 +152,19 @@ def test_reduce_on_plateau(tmp_path):
         callbacks.ReduceOnPlateau(factor=1)
 
 
+def test_states_belong_to_monitors(tmp_path):
+    """A callback takes the state of the one with its monitor; with another monitor it begins anew."""
+    path, two = tmp_path / "c", [callbacks.EarlyStopping("val_loss"), callbacks.EarlyStopping("loss")]
+    history = fit(2, callbacks=[*two, callbacks.ReduceOnPlateau("val_loss"), callbacks.Checkpoint(path)])
+    again = [callbacks.EarlyStopping("loss"), callbacks.EarlyStopping("val_loss")]
+    other = [callbacks.EarlyStopping("val_accuracy"), callbacks.ReduceOnPlateau("loss", patience=9)]
+    fit(2, callbacks=[*again, *other], resume_from=path)
+    assert [c.best for c in again] == [min(history["loss"]), min(history["val_loss"])]
+    assert other[0].best is None
+    with pytest.raises(ValueError, match="got 'val_acc': did you mean 'val_accuracy'"):
+        fit(1, callbacks=[callbacks.EarlyStopping("val_acc")])
+
+
 # ---- Average ----
 
 

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from fastsm import _arguments
+from fastsm.training._names import did_you_mean
 from fastsm.training._run import Run
 from fastsm.typing import Array
 
@@ -37,7 +38,9 @@ class Monitor:
     def begin(self, run: Run) -> None:
         """Forget earlier trainings; raise ValueError if there will be no such value."""
         if self.name not in run.names:
-            advice = ": pass validation_data" if self.name.startswith("val_") else ""
+            validated = any(name.startswith("val_") for name in run.names)
+            missing = self.name.startswith("val_") and not validated
+            advice = ": pass validation_data" if missing else did_you_mean(self.name, run.names)
             raise ValueError(f"`monitor` must be one of {', '.join(run.names)}, got {self.name!r}{advice}")
         if self.mode is None:
             self.mode = _better(self.name.removeprefix("val_"), run)
@@ -99,7 +102,7 @@ class Best(Monitor):
     def state(self) -> dict[str, object]:
         """Return the state for a checkpoint."""
         params = {} if self.params is None else {"params": self.params}
-        return {"best": self.best, "best_epoch": self.epoch, **params}
+        return {"monitor": self.name, "best": self.best, "best_epoch": self.epoch, **params}
 
     def set_state(self, state: dict[str, object], whose: str) -> None:
         """Continue from a state; raise ValueError for a wrong one."""

@@ -197,7 +197,7 @@ class ReduceOnPlateau:
 
     def state(self) -> dict[str, object]:
         """Return the state for a checkpoint."""
-        return {"best": self._monitor.best, "waited": self._waited}
+        return {"monitor": self._monitor.name, "best": self._monitor.best, "waited": self._waited}
 
     def set_state(self, state: dict[str, object]) -> None:
         """Continue from a state; raise ValueError for a wrong one."""
