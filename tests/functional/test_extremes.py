@@ -122,6 +122,8 @@ class TestNoFloatingPointErrors:
                 fastsm.softmax(extremes(rng, other, (5, 3))),
                 np.abs(extremes(rng, other, (5, 3))),
             ):
+                if name == "bce":  # takes none above 1
+                    targets = np.minimum(targets, 1)
                 loss.value_and_grad(x, targets)
                 loss.value_and_grad(x, targets, sample_weight=weight)
 
