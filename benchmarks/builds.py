@@ -88,16 +88,16 @@ def call(
     out = np.empty_like(x)
     # Older builds use the second names, and number their operations in this order.
     number = getattr(module, operation.upper(), OPERATIONS.index(operation))
-    small = getattr(module, "try_small", None) or module.quick
-    small_cross_entropy = getattr(module, "try_small_cross_entropy", None) or module.quick_cross_entropy
     if operation == "cross_entropy_with_grad":
-        none = (None, None, None)
-        return partial(
-            small_cross_entropy, x, labels, out, True, axis, *none, 0.0, 1.0, "mean", None, UNLIMITED
-        )
+        usual = (None, None, None, 0.0, 1.0, "mean")
+        if hasattr(module, "try_plain_cross_entropy"):
+            return partial(module.try_plain_cross_entropy, x, labels, out, True, axis, *usual, 1)
+        return partial(module.try_small_cross_entropy, x, labels, out, True, axis, *usual, None, UNLIMITED)
     second = dy if operation.endswith("vjp") else None
     target = None if operation == "logsumexp" else out
-    return partial(small, number, x, second, target, axis, 1.0, UNLIMITED)
+    if hasattr(module, "try_plain"):
+        return partial(module.try_plain, number, x, second, target, axis, 1.0, False, 1)
+    return partial(module.try_small, number, x, second, target, axis, 1.0, UNLIMITED)
 
 
 if __name__ == "__main__":

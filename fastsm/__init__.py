@@ -20,14 +20,15 @@ try:
         binary_cross_entropy_with_grad,
         cross_entropy,
         cross_entropy_with_grad,
+        get_num_threads,
         log_softmax,
         log_softmax_vjp,
         logsumexp,
+        set_num_threads,
         softmax,
         softmax_jacobian,
         softmax_vjp,
     )
-    from fastsm.functional._threads import get_num_threads, set_num_threads
 except ImportError as error:
     # An environment variable is wrong. Each use of a name raises this error again (`__getattr__`); but the
     # command, which is imported after this, can report it in one line.

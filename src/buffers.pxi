@@ -153,15 +153,15 @@ cdef bint is_plain(Py_buffer *view) noexcept:
     return is_real(view) and view.len > 0 and PyBuffer_IsContiguous(view, c"C")
 
 
-cdef bint without_axis(Py_buffer *a, int axis, Py_buffer *rows) noexcept:
-    """Return whether `rows` has the shape of a without that axis."""
+cdef bint without_axis(Py_buffer *a, int axis, Py_buffer *rows, bint is_kept) noexcept:
+    """Return whether `rows` has the shape of a without that axis, or with length 1 there if it is kept."""
     cdef int k
-    if rows.ndim != a.ndim - 1:
+    if rows.ndim != a.ndim - (not is_kept):
         return False
-    for k in range(rows.ndim):
-        if rows.shape[k] != a.shape[k if k < axis else k + 1]:
+    for k in range(a.ndim):
+        if k != axis and rows.shape[k if k < axis or is_kept else k - 1] != a.shape[k]:
             return False
-    return True
+    return not is_kept or rows.shape[axis] == 1
 
 
 cdef int axis_from_front(object axis, Py_buffer *view):

@@ -4,6 +4,7 @@
 # rows or columns contiguous. All others are declined by None or False, before anything is written: then
 # fastsm/functional/_general.py makes copies that fit, or finds what is wrong and says so.
 
+from libc.math cimport fabs
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -16,6 +17,10 @@ from task cimport (
 )
 
 from numpy import empty, empty_like, float32, float64
+
+# Weights whose largest is below this, or above its inverse, are scaled in fastsm/functional/_general.py.
+LEAST_WEIGHT = 1e-6
+cdef double least_weight = LEAST_WEIGHT
 
 SOFTMAX = OF_SOFTMAX
 LOG_SOFTMAX = OF_LOG_SOFTMAX
@@ -33,14 +38,6 @@ cdef void initialise(Task *task, Operation operation, double scale) noexcept:
     task.scale = scale
     task.gradient_scale = 1.0
     task.bad_row = -1
-
-
-cdef void run_all_rows(Task *task, char format) noexcept:
-    """Do all rows; give up the GIL where that pays."""
-    cdef Py_ssize_t rows = task.outer * task.inner
-    cdef PyThreadState *state = release_gil(rows * task.classes)
-    run_task(task, format, 0, rows)
-    restore_gil(state)
 
 
 cdef bint merge_axes(Py_buffer *view, int first, int last, Py_ssize_t *count, Py_ssize_t *stride) noexcept:
@@ -87,7 +84,7 @@ cdef bint describe(Py_buffer *view, int axis, Task *task, Operand *operand) noex
         outer, inner = inner, outer
         operand.outer, operand.inner = operand.inner, operand.outer
     if is_first:
-        task.outer, task.classes, task.inner = outer, n, inner
+        task.outer, task.classes, task.inner, task.format = outer, n, inner, view.format[0]
     if outer != task.outer or n != task.classes or inner != task.inner:
         return False
     return operand.inner == 1 or inner == 1 if task.rows_in_lanes else operand.step == 1 and inner == 1
@@ -99,13 +96,6 @@ cdef bint describe_next(
     """Acquire and describe an array of the type and shape of the first."""
     cdef Py_buffer *view = acquire(buffers, array, access)
     return view != NULL and same_type_and_shape(&buffers.view[0], view) and describe(view, axis, task, operand)
-
-
-cdef int check_rows(Task *task, Py_ssize_t first, Py_ssize_t last) except -1:
-    """Raise if there are no such rows: another thread can give an array a new shape after it was checked."""
-    if not 0 <= first <= last <= task.outer * task.inner:
-        raise ValueError(f"arrays must keep their shape during the call, got {task.outer * task.inner} rows meanwhile")
-    return 0
 
 
 cdef void set_ignored(Task *task, object ignore_index):
@@ -146,25 +136,32 @@ cdef Py_ssize_t find_bad_label(Task *task, Py_ssize_t rows, double *weight) noex
 
 # ---- the short paths: one call, no questions ----
 
-def try_small(int operation, x, y, out, axis, temperature, Py_ssize_t limit):
-    """Return the result of an operation on plain arrays of at most `limit` elements; None where they are not so.
+cdef int threads_from(object num_threads):
+    """Return a number of threads, 0 for that of the team, or -1 if it is to be looked at again."""
+    if num_threads is None:
+        return 0
+    return num_threads if type(num_threads) is int and 1 <= num_threads <= MOST_HELPERS + 1 else -1
+
+
+def try_plain(int operation, x, y, out, axis, temperature, bint keepdims, num_threads):
+    """Return the result of an operation on plain arrays; None where they are not so.
 
     x: any shape, in; for the VJPs the output, and y: its shape, in, the gradient. out: the shape of the result, out, or
-    None.
+    None. keepdims is for logsumexp.
     """
     cdef Task task
     cdef Buffers buffers
     cdef Py_buffer *vx
     cdef Py_buffer *vy = NULL
     cdef Py_buffer *vo
-    cdef int k
-    if type(axis) is not int or type(temperature) is not float or not 1e-30 <= temperature <= 1e30:
+    cdef int k, threads = threads_from(num_threads)
+    if threads < 0 or type(axis) is not int or type(temperature) is not float or not 1e-30 <= temperature <= 1e30:
         return None
     initialise(&task, <Operation>operation, 1.0 / <double>temperature)
     buffers.count = 0
     try:
         vx = acquire(&buffers, x, READ)
-        if not is_plain(vx) or vx.len // vx.itemsize > limit:
+        if not is_plain(vx):
             return None
         k = axis_from_front(axis, vx)
         if k < 0:
@@ -172,24 +169,24 @@ def try_small(int operation, x, y, out, axis, temperature, Py_ssize_t limit):
         describe(vx, k, &task, &task.x)
         if task.classes == 1 and operation != OF_LOGSUMEXP:
             return None                             # which may deserve a warning
-        if y is not None:
+        if operation == OF_SOFTMAX_VJP or operation == OF_LOG_SOFTMAX_VJP:
             vy = acquire(&buffers, y, READ)
             if not is_plain(vy) or not same_type_and_shape(vx, vy):
                 return None
             describe(vy, k, &task, &task.y)
         if operation == OF_LOGSUMEXP:
-            as_scalar = out is None and vx.ndim == 1
+            as_scalar = out is None and vx.ndim == 1 and not keepdims
             if out is None:
                 shape = x.shape
-                out = empty(shape[:k] + shape[k + 1:], x.dtype)
+                out = empty(shape[:k] + ((1,) if keepdims else ()) + shape[k + 1:], x.dtype)
             vo = acquire(&buffers, out, WRITE)
             if (
-                vo == NULL or vo.format[0] != vx.format[0] or not without_axis(vx, k, vo)
+                vo == NULL or vo.format[0] != vx.format[0] or not without_axis(vx, k, vo, keepdims)
                 or not PyBuffer_IsContiguous(vo, c"C") or overlaps(vx, vo) or vx.buf == vo.buf
             ):
                 return None
             task.row_out = vo.buf
-            run_all_rows(&task, vx.format[0])
+            run_all_rows(&task, threads)
             return out[()] if as_scalar else out
         if out is None:
             out = empty_like(x)
@@ -197,41 +194,85 @@ def try_small(int operation, x, y, out, axis, temperature, Py_ssize_t limit):
         if not is_plain(vo) or not same_type_and_shape(vx, vo) or overlaps(vx, vo) or (vy != NULL and overlaps(vy, vo)):
             return None
         describe(vo, k, &task, &task.out)
-        run_all_rows(&task, vx.format[0])
+        run_all_rows(&task, threads)
         return out
     finally:
         release(&buffers)
 
 
-def try_small_cross_entropy(
-    logits, targets, out, bint with_grad, axis, class_weight, sample_weight, ignore_index, label_smoothing,
-    temperature, reduction, num_threads, Py_ssize_t limit,
-):
-    """Return the mean loss over plain logits and targets without options, and the gradient; None elsewhere.
+cdef Py_buffer *plain_weights(Buffers *buffers, object weights, Py_buffer *vx, int axis, bint of_classes) noexcept:
+    """Return one weight a class, or one a row, in a plain array; NULL if it is not so, or needs to be scaled."""
+    cdef Py_buffer *view = acquire(buffers, weights, READ)
+    cdef Py_ssize_t i
+    cdef double largest = 0.0
+    if not is_plain(view):
+        return NULL
+    if of_classes:
+        if view.ndim != 1 or view.shape[0] != vx.shape[axis]:
+            return NULL
+    elif not without_axis(vx, axis, view, False):
+        return NULL
+    for i in range(view.len // view.itemsize):
+        largest = max(largest, fabs(real_at(view, i)))
+    return view if least_weight <= largest <= 1 / least_weight else NULL
 
-    logits: any shape, in; targets: that shape, or without the axis, in; out: the shape of the logits, out, or None.
+
+cdef inline double real_at(Py_buffer *view, Py_ssize_t index) noexcept nogil:
+    """Return an element of a contiguous array."""
+    return (<float *>view.buf)[index] if view.format[0] == c"f" else (<double *>view.buf)[index]
+
+
+cdef char *copy_weights(Py_buffer *view, char format, char *to) noexcept nogil:
+    """Copy weights in double, and behind them in the type of the logits; return the address behind both."""
+    cdef Py_ssize_t count = view.len // view.itemsize, i
+    cdef double *wide = <double *>to
+    for i in range(count):
+        wide[i] = real_at(view, i)
+        if format == c"f":
+            (<float *>&wide[count])[i] = <float>wide[i]
+        else:
+            wide[count + i] = wide[i]
+    return to + 16 * count
+
+
+def try_plain_cross_entropy(
+    logits, targets, out, bint with_grad, axis, class_weight, sample_weight, ignore_index, label_smoothing,
+    temperature, reduction, num_threads,
+):
+    """Return the loss over plain logits, targets and weights, and the gradient if asked for; None elsewhere.
+
+    logits: any shape, in; targets: that shape, or without the axis, in; out: the shape of the logits, out, or None;
+    class_weight: (classes,) in, or None; sample_weight: the shape of the logits without the axis, in, or None.
     """
     cdef Task task
     cdef Buffers buffers
     cdef Py_buffer *vx
     cdef Py_buffer *vt
     cdef Py_buffer *vo
+    cdef Py_buffer *by_class = NULL
+    cdef Py_buffer *by_row = NULL
     cdef Py_ssize_t rows
-    cdef int k
-    cdef double value
+    cdef int k, threads = threads_from(num_threads)
+    cdef double value, weight
+    cdef char *memory
+    cdef char *free_memory
     if (
-        class_weight is not None or sample_weight is not None or ignore_index is not None
-        or num_threads is not None or type(label_smoothing) is not float or label_smoothing != 0.0
-        or type(temperature) is not float or temperature != 1.0 or type(axis) is not int
-        or type(reduction) is not str or reduction != "mean"
+        threads < 0 or type(axis) is not int or type(reduction) is not str
+        or type(label_smoothing) is not float or not 0.0 <= label_smoothing <= 1.0
+        or type(temperature) is not float or not 1e-30 <= temperature <= 1e30
+        or not (ignore_index is None or type(ignore_index) is int and -(2**63) <= ignore_index < 2**63)
     ):
         return None
-    initialise(&task, OF_CROSS_ENTROPY, 1.0)
+    is_mean, is_none = reduction == "mean", reduction == "none"
+    if not is_mean and not is_none and reduction != "sum":
+        return None
+    initialise(&task, OF_CROSS_ENTROPY, 1.0 / <double>temperature)
+    task.smoothing = label_smoothing
     buffers.count = 0
     try:
         vx = acquire(&buffers, logits, READ)
         vt = acquire(&buffers, targets, READ)
-        if not is_plain(vx) or vx.len // vx.itemsize > limit or vt == NULL:
+        if not is_plain(vx) or vt == NULL:
             return None
         k = axis_from_front(axis, vx)
         if k < 0:
@@ -240,15 +281,23 @@ def try_small_cross_entropy(
         if task.classes >= <Py_ssize_t>1 << 31 or task.classes == 1:
             return None
         rows = task.outer * task.inner
-        if is_labels(vt) and without_axis(vx, k, vt):
+        if is_labels(vt) and without_axis(vx, k, vt, False):
             task.labels = <const volatile int64_t *>vt.buf
-            if find_bad_label(&task, rows, &value) >= 0:
-                return None
-        elif is_plain(vt) and same_type_and_shape(vx, vt):
+            set_ignored(&task, ignore_index)
+        elif ignore_index is None and is_plain(vt) and same_type_and_shape(vx, vt):
             describe(vt, k, &task, &task.y)
-            task.operation = OF_SOFT_CROSS_ENTROPY
         else:
             return None
+        if task.labels == NULL or task.smoothing != 0.0:
+            task.operation = OF_SOFT_CROSS_ENTROPY
+        if class_weight is not None:
+            by_class = plain_weights(&buffers, class_weight, vx, k, True)
+            if by_class == NULL:
+                return None
+        if sample_weight is not None:
+            by_row = plain_weights(&buffers, sample_weight, vx, k, False)
+            if by_row == NULL:
+                return None
         if with_grad:
             if out is None:
                 out = empty_like(logits)
@@ -256,19 +305,54 @@ def try_small_cross_entropy(
             if (
                 not is_plain(vo) or not same_type_and_shape(vx, vo)
                 or overlaps(vx, vo) or overlaps(vt, vo) or vt.buf == vo.buf
+                or (by_class != NULL and (overlaps(by_class, vo) or by_class.buf == vo.buf))
+                or (by_row != NULL and (overlaps(by_row, vo) or by_row.buf == vo.buf))
             ):
                 return None
             describe(vo, k, &task, &task.out)
-        task.gradient_scale = 1.0 / rows
-        task.row_out = malloc(rows * vx.itemsize)
-        if task.row_out == NULL:
+        # The losses, unless they are the result, behind the weights.
+        memory = <char *>malloc(
+            (0 if by_class == NULL else 16 * task.classes) + (0 if by_row == NULL else 16 * rows) + rows * vx.itemsize,
+        )
+        if memory == NULL:
             raise MemoryError("no memory for the losses of the rows")
-        run_all_rows(&task, vx.format[0])
-        value = element_sum(task.row_out, rows, vx.format[0]) / rows
-        free(task.row_out)
-        if task.bad_row >= 0:
-            raise ValueError("`targets` must not change during the call, got a label out of range meanwhile")
-        loss = float32(value) if vx.format[0] == c"f" else float64(value)
+        try:
+            free_memory = memory
+            if by_class != NULL:
+                task.class_weight = free_memory
+                free_memory = copy_weights(by_class, task.format, free_memory)
+            if by_row != NULL:
+                task.sample_weight = free_memory
+                free_memory = copy_weights(by_row, task.format, free_memory)
+            if task.labels != NULL:
+                if find_bad_label(&task, rows, &weight) >= 0:
+                    return None
+            else:
+                weight = rows if by_row == NULL else element_sum(task.sample_weight, rows, c"d")
+            if is_mean and weight == 0.0:
+                return None
+            task.gradient_scale = 1.0 / weight if is_mean else 1.0
+            if by_class != NULL:
+                task.class_weight = <double *>task.class_weight + task.classes
+            if by_row != NULL:
+                task.sample_weight = <double *>task.sample_weight + rows
+            task.row_out = free_memory
+            if is_none:
+                shape = logits.shape
+                loss = empty(shape[:k] + shape[k + 1:], logits.dtype)
+                vt = acquire(&buffers, loss, WRITE)
+                task.row_out = vt.buf
+            run_all_rows(&task, threads)
+            if task.bad_row >= 0:
+                raise ValueError("`targets` must not change during the call, got a label out of range meanwhile")
+            if is_none:
+                loss = loss[()] if vx.ndim == 1 else loss
+            else:
+                value = element_sum(task.row_out, rows, task.format)
+                value = value / weight if is_mean else value
+                loss = float32(value) if task.format == c"f" else float64(value)
+        finally:
+            free(memory)
         return (loss, out) if with_grad else loss
     finally:
         release(&buffers)
@@ -276,8 +360,22 @@ def try_small_cross_entropy(
 
 # ---- the general paths: the caller has checked everything but the layout ----
 
-def compute_rows(int operation, x, y, out, int axis, double scale, Py_ssize_t first, Py_ssize_t last):
-    """Do rows first to last - 1 of an operation; return False, with nothing done, if the layout does not fit.
+def takes_layout(x, int axis):
+    """Return whether the kernels can work on an array as it lies in memory."""
+    cdef Task task
+    cdef Buffers buffers
+    cdef Py_buffer *view
+    buffers.count = 0
+    try:
+        view = acquire(&buffers, x, READ)
+        return is_real(view) and 0 <= axis < view.ndim and describe(view, axis, &task, &task.x)
+    finally:
+        release(&buffers)
+
+
+def compute_rows(int operation, x, y, out, int axis, double scale, int threads):
+    """Do an operation on at most so many threads, 0 for the team's; return False, with nothing done, if the layout
+    does not fit.
 
     x: any shape, in; for the VJPs the output, and y: its shape, in, the gradient. out: the shape of x, out; for
     logsumexp (rows,), contiguous.
@@ -298,9 +396,7 @@ def compute_rows(int operation, x, y, out, int axis, double scale, Py_ssize_t fi
             task.row_out = require_same_type(&buffers, out, WRITE, task.outer * task.inner, "out")
         elif not describe_next(&buffers, out, WRITE, axis, &task, &task.out):
             return False
-        check_rows(&task, first, last)
-        with nogil:
-            run_task(&task, vx.format[0], first, last)
+        run_all_rows(&task, threads)
         return True
     finally:
         release(&buffers)
@@ -308,9 +404,9 @@ def compute_rows(int operation, x, y, out, int axis, double scale, Py_ssize_t fi
 
 def cross_entropy(
     logits, targets, grad, losses, int axis, class_weight, sample_weight, ignore_index, double smoothing, double scale,
-    double gradient_scale, Py_ssize_t first, Py_ssize_t last,
+    double gradient_scale, int threads,
 ):
-    """Do the losses, and the gradient unless it is None, of rows first to last - 1.
+    """Do the losses, and the gradient unless it is None, on at most so many threads, 0 for the team's.
 
     Returns None, with nothing done, if the layout does not fit; else the number of a row whose label was out of range
     when it was used, or -1.
@@ -349,9 +445,7 @@ def cross_entropy(
             task.class_weight = require_same_type(&buffers, class_weight, READ, task.classes, "class_weight")
         if sample_weight is not None:
             task.sample_weight = require_same_type(&buffers, sample_weight, READ, rows, "sample_weight")
-        check_rows(&task, first, last)
-        with nogil:
-            run_task(&task, vx.format[0], first, last)
+        run_all_rows(&task, threads)
         return task.bad_row
     finally:
         release(&buffers)

@@ -268,11 +268,41 @@ cdef void allocate_scratch(Task *task, Py_ssize_t itemsize) noexcept nogil:
     task.scratch = malloc((1 if task.y.data == NULL else 2) * task.classes * task.scratch_rows * itemsize + 64)
 
 
-cdef void run_task(Task *task, char format, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """Do rows first to last - 1 of a task whose arrays are of float (format "f") or double."""
-    allocate_scratch(task, 4 if format == c"f" else 8)
-    if format == c"f":
+cdef void run_task(Task *task, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Do rows first to last - 1 of a task."""
+    allocate_scratch(task, 4 if task.format == c"f" else 8)
+    if task.format == c"f":
         run_rows(<vf *>NULL, task, first, last)
     else:
         run_rows(<vd *>NULL, task, first, last)
     free(task.scratch)
+
+
+cdef void task_part(void *work, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Do rows first to last - 1 of a Task that threads share."""
+    cdef Task own = (<Task *>work)[0]       # with scratch of its own
+    run_task(&own, first, last)
+    if own.bad_row >= 0:
+        (<Task *>work).bad_row = own.bad_row
+
+
+cdef int run_all_rows(Task *task, int threads=0) except -1:
+    """Do all rows, on at most so many threads, or as many as the team may have if that is 0."""
+    cdef Py_ssize_t rows = task.outer * task.inner, elements = rows * task.classes, work = SOFTMAX_WORK, unit = 1
+    cdef PyThreadState *state
+    if task.operation == OF_SOFTMAX_VJP:
+        work = VJP_WORK
+    elif task.operation == OF_LOGSUMEXP:
+        work = LOGSUMEXP_WORK
+    if task.format == c"d":
+        work *= 2
+    if elements * work < 2 * team.least_work:
+        state = release_gil(elements)
+        run_task(task, 0, rows)
+        restore_gil(state)
+        return 0
+    if task.rows_in_lanes:
+        unit = MOST_LANES
+    elif task.classes <= TILE_CLASSES:
+        unit = TILES_TOGETHER * MOST_LANES
+    return share(task_part, task, rows, unit, team.least_work // (task.classes * work), elements, threads)

@@ -41,6 +41,7 @@ cdef struct Operand:
 
 cdef struct Task:
     Operation operation
+    char format                     # of the arrays: "f" or "d"
     # rows are numbered o * inner + i
     Py_ssize_t outer
     Py_ssize_t classes

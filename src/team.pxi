@@ -45,11 +45,13 @@ cdef struct Team:
     Py_ssize_t count
     Py_ssize_t size             # of a block
     uint64_t threads            # that work may be shared by, the posting one included
+    Py_ssize_t least_work       # WORK_PER_THREAD, but in tests
     uint64_t helpers            # these two are also read without Python's lock
     Helper[MOST_HELPERS] helper
 
 cdef Team team
 team.threads = 1
+team.least_work = WORK_PER_THREAD
 cdef object start_helper = None
 
 
@@ -71,9 +73,9 @@ cdef bint take_block() noexcept nogil:
     return True
 
 
-cdef inline Py_ssize_t useful_threads(Py_ssize_t count, Py_ssize_t least) noexcept nogil:
-    """Return how many threads may share `count` rows or elements, with at least `least` for each."""
-    return min(<Py_ssize_t>shared_load(&team.threads), count // max(least, 1))
+cdef inline Py_ssize_t useful_threads(Py_ssize_t count, Py_ssize_t least, Py_ssize_t most) noexcept nogil:
+    """Return how many threads may share `count` rows or elements: `most`, if not 0, with at least `least` for each."""
+    return min(most if most else <Py_ssize_t>shared_load(&team.threads), count // max(least, 1))
 
 
 cdef inline Py_ssize_t helpers() noexcept nogil:
@@ -81,9 +83,11 @@ cdef inline Py_ssize_t helpers() noexcept nogil:
     return <Py_ssize_t>shared_load(&team.helpers)
 
 
-cdef void share_with_helpers(Part part, void *work, Py_ssize_t count, Py_ssize_t unit, Py_ssize_t least) noexcept nogil:
+cdef void share_with_helpers(
+    Part part, void *work, Py_ssize_t count, Py_ssize_t unit, Py_ssize_t least, Py_ssize_t most,
+) noexcept nogil:
     """Do part(work, first, last) for ranges that make up `count`: multiples of `unit`, none much below `least`."""
-    cdef Py_ssize_t threads = min(useful_threads(count, least), helpers() + 1), blocks
+    cdef Py_ssize_t threads = min(useful_threads(count, least, most), helpers() + 1), blocks
     cdef uint64_t ticket
     cdef int i, spins = 0
     if threads < 2 or shared_exchange(&team.busy, 1):
@@ -114,17 +118,21 @@ cdef void share_with_helpers(Part part, void *work, Py_ssize_t count, Py_ssize_t
 
 cdef int share(
     Part part, void *work, Py_ssize_t count, Py_ssize_t unit, Py_ssize_t least, Py_ssize_t elements,
+    Py_ssize_t most=0,
 ) except -1:
     """Do part(work, first, last) for ranges that make up `count`, without the GIL if that pays for `elements`.
 
-    Ranges begin at multiples of `unit`; with less than twice `least` there is no second thread.
+    Ranges begin at multiples of `unit`; with less than twice `least` there is no second thread, and never more than
+    `most` if that is not 0.
     """
     cdef PyThreadState *state
-    while helpers() < MOST_HELPERS and helpers() + 1 < useful_threads(count, least) and start_helper is not None:
-        if not start_helper():
+    cdef Py_ssize_t wanted = min(useful_threads(count, least, most), MOST_HELPERS + 1), before = -1
+    while before < helpers() and helpers() + 1 < wanted and start_helper is not None:
+        before = helpers()
+        if not start_helper(wanted):
             break
     state = release_gil(elements)
-    share_with_helpers(part, work, count, unit, least)
+    share_with_helpers(part, work, count, unit, least, most)
     restore_gil(state)
     return 0
 
@@ -174,9 +182,14 @@ def help_team(ready):
         help_forever(&team.helper[place])
 
 
-def set_team(int threads, start):
-    """Let kernels share their work among `threads`; `start()` starts a helper, and returns whether it could."""
+def set_team(int threads, start, Py_ssize_t least_work=WORK_PER_THREAD):
+    """Let kernels share their work among `threads`.
+
+    `start(threads)` starts a helper unless there are so many threads, and returns whether it could. Tests set
+    `least_work`, to share small arrays.
+    """
     global start_helper
+    team.least_work = least_work
     shared_store(&team.threads, <uint64_t>min(threads, MOST_HELPERS + 1))
     start_helper = start
 

@@ -92,17 +92,17 @@ def softmax_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
             out, by_row = np.empty_like(x), np.empty(rows, dtype)
             for scale in (1.0, 1 / 0.7):
                 for name, operation in operations.items():
-                    assert kernels.compute_rows(operation, x, None, out, axis, scale, 0, rows)
+                    assert kernels.compute_rows(operation, x, None, out, axis, scale, 1)
                     take(name, out)
                 for name, operation in products.items():
                     y = -abs(x) if operation == LOG_SOFTMAX_VJP else abs(x)
-                    assert kernels.compute_rows(operation, y, dy, out, axis, scale, 0, rows)
+                    assert kernels.compute_rows(operation, y, dy, out, axis, scale, 1)
                     take(name, out)
-            assert kernels.compute_rows(LOGSUMEXP, x, None, by_row, axis, 1.0, 0, rows)
+            assert kernels.compute_rows(LOGSUMEXP, x, None, by_row, axis, 1.0, 1)
             take("logsumexp", by_row)
             if x.shape[axis] > 1:  # the short path leaves single classes to the one that warns
-                take("quick", kernels.try_small(SOFTMAX, x, None, None, axis, 0.7, x.size))
-            take("quick", kernels.try_small(LOGSUMEXP, x, None, None, axis, 1.0, x.size))
+                take("quick", kernels.try_plain(SOFTMAX, x, None, None, axis, 0.7, False, 1))
+            take("quick", kernels.try_plain(LOGSUMEXP, x, None, None, axis, 1.0, False, 1))
 
 
 def cross_entropy_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
@@ -128,7 +128,7 @@ def cross_entropy_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
                 for with_grad in (True, False):
                     options = (*weights, ignored, smoothing, scale, 1 / rows)
                     bad_row = kernels.cross_entropy(
-                        x, target, grad if with_grad else None, losses, axis, *options, 0, rows
+                        x, target, grad if with_grad else None, losses, axis, *options, 1
                     )
                     assert bad_row == -1
                     take(name, losses)
@@ -136,8 +136,8 @@ def cross_entropy_family(kernels: ModuleType, take: Take, dtype: Real) -> None:
                         take(name, grad)
             in_shape = labels.reshape(shape[:axis] + shape[axis + 1 :])
             for target in (in_shape, targets) if classes > 1 else ():
-                usual = (None, None, None, 0.0, 1.0, "mean", None, x.size)
-                take("quick", *kernels.try_small_cross_entropy(x, target, None, True, axis, *usual))
+                usual = (None, None, None, 0.0, 1.0, "mean", 1)
+                take("quick", *kernels.try_plain_cross_entropy(x, target, None, True, axis, *usual))
         weights = (by_class.astype(np.float64), by_row.astype(np.float64))
         take("check_labels", *kernels.check_labels(some, classes, -1, *weights))
 

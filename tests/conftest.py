@@ -8,7 +8,7 @@ import pytest
 from extras import missing
 
 from fastsm import _arguments, _kernels
-from fastsm.functional import _cross_entropy, _general, _softmax, _vjp
+from fastsm.functional import _cross_entropy, _general, _softmax, _threads, _vjp
 
 # Behind `nohup` or an `&` Ctrl-C is ignored, here and in all processes that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -42,6 +42,7 @@ def pytest_collection_modifyitems(items):
 def isa(request, monkeypatch):
     """Run the test once with each variant of the kernels that this CPU can run."""
     kernels = importlib.import_module(f"fastsm._kernels.{request.param}.kernels")
-    for module in (_arguments, _cross_entropy, _general, _softmax, _vjp):
+    for module in (_arguments, _cross_entropy, _general, _softmax, _threads, _vjp):
         monkeypatch.setattr(module, "kernels", kernels)
+    kernels.set_team(_threads.get_num_threads(), _threads._start_helper)
     return request.param

@@ -26,6 +26,7 @@ __all__: list[str] = []
 Word = TypeVar("Word")
 
 REDUCTIONS = get_args(Reduction)
+MOST_THREADS = 256
 REAL_DTYPES = "float16, bfloat16, float32, float64, an integer or bool"
 HARDEST_OVERLAP = 100_000  # steps of a search that may take exponentially many
 
@@ -283,8 +284,8 @@ def ignore_index(value: object, *, labels: bool = True) -> int | None:
 
 
 def num_threads(value: object) -> int | None:
-    """Return a number of threads, or None."""
-    return None if value is None else positive_integer("num_threads", value)
+    """Return a number of threads, at most as many as there are ever started, or None."""
+    return None if value is None else min(positive_integer("num_threads", value), MOST_THREADS)
 
 
 def targets(

@@ -17,6 +17,7 @@ from fastsm.functional._binary_cross_entropy import binary_cross_entropy, binary
 from fastsm.functional._cross_entropy import cross_entropy, cross_entropy_with_grad
 from fastsm.functional._single_class import SingleClassWarning
 from fastsm.functional._softmax import log_softmax, logsumexp, softmax
+from fastsm.functional._threads import get_num_threads, set_num_threads
 from fastsm.functional._vjp import log_softmax_vjp, softmax_jacobian, softmax_vjp
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "binary_cross_entropy_with_grad",
     "cross_entropy",
     "cross_entropy_with_grad",
+    "get_num_threads",
     "log_softmax",
     "log_softmax_vjp",
     "logsumexp",
+    "set_num_threads",
     "softmax",
     "softmax_jacobian",
     "softmax_vjp",

@@ -7,7 +7,7 @@ from typing import Literal, overload
 from numpy.typing import ArrayLike, NDArray
 
 from fastsm._kernels import kernels
-from fastsm.functional import _general, _threads
+from fastsm.functional import _general
 from fastsm.functional._loss_options import LossOptions
 from fastsm.typing import Array, Computed, Reduction, ScalarOrArray
 
@@ -119,9 +119,9 @@ def cross_entropy(
     >>> print(fastsm.cross_entropy([[0.0, -40.0]], [0]))
     4.248354255291589e-18
     """
-    result = kernels.try_small_cross_entropy(
+    result = kernels.try_plain_cross_entropy(
         logits, targets, None, _LOSS_ONLY, axis, class_weight, sample_weight, ignore_index, label_smoothing,
-        temperature, reduction, num_threads, _threads.serial_limit,
+        temperature, reduction, num_threads,
     )  # fmt: skip
     if result is not None:
         return result
@@ -211,9 +211,9 @@ def cross_entropy_with_grad(
     >>> grad
     array([[ 1., -1.,  0.]], dtype=float32)
     """  # noqa: E501
-    result = kernels.try_small_cross_entropy(
+    result = kernels.try_plain_cross_entropy(
         logits, targets, out, _WITH_GRAD, axis, class_weight, sample_weight, ignore_index, label_smoothing,
-        temperature, reduction, num_threads, _threads.serial_limit,
+        temperature, reduction, num_threads,
     )  # fmt: skip
     if result is not None:
         return result  # type: ignore[no-any-return]

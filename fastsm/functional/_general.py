@@ -15,15 +15,12 @@ from numpy.typing import ArrayLike
 
 from fastsm import _arguments
 from fastsm._kernels import kernels
-from fastsm.functional import _threads
 from fastsm.functional._loss_options import LossOptions
 from fastsm.functional._single_class import warn_if_single
 from fastsm.typing import Array, DType, ScalarOrArray
 
 __all__: list[str] = []
 
-# Weights are scaled if the largest is below this, or above its inverse.
-LEAST_WEIGHT = 1e-6
 # What to do with a masked array where there is `where`.
 _MASKED = ": pass its data, and `where=~x.mask`"
 
@@ -37,7 +34,7 @@ class _Call(NamedTuple):
     operation: int
     axis: int
     scale: float
-    threads: int | None
+    threads: int  # at most; 0: those of the team
 
 
 @np.errstate(all="ignore")
@@ -54,7 +51,7 @@ def on_logits(
     logits = _arguments.array("x", x, _MASKED)
     axis = _arguments.axis(axis, logits.ndim)
     scale = 1 / _arguments.temperature(temperature)
-    threads = _arguments.num_threads(num_threads)
+    threads = _arguments.num_threads(num_threads) or 0
     dtype = _arguments.result_dtype(logits)
     warn_if_single(logits.shape, axis)
     result = _arguments.out_or_new(out, logits, dtype)
@@ -81,7 +78,7 @@ def logsumexp(
     """Return logsumexp."""
     logits = _arguments.array("x", x, _MASKED)
     axis = _arguments.axis(axis, logits.ndim)
-    threads = _arguments.num_threads(num_threads)
+    threads = _arguments.num_threads(num_threads) or 0
     dtype = _arguments.result_dtype(logits)
     work = _arguments.compute_dtype(dtype)
     kept = (1,) if _arguments.flag("keepdims", keepdims) and logits.ndim else ()
@@ -125,7 +122,7 @@ def vjp(
     _arguments.same_shape("dy", gradient, output.shape)
     axis = _arguments.axis(axis, output.ndim)
     scale = 1 / _arguments.temperature(temperature)
-    threads = _arguments.num_threads(num_threads)
+    threads = _arguments.num_threads(num_threads) or 0
     warn_if_single(output.shape, axis)
     dtype = _arguments.result_dtype(output)
     result = _arguments.out_or_new(out, output, dtype)
@@ -150,16 +147,7 @@ def _returned(out: Array | None, result: Array) -> ScalarOrArray:
 
 def _apply(call: _Call, x: Array, y: Array | None, out: Array) -> bool:
     """Compute `out` with the kernels; return False, with nothing done, if they cannot take the layout."""
-    operation, axis, scale, threads = call
-    if not kernels.compute_rows(operation, x, y, out, axis, scale, 0, 0):
-        return False
-
-    def block(first: int, last: int) -> None:
-        kernels.compute_rows(operation, x, y, out, axis, scale, first, last)
-
-    classes = x.shape[axis]
-    _threads.run(block, x.size // classes, classes, threads)
-    return True
+    return kernels.compute_rows(call.operation, x, y, out, call.axis, call.scale, call.threads)
 
 
 def _workable_copies(x: Array, y: Array | None, axis: int, work: DType) -> tuple[Array, Array | None]:
@@ -168,9 +156,9 @@ def _workable_copies(x: Array, y: Array | None, axis: int, work: DType) -> tuple
     The order of memory selects the family of kernels, so it must not depend on why the copy was needed.
     """
     copy = np.empty_like(x, dtype=work, order="K", subok=False)
+    if not kernels.takes_layout(copy, axis):
+        copy = np.empty(x.shape, work)
     _convert(x, copy)
-    if not kernels.compute_rows(SOFTMAX, copy, None, copy, axis, 1.0, 0, 0):
-        copy = np.array(x, dtype=work, order="C")
     if y is None:
         return copy, None
     other = np.empty_like(copy)
@@ -246,7 +234,7 @@ def cross_entropy(
     scale = 1 / _arguments.temperature(options.temperature)
     smoothing = _arguments.label_smoothing(options.label_smoothing)
     how = _arguments.one_of("reduction", options.reduction, _arguments.REDUCTIONS)
-    threads = _arguments.num_threads(num_threads)
+    threads = _arguments.num_threads(num_threads) or 0
     classes, rows = x.shape[axis], x.shape[:axis] + x.shape[axis + 1 :]
     warn_if_single(x.shape, axis)
     if classes >= 1 << 31:  # float kernels hold labels as int32
@@ -287,26 +275,22 @@ def cross_entropy(
     by_class = None if by_class is None else by_class.astype(work)
     by_row = None if by_row is None else by_row.astype(work)
 
-    def attempt(x: Array, y: Array, gradient: Array | None, first: int, last: int) -> int | None:
+    def attempt(x: Array, y: Array, gradient: Array | None) -> int | None:
         return kernels.cross_entropy(
             x, y, gradient, losses, axis, by_class, by_row, ignored, smoothing, scale,
-            1 / weight if how == "mean" else 1.0, first, last,
+            1 / weight if how == "mean" else 1.0, threads,
         )  # fmt: skip
 
     if not is_index:
         y = y.astype(work, copy=False)
     values = gradient
-    if attempt(x, y, gradient, 0, 0) is None:
+    bad = attempt(x, y, gradient)
+    if bad is None:
         x, copy = _workable_copies(x, None if is_index else y, axis, work)
-        y = y if copy is None else copy
         values = x if with_gradient else None
-
-    def block(first: int, last: int) -> None:
-        bad = attempt(x, y, values, first, last)
-        if bad is not None and bad >= 0:
-            raise ValueError("`targets` must not change during the call, got a label out of range meanwhile")
-
-    _threads.run(block, losses.size, classes, threads)
+        bad = attempt(x, y if copy is None else copy, values)
+    if bad is not None and bad >= 0:
+        raise ValueError("`targets` must not change during the call, got a label out of range meanwhile")
     if gradient is not None and values is not gradient and values is not None:
         _convert(values, gradient)
     if how == "none":
@@ -320,6 +304,6 @@ def _scaled(weights: Array | None) -> Array | None:
     if weights is None or not weights.size:
         return weights
     largest = float(np.abs(weights).max())
-    if LEAST_WEIGHT <= largest <= 1 / LEAST_WEIGHT or not 0 < largest < math.inf:
+    if kernels.LEAST_WEIGHT <= largest <= 1 / kernels.LEAST_WEIGHT or not 0 < largest < math.inf:
         return weights
     return np.asarray(np.ldexp(weights, -math.frexp(largest)[1]))

@@ -11,7 +11,7 @@ from typing import Literal, overload
 from numpy.typing import ArrayLike, NDArray
 
 from fastsm._kernels import kernels
-from fastsm.functional import _general, _threads
+from fastsm.functional import _general
 from fastsm.functional._general import LOG_SOFTMAX, LOGSUMEXP, SOFTMAX
 from fastsm.typing import Array, Float, ScalarOrArray
 
@@ -98,8 +98,8 @@ def softmax(
     array([[1.        , 0.        , 0.        ],
            [0.33333334, 0.33333334, 0.33333334]], dtype=float32)
     """
-    if where is None and num_threads is None:
-        result = kernels.try_small(SOFTMAX, x, None, out, axis, temperature, _threads.serial_limit)
+    if where is None:
+        result = kernels.try_plain(SOFTMAX, x, None, out, axis, temperature, False, num_threads)
         if result is not None:
             return result
     return _general.on_logits(SOFTMAX, x, axis, temperature, where, out, num_threads)
@@ -176,8 +176,8 @@ def log_softmax(
     >>> fastsm.log_softmax([0.0, -40.0])
     array([-4.24835426e-18, -4.00000000e+01])
     """
-    if where is None and num_threads is None:
-        result = kernels.try_small(LOG_SOFTMAX, x, None, out, axis, temperature, _threads.serial_limit)
+    if where is None:
+        result = kernels.try_plain(LOG_SOFTMAX, x, None, out, axis, temperature, False, num_threads)
         if result is not None:
             return result
     return _general.on_logits(LOG_SOFTMAX, x, axis, temperature, where, out, num_threads)
@@ -245,8 +245,8 @@ def logsumexp(
     >>> print(fastsm.logsumexp([0.0, -40.0]))
     4.248354255291589e-18
     """
-    if where is None and num_threads is None and keepdims is False:
-        result = kernels.try_small(LOGSUMEXP, x, None, out, axis, 1.0, _threads.serial_limit)
+    if where is None and type(keepdims) is bool:
+        result = kernels.try_plain(LOGSUMEXP, x, None, out, axis, 1.0, keepdims, num_threads)
         if result is not None:
             return result
     return _general.logsumexp(x, axis, where, keepdims, out, num_threads)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastsm import _arguments
 from fastsm._kernels import kernels
-from fastsm.functional import _general, _threads
+from fastsm.functional import _general
 from fastsm.functional._general import LOG_SOFTMAX_VJP, SOFTMAX_VJP
 from fastsm.functional._single_class import warn_if_single
 from fastsm.typing import Array, Float, ScalarOrArray
@@ -102,10 +102,9 @@ def softmax_vjp(
     >>> fastsm.softmax_vjp(y, 2 * (y - target)).round(4)
     array([[-0.0317, -0.4998,  0.5314]])
     """
-    if num_threads is None and dy is not None:
-        result = kernels.try_small(SOFTMAX_VJP, y, dy, out, axis, temperature, _threads.serial_limit)
-        if result is not None:
-            return result
+    result = kernels.try_plain(SOFTMAX_VJP, y, dy, out, axis, temperature, False, num_threads)
+    if result is not None:
+        return result
     return _general.vjp(SOFTMAX_VJP, y, dy, axis, temperature, out, num_threads)
 
 
@@ -172,10 +171,9 @@ def log_softmax_vjp(
     >>> fastsm.log_softmax_vjp(log_y, np.array([[0.0, -1.0, 0.0]])).round(4)
     array([[ 0.09  , -0.7553,  0.6652]])
     """
-    if num_threads is None and dy is not None:
-        result = kernels.try_small(LOG_SOFTMAX_VJP, log_y, dy, out, axis, temperature, _threads.serial_limit)
-        if result is not None:
-            return result
+    result = kernels.try_plain(LOG_SOFTMAX_VJP, log_y, dy, out, axis, temperature, False, num_threads)
+    if result is not None:
+        return result
     return _general.vjp(LOG_SOFTMAX_VJP, log_y, dy, axis, temperature, out, num_threads)
 
 

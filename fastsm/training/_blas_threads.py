@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from fastsm import _arguments
 from fastsm._kernels import kernels
 from fastsm.functional import _threads
 
@@ -58,7 +59,7 @@ def _limited_blas(num_threads: int | None, largest: int) -> contextlib.AbstractC
     controller = _controller()
     if controller is None or (num_threads is None and largest >= LARGE_PRODUCT):
         return contextlib.nullcontext()
-    blas = 1 if num_threads is None else min(num_threads, _threads.MOST_THREADS)
+    blas = 1 if num_threads is None else min(num_threads, _arguments.MOST_THREADS)
     limits: contextlib.AbstractContextManager[Any] = controller.limit(limits=blas, user_api="blas")
     return limits
 

@@ -8,10 +8,11 @@ import pytest
 from checks import raises
 from extras import FLOAT8
 from layouts import lay_out
+from teams import sharing
 
 import fastsm
 from fastsm import _arguments
-from fastsm.functional import _general, _threads
+from fastsm.functional import _general
 
 # The arguments by position; all arrays here are (2, 3).
 FUNCTIONS = {
@@ -362,7 +363,7 @@ def bad_label(value, where, classes=3):
 
 PATHS = {
     "short path": {},
-    "general path": {"num_threads": 1},
+    "general path": {"num_threads": np.int64(1)},
     "smoothed": {"label_smoothing": 0.1},
     "weighted": {"sample_weight": np.ones(4)},
     "ignoring": {"ignore_index": -5},
@@ -401,7 +402,7 @@ def test_wrong_label_with_threads(threads):
     logits = np.ones((1000, 10))
     labels = np.zeros(1000, np.int64)
     labels[[700, 990]] = [10, -1]
-    with mock.patch.object(_threads, "PARALLEL_ELEMENTS", 1):
+    with sharing():
         message = bad_label(10, " at position 700", 10)
         options = {"logits": logits, "targets": labels, "out": logits, "num_threads": threads}
         check(ValueError, message, "cross_entropy_with_grad", **options)
@@ -506,10 +507,10 @@ def test_labels_changed_after_check(isa, monkeypatch, options, shape, threads):
     changing = mock.Mock(wraps=kernels)
     changing.check_labels = check_then_change
     monkeypatch.setattr(_arguments, "kernels", changing)
-    monkeypatch.setattr(_threads, "PARALLEL_ELEMENTS", 1)
     logits = np.zeros(shape)
-    changed = {"logits": logits, "targets": labels, "out": logits, "num_threads": threads}
-    check(ValueError, CHANGED, "cross_entropy_with_grad", **changed, **options)
+    changed = {"logits": logits, "targets": labels, "out": logits, "num_threads": np.int64(threads)}
+    with sharing():
+        check(ValueError, CHANGED, "cross_entropy_with_grad", **changed, **options)
 
 
 def test_too_many_classes():

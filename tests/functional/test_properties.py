@@ -4,6 +4,7 @@ Values are compared with the plain formulas in float64; everything that is promi
 by its bytes.
 """
 
+import contextlib
 import itertools
 from unittest import mock
 
@@ -15,9 +16,10 @@ from extras import BFLOAT16
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import FILLER, LAYOUTS, READ_ONLY_LAYOUTS, at_offset, lay_out
+from teams import sharing
 
 import fastsm
-from fastsm.functional import _threads
+from fastsm.functional import _softmax
 
 PROFILE = campaign(40)
 
@@ -29,6 +31,8 @@ ALL = [*ONE_INPUT, *TWO_INPUTS, *LOSSES]
 
 FLOATS = [np.dtype(name) for name in ("float16", "float32", "float64")] + BFLOAT16
 INTEGERS = [np.dtype(code) for code in "bhilqBHILQ"]
+# What the short path leaves to the general one.
+GENERAL = {"num_threads": np.int64(1)}
 DTYPES = [*FLOATS, *INTEGERS, np.dtype(bool)]
 # Around the sizes where something changes: vectors of 2 to 16 lanes, and 32, up to which rows are lanes.
 CLASSES = [0, 1, 2, 3, 4, 5, 8, 10, 15, 16, 17, 31, 32, 33, 35, 63, 64, 65, 100]
@@ -158,9 +162,21 @@ def assert_same_bits(results, others):
             assert result.astype(np.float64).tobytes() == other.astype(np.float64).tobytes()
 
 
+@contextlib.contextmanager
+def without_short_path():
+    """Let all calls take the general path."""
+    with (
+        mock.patch.object(_softmax.kernels, "try_plain", return_value=None),
+        mock.patch.object(_softmax.kernels, "try_plain_cross_entropy", return_value=None),
+    ):
+        yield
+
+
+@contextlib.contextmanager
 def split_everything():
-    """Split arrays of any size, and disable the short path."""
-    return mock.patch.multiple(_threads, PARALLEL_ELEMENTS=1, serial_limit=0)
+    """Share arrays of any size, without the short path."""
+    with sharing(), without_short_path():
+        yield
 
 
 # ---- values ----
@@ -349,7 +365,7 @@ WITH_OUT = [
 
 
 @pytest.mark.parametrize(("name", "index"), WITH_OUT)
-@pytest.mark.parametrize("options", [{}, {"num_threads": 1}], ids=["short path", "general path"])
+@pytest.mark.parametrize("options", [{}, GENERAL], ids=["short path", "general path"])
 @pytest.mark.parametrize("shift", [1, 4, -7])
 def test_partial_overlap(name, index, options, shift):
     """An `out` that is an input shifted by a few elements is an error, and nothing is written."""
@@ -393,7 +409,7 @@ def test_neighbours(isa, name, index):
         np.testing.assert_array_equal(memory[left], x)
 
 
-@pytest.mark.parametrize("options", [{}, {"num_threads": 1}, {"keepdims": True}], ids=str)
+@pytest.mark.parametrize("options", [{}, GENERAL, {"keepdims": True}], ids=str)
 @pytest.mark.parametrize("where", [np.s_[:, 0], np.s_[0, :4], np.s_[1, :4], np.s_[3, 1:]], ids=str)
 def test_logsumexp_out_inside_input(options, where):
     """The result of logsumexp may not lie in its input."""
@@ -404,7 +420,7 @@ def test_logsumexp_out_inside_input(options, where):
     assert not x.any()
 
 
-@pytest.mark.parametrize("options", [{}, {"num_threads": 1}], ids=["short path", "general path"])
+@pytest.mark.parametrize("options", [{}, GENERAL], ids=["short path", "general path"])
 @pytest.mark.parametrize("argument", ["targets", "class_weight", "sample_weight"])
 @pytest.mark.parametrize("offset", [0, 1, 7])
 def test_gradient_over_other_arguments(options, argument, offset):
@@ -422,7 +438,7 @@ def test_gradient_over_other_arguments(options, argument, offset):
     assert not memory.any()
 
 
-@pytest.mark.parametrize("options", [{}, {"num_threads": 1}], ids=["short path", "general path"])
+@pytest.mark.parametrize("options", [{}, GENERAL], ids=["short path", "general path"])
 @pytest.mark.parametrize("shift", [0, 1, -1, 4, -7])
 def test_gradient_over_probabilities(options, shift):
     """The gradient may not overwrite target probabilities, not even in place."""
@@ -565,14 +581,14 @@ def test_short_and_general_path(isa, name, data):
         if data.draw(st.booleans(), "probabilities"):
             arrays[1] = np.random.default_rng(0).random(arrays[0].shape).astype(arrays[0].dtype)
     short = call(name, arrays, axis, **options)
-    assert_same_bits(call(name, arrays, axis, num_threads=1, **options), short)
+    assert_same_bits(call(name, arrays, axis, **GENERAL, **options), short)
     if name != "cross_entropy":
         out = np.array(full_out(name, short))
         out[...] = FILLER
         assert_same_bits(call(name, arrays, axis, out=out, **options), short)
     if name in ONE_INPUT:
         assert_same_bits(call(name, arrays, axis, where=True), short)
-    with mock.patch.object(_threads, "serial_limit", 0):
+    with without_short_path():
         assert_same_bits(call(name, arrays, axis, **options), short)
 
 

@@ -94,12 +94,12 @@ def softmax_family(call, rng, dtype):
     x, dy = rng.standard_normal((2, *shape)).astype(dtype)
     new = np.zeros_like(x)
     for operation in (SOFTMAX, LOG_SOFTMAX):
-        call(kernels.compute_rows, operation, x, None, new, axis, 0.7, 0, rows)
+        call(kernels.compute_rows, operation, x, None, new, axis, 0.7, 1)
     for operation in (SOFTMAX_VJP, LOG_SOFTMAX_VJP):
-        call(kernels.compute_rows, operation, x, dy, new, axis, 0.7, 0, rows)
-    call(lambda x: kernels.compute_rows(SOFTMAX, x, None, x, axis, 1.0, 0, rows), x)
-    call(kernels.compute_rows, LOGSUMEXP, x, None, np.zeros(rows, dtype), axis, 1.0, rows // 2, rows)
-    call(lambda x, out: kernels.try_small(SOFTMAX, x, None, out, axis, 1.0, x.size) is out, x, new)
+        call(kernels.compute_rows, operation, x, dy, new, axis, 0.7, 1)
+    call(lambda x: kernels.compute_rows(SOFTMAX, x, None, x, axis, 1.0, 0), x)
+    call(kernels.compute_rows, LOGSUMEXP, x, None, np.zeros(rows, dtype), axis, 1.0, 1)
+    call(lambda x, out: kernels.try_plain(SOFTMAX, x, None, out, axis, 1.0, False, None) is out, x, new)
 
     labels, losses = rng.integers(-1, classes, rows), np.zeros(rows, dtype)
     by_class, by_row = rng.random(classes), rng.random(rows)
@@ -113,9 +113,9 @@ def softmax_family(call, rng, dtype):
     for grad in (new, None):
         for smoothing in (0.0, 0.1):
             options = (*weights, -1, smoothing, 1.5, 0.5)
-            call(kernels.cross_entropy, x, labels, grad, losses, axis, *options, 0, rows)
+            call(kernels.cross_entropy, x, labels, grad, losses, axis, *options, 1)
         options = (*weights, None, 0.1, 1.0, 1.0)
-        call(kernels.cross_entropy, x, abs(dy), grad, losses, axis, *options, 0, rows)
+        call(kernels.cross_entropy, x, abs(dy), grad, losses, axis, *options, 1)
 
 
 def element_family(call, rng, dtype):

@@ -1,14 +1,14 @@
 """Threads: the same bits as one thread, after forks, at exit, under interrupts; and the number of threads."""
 
-import itertools
 import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from processes import needs_fork, run_python
+from teams import sharing
 
 import fastsm
 from fastsm import _kernels
@@ -24,15 +24,15 @@ from fastsm.functional import _cores, _threads
 # Python 3.12 and up: fork in a process with threads.
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 x = np.random.default_rng(0).standard_normal((600, 1000), dtype=np.float32)
-assert x.size > _threads.PARALLEL_ELEMENTS
+from fastsm._kernels import kernels
 """
 
 
 @pytest.fixture
-def split(monkeypatch):
-    """Split arrays of any size."""
-    monkeypatch.setattr(_threads, "PARALLEL_ELEMENTS", 1)
-    monkeypatch.setattr(_threads, "serial_limit", 0)
+def split():
+    """Share arrays of any size."""
+    with sharing():
+        yield
 
 
 def all_functions(shape, seed=0):
@@ -96,7 +96,7 @@ def test_inside_an_executor():
 
 
 def test_calls_from_short_lived_threads():
-    """The pool outlives the thread that first used it."""
+    """The team outlives the thread that first used it."""
     functions = all_functions((600, 1000))
     expected = functions["softmax"]().tobytes()
     results = []
@@ -109,79 +109,41 @@ def test_calls_from_short_lived_threads():
     assert results == [expected] * 3
 
 
-# ---- the pool ----
+# ---- what is shared ----
 
 
-def test_blocks(split):
-    """The blocks cover all rows, once each, in order; no row is split."""
-    for rows in (1, 2, 63, 64, 65, 1000, 4097):
-        for threads in (1, 2, 3, 8, 1000):
-            blocks = []
-            _threads.run(lambda *block, blocks=blocks: blocks.append(block), rows, 10, threads)
-            blocks.sort()
-            assert blocks[0][0] == 0
-            assert blocks[-1][1] == rows
-            assert all(a[1] == b[0] for a, b in itertools.pairwise(blocks))
-            assert all(first < last for first, last in blocks)
-
-
-def test_small_arrays_stay(monkeypatch):
+def test_small_arrays_stay():
     """Small arrays stay on the calling thread; with one thread, all calls do."""
-    small, large = all_functions((100, 100)), all_functions((600, 1000))
-    monkeypatch.setattr(_threads, "_submit", None)
-    for function in small.values():
-        function()
-        function(num_threads=8)
-    for function in large.values():
-        function(num_threads=1)
+    code = """
+for n in (10, 100):
+    small = x[:20, :n].copy()
+    fastsm.softmax(small), fastsm.softmax(small, num_threads=8)
+fastsm.softmax(x, num_threads=1)
+fastsm.set_num_threads(1)
+fastsm.softmax(x)
+print(kernels.team_size())
+"""
+    assert run_python(PREAMBLE + code) == "1\n"
 
 
-def test_large_arrays_are_split(monkeypatch):
-    """Every function shares large arrays with other threads."""
-    helpers, functions = [], all_functions((600, 1000))
-    monkeypatch.setattr(_threads, "_submit", lambda work, count: helpers.append(count) or [])
-    for name, function in functions.items():
-        helpers.clear()
-        function(num_threads=3)
-        assert helpers == [2], name
-
-
-def test_exception_in_a_block(split):
-    """An exception in any block reaches the caller, and the pool still works."""
-
-    def block(first, last):
-        if first == bad:
-            raise ZeroDivisionError(f"block {first}")
-
-    for bad in (0, 1, 5, 11):
-        with pytest.raises(ZeroDivisionError, match=f"^block {bad}$"):
-            _threads.run(block, 12, 1, 3)
-    done = []
-    _threads.run(lambda first, last: done.append(last - first), 12, 1, 3)
-    assert sum(done) == 12
-
-
-def test_no_block_outlives_the_call(split):
-    """If a block fails, the others end before the caller gets the exception."""
-    caller = threading.get_ident()
-    for attempt in range(6):
-        barrier = threading.Barrier(3)
-        helpers, ended = [], []
-
-        def block(first, last, barrier=barrier, helpers=helpers, ended=ended, attempt=attempt):
-            if threading.get_ident() != caller:
-                helpers.append(threading.current_thread().name)
-            barrier.wait(60)
-            if threading.get_ident() == caller:
-                return
-            if threading.current_thread().name == sorted(helpers)[attempt % 2]:
-                raise ZeroDivisionError
-            time.sleep(0.05)
-            ended.append(first)
-
-        with pytest.raises(ZeroDivisionError):
-            _threads.run(block, 3, 1, 3)
-        assert len(ended) == 1
+@pytest.mark.parametrize("name", all_functions((2, 3)))
+def test_large_arrays_are_shared(name):
+    """Every function shares large arrays with other threads, as many as it is told or as there may be."""
+    code = f"""
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1] / "helpers")!r})
+from test_threads import all_functions
+fastsm.set_num_threads(1)
+function = all_functions((600, 1000))[{name!r}]
+fastsm.set_num_threads(2)
+function(num_threads=1)
+before = kernels.team_size()
+function()
+print(before, kernels.team_size(), end=" ")
+function(num_threads=3)
+print(kernels.team_size())
+"""
+    assert run_python(PREAMBLE + code) == "1 2 3\n"
 
 
 def test_wrong_label_found_by_a_helper(split, monkeypatch):
@@ -202,8 +164,7 @@ def test_labels_changing_all_the_time(name):
 labels = np.zeros(20_000, np.int64)
 garbage = np.random.default_rng(0).integers(-(2**63), 2**63 - 1, labels.size)
 logits = np.zeros(200_000, np.float32)
-_threads.PARALLEL_ELEMENTS = 1 << 12
-_threads.serial_limit = 1 << 30  # includes the short path
+kernels.set_team(3, _threads._start_helper, least_work=1 << 12)
 done = False
 
 def write():
@@ -238,18 +199,19 @@ print("done")
 
 
 @needs_fork
-@pytest.mark.parametrize("pool", ["a pool", "no pool"])
-def test_fork(pool):
+@pytest.mark.parametrize("helpers", [1, 0])
+def test_fork(helpers):
     """A forked child starts its own threads, whether the parent had any or not, and exits normally."""
     code = f"""
 import signal
-expected = fastsm.softmax(x, num_threads={2 if pool == "a pool" else 1})
-assert (_threads._pool is not None) == ({pool!r} == "a pool")
+expected = fastsm.softmax(x, num_threads={1 + helpers})
+assert kernels.team_size() == {1 + helpers}
 pid = os.fork()
 if pid == 0:
     signal.alarm(30)
+    alone = kernels.team_size() == 1
     same = (fastsm.softmax(x, num_threads=2) == expected).all()
-    sys.exit(0 if same and any(t.name.startswith("fastsm") for t in threading.enumerate()) else 1)
+    sys.exit(0 if same and alone and kernels.team_size() == 2 else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 assert (fastsm.softmax(x, num_threads=2) == expected).all()
 """
@@ -310,8 +272,8 @@ if __name__ == "__main__":
     assert run_python(f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')") == "done\n"
 
 
-def test_exit_with_a_pool():
-    """The interpreter exits while the pool waits for work."""
+def test_exit_with_helpers():
+    """The interpreter exits while helpers wait for work."""
     assert run_python(PREAMBLE + "fastsm.softmax(x, num_threads=4); print('done')") == "done\n"
 
 
@@ -335,7 +297,7 @@ print("done")
         assert run_python(PREAMBLE + code) == "done\n"
 
 
-@pytest.mark.parametrize("before", ["fastsm.softmax(x, num_threads=3)", "pass"], ids=["a pool", "no pool"])
+@pytest.mark.parametrize("before", ["fastsm.softmax(x, num_threads=3)", "pass"])
 def test_atexit(before):
     """Exit handlers can still compute, although no thread can be started any more."""
     code = f"""
@@ -381,21 +343,6 @@ def test_set_and_get():
         fastsm.set_num_threads(number)
         assert fastsm.get_num_threads() == number
         assert type(fastsm.get_num_threads()) is int
-
-
-@pytest.mark.usefixtures("restore_threads")
-def test_number_in_use(monkeypatch):
-    """Calls use the number set, unless they are given another."""
-    helpers, functions = [], all_functions((600, 1000))
-    monkeypatch.setattr(_threads, "_submit", lambda work, count: helpers.append(count) or [])
-    for name, function in functions.items():
-        helpers.clear()
-        for number in (1, 3, 5):
-            fastsm.set_num_threads(number)
-            function()
-        function(num_threads=1)
-        function(num_threads=2)
-        assert helpers == [2, 4, 1], name
 
 
 SHOW = "import fastsm; print(fastsm.get_num_threads())"

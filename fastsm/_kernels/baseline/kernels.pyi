@@ -9,13 +9,20 @@ LOG_SOFTMAX: int
 LOGSUMEXP: int
 SOFTMAX_VJP: int
 LOG_SOFTMAX_VJP: int
-PARALLEL_ELEMENTS: int
+LEAST_WEIGHT: float
 LARGE_PRODUCT: int
 
-def try_small(
-    operation: int, x: object, y: object, out: object, axis: object, temperature: object, limit: int
+def try_plain(
+    operation: int,
+    x: object,
+    y: object,
+    out: object,
+    axis: object,
+    temperature: object,
+    keepdims: bool,
+    num_threads: object,
 ) -> Any: ...
-def try_small_cross_entropy(
+def try_plain_cross_entropy(
     logits: object,
     targets: object,
     out: object,
@@ -28,8 +35,8 @@ def try_small_cross_entropy(
     temperature: object,
     reduction: object,
     num_threads: object,
-    limit: int,
 ) -> Any: ...
+def takes_layout(x: NDArray[Any], axis: int) -> bool: ...
 def compute_rows(
     operation: int,
     x: NDArray[Any],
@@ -37,8 +44,7 @@ def compute_rows(
     out: NDArray[Any],
     axis: int,
     scale: float,
-    first: int,
-    last: int,
+    threads: int,
 ) -> bool: ...
 def cross_entropy(
     logits: NDArray[Any],
@@ -52,8 +58,7 @@ def cross_entropy(
     smoothing: float,
     scale: float,
     gradient_scale: float,
-    first: int,
-    last: int,
+    threads: int,
 ) -> int | None: ...
 def check_labels(
     labels: NDArray[Any],
@@ -144,6 +149,6 @@ def dense(
     right_transposed: bool = False,
 ) -> None: ...
 def help_team(ready: Callable[[], object]) -> None: ...
-def set_team(threads: int, start: Callable[[], bool] | None) -> None: ...
+def set_team(threads: int, start: Callable[[int], bool] | None, least_work: int = ...) -> None: ...
 def forget_team() -> None: ...
 def team_size() -> int: ...
