@@ -8,6 +8,7 @@ import numpy as np
 
 from fastsm import nn
 from fastsm.nn._objective import Objective, unused_rows, without_unused
+from fastsm.nn._structure import output_shapes
 from fastsm.training._batches import Rows
 from fastsm.training._ranks import ALONE, Alone
 from fastsm.training.metrics._metric import Metric, Running
@@ -63,6 +64,13 @@ class Evaluation:
         fault = None if math.isfinite(results["loss"]) else rows.first_fault(self.ignored)
         if fault is not None:
             raise ValueError(f"{fault}: data must be finite in all rows that count")
+
+    def check_metrics(self, rows: Rows) -> None:
+        """Raise ValueError, before any step, if the metrics do not take the single output of the model."""
+        model = self.objective.model
+        if len(rows) and output_shapes(model.layers)[-1] == (1,):
+            for x, y, weight in rows.batches(1, np.arange(1)):
+                self.update(self.running(), model._infer_through(x, self.objective.stop), y, weight)
 
     def positions(self, rows: Rows, ranks: Alone) -> Array:
         """Return the rows that are evaluated here: all, or a rank's part of them."""

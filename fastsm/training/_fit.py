@@ -175,6 +175,7 @@ def fit(
         if validation is not None:
             _check_labels("validation_data[1]", validation, model, loss)
         evaluation = Evaluation(objective, resolve(metrics))
+        evaluation.check_metrics(rows)
         called = check_callbacks(callbacks)
         plan = Plan(
             rows=count,
@@ -303,7 +304,11 @@ def _check_labels(name: str, rows: Rows, model: nn.Sequential, loss: Any) -> Non
         _arguments.check_shape(name, rows.y, False, wanted, f": give {advice}")
     if rows.y.ndim != 1 or not shape or not getattr(loss, "takes_labels", False):
         return
-    _arguments.usable_labels(name, rows.y, shape[0], getattr(loss, "ignore_index", None))
+    try:
+        _arguments.usable_labels(name, rows.y, shape[0], getattr(loss, "ignore_index", None))
+    except ValueError as error:
+        advice = ": for one yes-or-no output take nn.BCELoss" if shape == (1,) else ""
+        raise ValueError(f"{error}{advice}") from None
 
 
 def check_callbacks(callbacks: object) -> list[Any]:

@@ -986,3 +986,20 @@ def test_divergence_is_pickled():
     error = pickle.loads(pickle.dumps(fastsm.TrainingDiverged("loss is NaN", 2, 3, 0.5)))
     assert (error.epoch, error.step, error.learning_rate) == (2, 3, 0.5)
     assert str(error).startswith("loss is NaN at epoch 2, step 3, learning rate 0.5")
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("mse", "`metrics` on classes need at least two of them"),
+        (None, "got 1 at position 0: for one yes-or"),
+    ],
+)
+def test_one_output_before_any_step(loss, message):
+    """What does not suit one output is an error that leaves the model as it was."""
+    x, model = np.ones((20, 3)), nn.MLP([3, 4, 1], rng=0)
+    y = np.ones((20, 1)) if loss else np.ones(20, int)
+    before = model.params.copy()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fastsm.fit(model, x, y, loss=loss, batch_size=5, epochs=1)
+    assert np.array_equal(model.params, before)
