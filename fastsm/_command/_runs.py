@@ -15,12 +15,12 @@ from fastsm._files._json import parse_json
 from fastsm._version import __version__
 
 __all__ = [
-    "CHECKPOINT", "CONFIG", "METRICS", "MODEL", "RESULTS",
+    "CHECKPOINT", "CONFIG", "METRICS", "MODEL", "REPORT", "RESULTS",
     "find_model", "new_folder", "read_json", "write_json",
 ]  # fmt: skip
 
 MODEL, CHECKPOINT, CONFIG = "model.safetensors", "checkpoint.safetensors", "config.json"
-METRICS, RESULTS = "metrics.jsonl", "results.json"
+METRICS, RESULTS, REPORT = "metrics.jsonl", "results.json", "report.html"
 
 _LARGEST = 1 << 24  # bytes of a description
 

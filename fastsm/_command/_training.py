@@ -12,6 +12,7 @@ import fastsm
 from fastsm import callbacks, nn
 from fastsm._command import _network, _pictures, _report, _runs
 from fastsm._command._errors import BAD_DATA, DIVERGED, INTERRUPTED, OK, CommandError, UsageError
+from fastsm._command._html import Trial, write_report
 from fastsm._command._inputs import fingerprint, load_splits, split_off
 from fastsm._command._options import Settings
 from fastsm._command._output import Output, SilentOutput, bold
@@ -218,6 +219,12 @@ class Training:
                 _pictures.draw(folder, history, answers, test)
             except ImportError as error:
                 output.note(f"no pictures: {' '.join(str(error).split())}")
+        rest, aside = self._parts(splits)
+        val = len(aside) if splits.val is None else len(splits.val)
+        rows = {"training": len(rest), "validation": val, "test": len(test)}
+        found = figures if test.classes else errors
+        trial = Trial(folder, self.settings, splits, rows, model, history, answers, found, seconds)
+        write_report(folder / _runs.REPORT, trial)
         count = f"{history.epochs} epoch{'s' * (history.epochs != 1)}"
         early = ", stopped early" if history.stopped == "early stop" else ""
         output.result(

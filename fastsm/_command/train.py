@@ -32,6 +32,7 @@ the folder of a run:
   config.json             the settings, the classes, and the shape of the data
   metrics.jsonl           loss and accuracy: a JSON object per epoch
   results.json            the figures on the test data
+  report.html             all of it to look at, in a browser
   curves.png, confusion.png, mistakes.png
                           with matplotlib: pip install fastsm[train]
 

@@ -109,6 +109,7 @@ class History(dict[str, list[float]]):
                 if column in self:
                     axis.plot(range(1, len(self[column]) + 1), self[column], label=label)
             axis.set_xlabel("epoch")
+            axis.locator_params(axis="x", integer=True)
             axis.set_title(name)
             axis.legend()
         if path is not None:

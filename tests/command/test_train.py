@@ -18,6 +18,7 @@ import fastsm
 QUICK = ("train", "--epochs", 2, "--hidden", 16, "--no-plots")
 PICTURES = {"curves.png", "confusion.png", "mistakes.png"}
 FILES = {"model.safetensors", "checkpoint.safetensors", "config.json", "metrics.jsonl", "results.json"}
+FILES |= {"report.html"}
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
