@@ -42,7 +42,7 @@ def about_data(trial: Trial) -> str:
     splits, record = trial.splits, trial.splits.table
     test = splits.test
     values: dict[str, object] = {"data": splits.name, "source": splits.source}
-    values |= {f"{part} rows": f"{rows:,}" for part, rows in trial.rows.items()}
+    values |= {f"rows: {part}": f"{rows:,}" for part, rows in trial.rows.items()}
     values["inputs"] = f"{test.X.shape[1]:,} of {test.X.dtype}"
     if test.shape is not None:
         values["inputs"] = f"images of {' x '.join(map(str, test.shape))}, {test.X.dtype}"

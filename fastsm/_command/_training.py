@@ -221,7 +221,8 @@ class Training:
                 output.note(f"no pictures: {' '.join(str(error).split())}")
         rest, aside = self._parts(splits)
         val = len(aside) if splits.val is None else len(splits.val)
-        rows = {"training": len(rest), "validation": val, "test": len(test)}
+        own = " (of the first process)" if self.settings["shard_data"] else ""
+        rows = {f"training{own}": len(rest), f"validation{own}": val, "test": len(test)}
         found = figures if test.classes else errors
         trial = Trial(folder, self.settings, splits, rows, model, history, answers, found, seconds)
         write_report(folder / _runs.REPORT, trial)
