@@ -199,8 +199,9 @@ def softmax_jacobian(y: ArrayLike) -> Array:
 
 
 def cross_entropy(
-    logits: ArrayLike, targets: ArrayLike, /, *, axis: int = -1, class_weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None, ignore_index: int | None = None, label_smoothing: float = 0.0,
+    logits: ArrayLike, targets: ArrayLike, /, *, axis: int = -1, where: Mask = None,
+    class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None, label_smoothing: float = 0.0,
     temperature: float = 1.0, reduction: str = "mean",
 ) -> Any:  # fmt: skip
     """Cross-entropy -sum_j t_j log p_j of each row's p = softmax(logits / T), reduced to one number.
@@ -216,6 +217,8 @@ def cross_entropy(
         Integer labels in [0, C), in the shape of `logits` without `axis`; or floating y, like `logits`.
     axis : int
         The axis of the classes.
+    where : array_like of bool, optional
+        The classes that take part, broadcast to the shape of `logits`; a target elsewhere is an error.
     class_weight, sample_weight : array_like, optional
         w, shape (C,), and a factor for each row, in the shape of `logits` without `axis`; 1 by default.
     ignore_index : int, optional
@@ -238,7 +241,7 @@ def cross_entropy(
     array([6.93147181e-01, 4.24835426e-18])
     """
     loss, _ = cross_entropy_with_grad(
-        logits, targets, axis=axis, class_weight=class_weight, sample_weight=sample_weight,
+        logits, targets, axis=axis, where=where, class_weight=class_weight, sample_weight=sample_weight,
         ignore_index=ignore_index, label_smoothing=label_smoothing, temperature=temperature,
         reduction=reduction,
     )  # fmt: skip
@@ -247,8 +250,9 @@ def cross_entropy(
 
 @np.errstate(all="ignore")
 def cross_entropy_with_grad(
-    logits: ArrayLike, targets: ArrayLike, /, *, axis: int = -1, class_weight: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None, ignore_index: int | None = None, label_smoothing: float = 0.0,
+    logits: ArrayLike, targets: ArrayLike, /, *, axis: int = -1, where: Mask = None,
+    class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
+    ignore_index: int | None = None, label_smoothing: float = 0.0,
     temperature: float = 1.0, reduction: str = "mean",
 ) -> tuple[Any, Array]:  # fmt: skip
     """`cross_entropy` and its gradient over the logits: in each row (p sum(t) - t) / T, weighted alike.
@@ -263,7 +267,7 @@ def cross_entropy_with_grad(
     logits = np.asarray(logits)
     if logits.ndim == 0:
         raise ValueError("`logits` must have at least one axis, got shape ()")
-    x = _rows(logits, axis)
+    x, allowed = _masked(logits, axis, where)
     w = _weights("class_weight", class_weight, x.shape[-1:], x.dtype)
     s = _weights("sample_weight", sample_weight, x.shape[:-1], x.dtype)
     y, kept, are_labels = _targets(np.asarray(targets), logits, x, axis, ignore_index)
@@ -273,11 +277,13 @@ def cross_entropy_with_grad(
         raise ValueError(f"`reduction` must be one of mean, sum, none, got {reduction!r}")
 
     e = float(label_smoothing)
-    t = w * ((1 - e) * y + e / max(x.shape[-1], 1))
+    t = w * ((1 - e) * y + e * allowed / np.maximum(np.sum(allowed, axis=-1, keepdims=True), 1))
     losses, grad = _losses_and_gradients(x, t, _positive(temperature))
     counts = kept & (s != 0)  # a row that does not count may hold anything
     if are_labels and not e:
         counts &= np.sum(t, axis=-1) != 0
+    if np.any((y != 0) & ~allowed & counts[..., None]):
+        raise ValueError("`targets` must lie where `where` is True")
     losses = np.where(counts, _product(s, losses), 0)
     grad = np.where(counts[..., None], s[..., None] * grad, 0)
 

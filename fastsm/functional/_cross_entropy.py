@@ -20,20 +20,23 @@ _LOSS_ONLY, _WITH_GRAD = False, True
 @overload
 def cross_entropy(
     logits: NDArray[Computed], targets: ArrayLike, /, *, axis: int = -1,
-    class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
-    ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
+    where: ArrayLike | None = None, class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
+    label_smoothing: float = 0.0, temperature: float = 1.0,
     reduction: Literal["mean", "sum"] = "mean", num_threads: int | None = None,
 ) -> Computed: ...  # fmt: skip
 @overload
 def cross_entropy(
     logits: NDArray[Computed], targets: ArrayLike, /, *, axis: int = -1,
-    class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
-    ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
+    where: ArrayLike | None = None, class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
+    label_smoothing: float = 0.0, temperature: float = 1.0,
     reduction: Literal["none"], num_threads: int | None = None,
 ) -> NDArray[Computed]: ...  # fmt: skip
 @overload
 def cross_entropy(
-    logits: ArrayLike, targets: ArrayLike, /, *, axis: int = -1, class_weight: ArrayLike | None = None,
+    logits: ArrayLike, targets: ArrayLike, /, *, axis: int = -1,
+    where: ArrayLike | None = None, class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
     label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Reduction = "mean",
     num_threads: int | None = None,
@@ -44,6 +47,7 @@ def cross_entropy(
     /,
     *,
     axis: int = -1,
+    where: ArrayLike | None = None,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     ignore_index: int | None = None,
@@ -64,6 +68,10 @@ def cross_entropy(
         shape of `logits`; they need not sum to 1.
     axis : int, default -1
         The axis of the classes.
+    where : array_like of bool, optional
+        Which classes take part, in a shape that broadcasts to that of `logits`: legal actions, for instance.
+        The others get probability 0 and gradient 0, and may hold anything; label smoothing spreads over those
+        that take part. A label or a probability elsewhere is an error.
     class_weight : array_like, optional
         Shape (C,). With labels, each row has the weight of its class, and the mean divides by the sum of
         these weights; with probabilities, each class's term is weighted.
@@ -119,13 +127,16 @@ def cross_entropy(
     >>> print(fastsm.cross_entropy([[0.0, -40.0]], [0]))
     4.248354255291589e-18
     """
-    result = kernels.try_plain_cross_entropy(
-        logits, targets, None, _LOSS_ONLY, axis, class_weight, sample_weight, ignore_index, label_smoothing,
-        temperature, reduction, num_threads,
-    )  # fmt: skip
-    if result is not None:
-        return result
-    options = LossOptions(class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
+    if where is None:
+        result = kernels.try_plain_cross_entropy(
+            logits, targets, None, _LOSS_ONLY, axis, class_weight, sample_weight, ignore_index,
+            label_smoothing, temperature, reduction, num_threads,
+        )  # fmt: skip
+        if result is not None:
+            return result
+    options = LossOptions(
+        class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction, where
+    )
     loss, _ = _general.cross_entropy(
         logits, targets, options, axis=axis, num_threads=num_threads, with_gradient=False
     )
@@ -135,21 +146,24 @@ def cross_entropy(
 @overload
 def cross_entropy_with_grad(
     logits: NDArray[Computed], targets: ArrayLike, /, *, axis: int = -1,
-    class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
-    ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
+    where: ArrayLike | None = None, class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
+    label_smoothing: float = 0.0, temperature: float = 1.0,
     reduction: Literal["mean", "sum"] = "mean", out: Array | None = None,
     num_threads: int | None = None,
 ) -> tuple[Computed, NDArray[Computed]]: ...  # fmt: skip
 @overload
 def cross_entropy_with_grad(
     logits: NDArray[Computed], targets: ArrayLike, /, *, axis: int = -1,
-    class_weight: ArrayLike | None = None, sample_weight: ArrayLike | None = None,
-    ignore_index: int | None = None, label_smoothing: float = 0.0, temperature: float = 1.0,
+    where: ArrayLike | None = None, class_weight: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
+    label_smoothing: float = 0.0, temperature: float = 1.0,
     reduction: Literal["none"], out: Array | None = None, num_threads: int | None = None,
 ) -> tuple[NDArray[Computed], NDArray[Computed]]: ...  # fmt: skip
 @overload
 def cross_entropy_with_grad(
-    logits: ArrayLike, targets: ArrayLike, /, *, axis: int = -1, class_weight: ArrayLike | None = None,
+    logits: ArrayLike, targets: ArrayLike, /, *, axis: int = -1,
+    where: ArrayLike | None = None, class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None, ignore_index: int | None = None,
     label_smoothing: float = 0.0, temperature: float = 1.0, reduction: Reduction = "mean",
     out: Array | None = None, num_threads: int | None = None,
@@ -160,6 +174,7 @@ def cross_entropy_with_grad(
     /,
     *,
     axis: int = -1,
+    where: ArrayLike | None = None,
     class_weight: ArrayLike | None = None,
     sample_weight: ArrayLike | None = None,
     ignore_index: int | None = None,
@@ -173,7 +188,7 @@ def cross_entropy_with_grad(
 
     Parameters
     ----------
-    logits, targets, axis, class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction, num_threads
+    logits, targets, axis, where, class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction, num_threads
         As for `cross_entropy`.
     out : ndarray, optional
         The array for the gradient; ``out=logits`` overwrites the logits. Nothing is written if an argument is
@@ -211,13 +226,16 @@ def cross_entropy_with_grad(
     >>> grad
     array([[ 1., -1.,  0.]], dtype=float32)
     """  # noqa: E501
-    result = kernels.try_plain_cross_entropy(
-        logits, targets, out, _WITH_GRAD, axis, class_weight, sample_weight, ignore_index, label_smoothing,
-        temperature, reduction, num_threads,
-    )  # fmt: skip
-    if result is not None:
-        return result  # type: ignore[no-any-return]
-    options = LossOptions(class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction)
+    if where is None:
+        result = kernels.try_plain_cross_entropy(
+            logits, targets, out, _WITH_GRAD, axis, class_weight, sample_weight, ignore_index,
+            label_smoothing, temperature, reduction, num_threads,
+        )  # fmt: skip
+        if result is not None:
+            return result  # type: ignore[no-any-return]
+    options = LossOptions(
+        class_weight, sample_weight, ignore_index, label_smoothing, temperature, reduction, where
+    )
     return _general.cross_entropy(
         logits, targets, options, axis=axis, num_threads=num_threads, with_gradient=True, out=out
     )  # type: ignore[return-value]

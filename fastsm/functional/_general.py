@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from fastsm import _arguments
 from fastsm._kernels import kernels
 from fastsm.functional._loss_options import LossOptions
+from fastsm.functional._masks import check_allowed, masked, spread_smoothing
 from fastsm.functional._single_class import warn_if_single
 from fastsm.typing import Array, DType, ScalarOrArray
 
@@ -61,7 +62,7 @@ def on_logits(
     if mask is not None:
         if out is not None:
             _arguments.no_overlap(result, "where", mask, may_be_same=False)
-        logits = _masked(logits, mask, work)
+        logits = masked(logits, mask, work)
     _run(_Call(operation, axis, scale, threads), logits, None, result, work, mask)
     return _returned(out, result)
 
@@ -90,7 +91,7 @@ def logsumexp(
         mask = _arguments.mask(where, logits.shape)
         if result is not None:
             _arguments.no_overlap(result, "where", mask, may_be_same=False)
-        logits = _masked(logits, mask, work)
+        logits = masked(logits, mask, work)
     logits = logits.reshape(logits.shape or (1,))
     values = np.full(shape, -np.inf, work)
     if logits.size:
@@ -131,13 +132,6 @@ def vjp(
     work = _arguments.compute_dtype(dtype)
     _run(_Call(operation, axis, scale, threads), output, gradient, result, work)
     return _returned(out, result)
-
-
-def _masked(logits: Array, mask: Array, work: DType) -> Array:
-    """Return a copy with -inf where the mask is False."""
-    copy = np.array(logits, dtype=work, order="C")
-    kernels.fill_where_not(copy, np.ascontiguousarray(mask), -np.inf)
-    return copy
 
 
 def _returned(out: Array | None, result: Array) -> ScalarOrArray:
@@ -248,11 +242,12 @@ def cross_entropy(
     class_weight, sample_weight = options.class_weight, options.sample_weight
     by_class = None if class_weight is None else _arguments.weights("class_weight", class_weight, (classes,))
     by_row = None if sample_weight is None else _arguments.weights("sample_weight", sample_weight, rows)
+    mask = None if options.where is None else _arguments.mask(options.where, x.shape)
     gradient: Array | None = None
     if with_gradient:
         gradient = _arguments.out_or_new(out, x, dtype)
         _arguments.no_overlap(gradient, "logits", x, may_be_same=True)
-        others = {"targets": y, "class_weight": class_weight, "sample_weight": sample_weight}
+        others = {"targets": y, "class_weight": class_weight, "sample_weight": sample_weight, "where": mask}
         for name, other in others.items():
             if isinstance(other, np.ndarray):
                 _arguments.no_overlap(gradient, name, other, may_be_same=False)
@@ -271,6 +266,17 @@ def cross_entropy(
             gradient[...] = 0
         return (np.zeros(rows, work)[()] if how == "none" else work.type(0)), returned
 
+    if mask is not None:
+        counts = np.ones(rows, np.bool_) if by_row is None else by_row != 0
+        if is_index:
+            counts &= y != ignored
+            counts &= True if by_class is None else by_class[np.where(counts, y, 0)] != 0
+        check_allowed(y, mask, axis, counts)
+        x = masked(x, mask, work)
+        if smoothing:
+            y = spread_smoothing(y, mask, axis, counts, smoothing, work)
+            by_row = counts * (1.0 if by_row is None else by_row)
+            is_index, smoothing = False, 0.0
     losses = np.empty(rows, work)
     by_class = None if by_class is None else by_class.astype(work)
     by_row = None if by_row is None else by_row.astype(work)

@@ -20,3 +20,4 @@ class LossOptions(NamedTuple):
     label_smoothing: float
     temperature: float
     reduction: Reduction
+    where: ArrayLike | None = None

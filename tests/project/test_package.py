@@ -20,7 +20,7 @@ PACKAGE = Path(fastsm.__file__).parent
 SOURCES = Path(__file__).parents[2] / "src"
 
 LOSS_OPTIONS = (
-    "axis=-1, class_weight=None, sample_weight=None, ignore_index=None, "
+    "axis=-1, where=None, class_weight=None, sample_weight=None, ignore_index=None, "
     "label_smoothing=0.0, temperature=1.0, reduction='mean', num_threads=None"
 )
 BINARY_OPTIONS = "pos_weight=None, sample_weight=None, label_smoothing=0.0, reduction='mean'"
