@@ -19,7 +19,7 @@ from fastsm import _arguments, nn
 from fastsm._files._atomic import checked_path
 from fastsm._files._trees import Tree, open_tree, write_tree
 from fastsm._version import __version__
-from fastsm.data import Table
+from fastsm.data import Pictures, Table
 from fastsm.nn._description import LAYERS, dict_in, in_order, model_from_tree, model_tree
 from fastsm.optim import Optimizer
 from fastsm.typing import Array
@@ -45,9 +45,9 @@ def save(
     path : path
         The file, such as ``"model.safetensors"``; nothing is appended to the name.
     model : Sequential
-        The model, with its `table` if it has one. Your own layers are saved with the name of their class,
-        their parameters, their ``config()`` (a dict of arguments) if they need arguments, and their
-        ``state()`` if they have one.
+        The model, with its `table` or `pictures` if it has them. Your own layers are saved with the name of
+        their class, their parameters, their ``config()`` (a dict of arguments) if they need arguments, and
+        their ``state()`` if they have one.
     optimizer : Optimizer, optional
         An optimizer to save with its state.
     history : History, optional
@@ -220,6 +220,8 @@ def write_model(
         }
     if model.table is not None:
         tree["table"] = dict(model.table.record())
+    if model.pictures is not None:
+        tree["pictures"] = dict(model.pictures.record())
     if training is not None:
         tree["training"] = training
     write_tree(path, tree, {LAYERS + name: array for name, array in in_order(model)})
@@ -234,19 +236,32 @@ def read_model(path: str | os.PathLike[str], layers: Sequence[type] = ()) -> Sav
         training = dict_in(tree, "training") if "training" in tree else None
         if "table" in tree:
             model.table = _table(dict_in(tree, "table"), model)
+        if "pictures" in tree:
+            model.pictures = _pictures(dict_in(tree, "pictures"), model)
     return SavedModel(model, optimizer, history, training)
 
 
-# ---- tables, optimizers and histories ----
+# ---- tables, pictures, optimizers and histories ----
 
 
 def _table(tree: Tree, model: nn.Sequential) -> Table:
     table = Table.from_record(tree)
-    matrices = [array.shape for _, array in model.named_parameters() if array.ndim == 2]
+    matrices = _matrices(model)
     ends = (table.features, len(table.classes) or 1)
     if not matrices or (matrices[0][0], matrices[-1][1]) != ends:
         raise ValueError(f"its table must match its layers, got {ends[0]} inputs and {ends[1]} outputs")
     return table
+
+
+def _pictures(tree: Tree, model: nn.Sequential) -> Pictures:
+    pictures, matrices = Pictures.from_record(tree), _matrices(model)
+    if not matrices or matrices[0][0] != pictures.features:
+        raise ValueError(f"its pictures must match its layers, got the shape {pictures.shape}")
+    return pictures
+
+
+def _matrices(model: nn.Sequential) -> list[tuple[int, ...]]:
+    return [array.shape for _, array in model.named_parameters() if array.ndim == 2]
 
 
 def _optimizer(tree: Tree, params: Array) -> SavedOptimizer:

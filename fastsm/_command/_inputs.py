@@ -11,6 +11,8 @@ from fastsm import data
 from fastsm._command._errors import BAD_DATA, CommandError
 from fastsm._command._models import Trained
 from fastsm._command._options import Settings
+from fastsm._command._train_options import NAMED
+from fastsm.data._folder import files_in
 from fastsm.data._sets import load_whole
 from fastsm.typing import Array
 
@@ -29,6 +31,7 @@ def load_splits(settings: Settings, part: tuple[int, int] = (0, 1)) -> data.Spli
             keep=settings["keep"],
             val=settings["val"],
             test=settings["test"],
+            size=settings["size"],
             regression=settings["task"] == "regression",
             part=part,
         )
@@ -36,19 +39,33 @@ def load_splits(settings: Settings, part: tuple[int, int] = (0, 1)) -> data.Spli
         raise CommandError(str(error), BAD_DATA) from error
 
 
-def part_of(trained: Trained, settings: Settings) -> tuple[data.Dataset, str]:
-    """Return the part of a data set to measure a model with, and its name; raise DataError."""
+def part_of(trained: Trained, settings: Settings, notes: list[str]) -> tuple[data.Dataset, str]:
+    """Return the part of a data set to measure a model with, and its name; raise DataError.
+
+    What was done to pictures is added to `notes`.
+    """
     name, stored, part = settings["data"], trained.settings, settings["part"]
     table, own = trained.model.table, _same_path(name, stored.get("data"))
-    if not own and part in (None, "all") and os.path.isfile(name):
-        return load_whole(name, table), "all"
+    pictures = trained.model.pictures
+    is_file = os.path.isfile(name) or (os.path.isdir(name) and name not in NAMED and not files_in(name))
+    if not own and part in (None, "all") and is_file:
+        return load_whole(name, table, pictures, notes), "all"
+    if own and pictures is not None:
+        pictures = pictures.plain()  # as in the training
     part = part or "test"
     val, test = (
         stored.get(key) if own and isinstance(stored.get(key), str) else None for key in ("val", "test")
     )
     splits = data.load(
-        name, data_dir=settings["data_dir"], download=settings["download"], table=table, val=val, test=test
+        name,
+        data_dir=settings["data_dir"],
+        download=settings["download"],
+        table=table,
+        pictures=pictures,
+        val=val,
+        test=test,
     )
+    notes.extend(splits.notes)
     if part == "test":
         return splits.test, part
     if part == "all":
@@ -56,7 +73,7 @@ def part_of(trained: Trained, settings: Settings) -> tuple[data.Dataset, str]:
     if part == "val" and splits.val is not None:
         return splits.val, part
     aside = 0.0
-    if own and val is None:
+    if own and splits.val is None:
         aside = stored.get("val_split", 0.0)
     seed = stored.get("seed", 0)
     if not (isinstance(aside, float) and 0 <= aside < 1 and type(seed) is int and seed >= 0):

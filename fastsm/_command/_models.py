@@ -46,15 +46,16 @@ def load_trained(name: str) -> Trained:
     if not isinstance(about, dict) or not isinstance(settings, dict):
         raise CommandError(f"{path.parent / _runs.CONFIG} must be the description of a run", BAD_DATA)
     classes, lengths, dtype = about.get("classes"), about.get("shape"), about.get("dtype")
+    shape: tuple[int, ...] | None
     if table is not None:
         shape = table.shape
         dtype = "float32" if shape is None else "uint8"
         return Trained(path, model, history, features, list(table.classes), shape, dtype, settings)
     if not (isinstance(classes, list) and len(classes) == count and all(type(c) is str for c in classes)):
         classes = [str(i) for i in range(count)]
-    shape = None
+    shape = None if model.pictures is None else model.pictures.shape
     if isinstance(lengths, list) and all(type(n) is int and n > 0 for n in lengths):
-        shape = tuple(lengths) if math.prod(lengths) == features else None
+        shape = tuple(lengths) if math.prod(lengths) == features else shape
     return Trained(
         path, model, history, features, classes, shape, dtype if isinstance(dtype, str) else None, settings
     )

@@ -52,7 +52,7 @@ def _draw(folder: Path, history: History, answers: Array, test: Dataset) -> None
         counts = np.zeros((len(test.classes),) * 2, np.int64)
         np.add.at(counts, (test.y, answers.argmax(axis=1)), 1)
         _draw_confusion(folder / "confusion.png", counts, test.classes)
-    if test.shape is not None:
+    if test.shape is not None and (len(test.shape) == 2 or test.shape[2:] in ((1,), (3,))):
         _draw_mistakes(folder / "mistakes.png", answers, test, test.shape)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,35 +13,46 @@ from fastsm._command._models import Trained
 from fastsm.data._archives import open_archive, read_members
 from fastsm.data._columns import check_numbers, is_missing
 from fastsm.data._dataset import listed
+from fastsm.data._folder import load_images, pictures_in
+from fastsm.data._images import PICTURES
 from fastsm.data._limits import regular_size
 from fastsm.data._npy import read_array
 from fastsm.data._table_files import TABLES, read_table
 from fastsm.data._tables import read_inputs
 from fastsm.typing import Array
 
-__all__ = ["read_rows"]
+__all__ = ["read_rows", "with_pictures"]
 
-_NAMES = ("X", "x", "images", "x_test", "X_test")
-_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
-# Pillow recognizes some fifty formats by content, whatever the name. One is PostScript, for which it would
-# start an interpreter: only these formats are allowed.
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-_MOST_PIXELS = 1 << 26
+_NAMES = ("X", "x", "images", "x_test", "X_test", "test_images")
+
+
+def with_pictures(names: list[str]) -> list[str]:
+    """Return the names, with the pictures in them instead of folders."""
+    result = []
+    for name in names:
+        found = pictures_in(name) if os.path.isdir(name) else [name]
+        if not found:
+            raise CommandError(f"{name} must have pictures ({', '.join(PICTURES)}), got none", BAD_DATA)
+        result += found
+    return result
 
 
 def read_rows(name: str, trained: Trained, *, invert: bool, notes: list[str] | None = None) -> Array:
     """Return the rows in a file, shape (N, features); add what was noticed to `notes`."""
-    path, table = Path(name), trained.model.table
+    path, table, pictures = Path(name), trained.model.table, trained.model.pictures
+    notes = [] if notes is None else notes
     kind = path.suffix.lower()
     try:
         if kind in (".npy", ".npz"):
             x = _numpy(path, kind)
         elif name.lower().endswith(TABLES):
-            x = _numbers(name) if table is None else read_inputs(name, table, [] if notes is None else notes)
-        elif kind in _IMAGES:
-            x = _image(path, trained, invert)
+            x = _numbers(name) if table is None else read_inputs(name, table, notes)
+        elif kind in PICTURES:
+            if pictures is None:
+                raise ValueError("the model was not trained on pictures")
+            x = pictures.read(name, invert=invert, notes=notes)[None]
         else:
-            x = data.load_idx(path)
+            x = load_images(path)
     except (ValueError, OSError) as error:
         reason = str(error)
         message = reason if name in reason else f"{name} cannot be read: {reason}"
@@ -100,26 +110,3 @@ def _numbers(path: str) -> Array:
         parts.append(np.stack(columns, axis=1).astype(np.result_type(np.int16, *columns)))
         first += len(parts[-1])
     return np.concatenate(parts)
-
-
-def _image(path: Path, trained: Trained, invert: bool) -> Array:
-    """Return an image in the form of the training images: bytes, or numbers from 0 to 1."""
-    if trained.shape is None or len(trained.shape) != 2:
-        raise ValueError("the model was not trained on grey images")
-    try:
-        images = importlib.import_module("PIL.Image")
-    except ImportError:
-        raise CommandError("reading images needs Pillow: pip install fastsm[images]") from None
-    height, width = trained.shape
-    regular_size(str(path))
-    try:
-        with warnings.catch_warnings(action="ignore"), images.open(path, formats=_FORMATS) as opened:
-            if opened.width * opened.height > _MOST_PIXELS:
-                raise ValueError(f"it has {opened.width} x {opened.height} pixels")
-            grey = opened.convert("L").resize((width, height), images.Resampling.BOX)
-            pixels = np.asarray(grey, np.uint8)
-    except Exception as error:  # Pillow may raise anything for a damaged file, even SyntaxError
-        raise ValueError(str(error) or type(error).__name__) from error
-    if invert:
-        pixels = 255 - pixels
-    return pixels if trained.dtype == "uint8" else pixels / np.float32(255)

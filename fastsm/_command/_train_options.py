@@ -67,6 +67,14 @@ TRAIN = [
     Option("val", text, None, "a file with validation data [--val-split]", "FILE", group="data"),
     Option("test", text, None, "a file with test data [a fifth of the rows]", "FILE", group="data"),
     Option(
+        "size",
+        whole(1),
+        None,
+        "the height and width of pictures in folders [their own, if the same and up to 64, else 28]",
+        "N",
+        group="data",
+    ),
+    Option(
         "shard-data",
         flag,
         False,

@@ -19,7 +19,7 @@ from fastsm._command._output import Output, SilentOutput, bold
 from fastsm._command._table_lines import table_lines
 from fastsm._command._train_options import fitting
 from fastsm._command._world import find_processes
-from fastsm.data import Splits
+from fastsm.data import Pictures, Splits
 from fastsm.training import Run
 from fastsm.typing import Array
 
@@ -86,7 +86,7 @@ class Training:
             model = _network.make_model(settings, x.shape[1], classes)
             steps = settings["epochs"] * -(-rows // settings["batch_size"])
             optimizer = _network.make_optimizer(settings, steps)
-            model.table = splits.table
+            model.table, model.pictures = splits.table, Pictures.fit(train)
         except (ValueError, OverflowError) as error:
             raise UsageError(f"the settings make no network: {error}") from error
         scale = (0.0, 1.0) if splits.table is None else splits.table.scale
@@ -101,6 +101,8 @@ class Training:
         if splits.table is not None:
             asked = settings["label"] is not None
             self.output.note("\n".join(table_lines(splits.table, splits, asked)))
+        for words in splits.notes:
+            self.output.note(f"{splits.name}: {words}")
         self.output.progress(f"training {sizes} on {rows} rows of {splits.name} ({splits.source})")
         if self.output.json:
             record = None if splits.table is None else splits.table.record()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastsm._command import _errors
 from fastsm._command._errors import CommandError, UsageError
 from fastsm._command._options import Option, Settings, add_options, given_flags, one_of, resolve
-from fastsm._command._output import Output, bold
+from fastsm._command._output import Output, bold, printable
 from fastsm._command._train_options import DATA, OUTPUT
 
 if TYPE_CHECKING:
@@ -75,8 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
             stored = trained.settings.get(key)
             if isinstance(stored, str) and stored and settings[key] is None:
                 settings[key] = stored
-    x, y, part = _rows(trained, settings)
-    about = {"model": str(trained.path), "data": settings["data"], "part": part}
+    x, y, part, notes = _rows(trained, settings)
+    for words in notes:
+        output.note(printable(words))
+    about = {"model": str(trained.path), "data": settings["data"], "part": part, "notes": notes}
     if not trained.classes:
         errors = measure_numbers(predict_numbers(trained.model, x), y)
         words = f"R2 {bold(format(errors['r2'], '.4f'))} on {errors['rows']} rows\n\n"
@@ -96,18 +98,19 @@ def run(arguments: argparse.Namespace) -> int:
     return _errors.OK
 
 
-def _rows(trained: Trained, settings: Settings) -> tuple[Array, Array, str]:
-    """Return the inputs and the labels to measure with, and which part of the data they are."""
+def _rows(trained: Trained, settings: Settings) -> tuple[Array, Array, str, list[str]]:
+    """Return the inputs and labels to measure with, which part of the data they are, and what was done."""
     from fastsm._command._inputs import as_trained_on, check_features, part_of
     from fastsm.data import DataError
     from fastsm.data._dataset import renumbered
 
+    notes: list[str] = []
     try:
-        whole, part = part_of(trained, settings)
+        whole, part = part_of(trained, settings, notes)
         check_features(whole.X, trained.features, settings["data"])
         labels = renumbered(settings["data"], whole, trained.classes)
-    except DataError as error:
+    except (DataError, OSError) as error:
         raise CommandError(str(error), _errors.BAD_DATA) from error
     if not len(labels):
         raise CommandError(f"{settings['data']} must have rows in its {part} part", _errors.BAD_DATA)
-    return as_trained_on(whole.X, trained.dtype, settings["data"]), labels, part
+    return as_trained_on(whole.X, trained.dtype, settings["data"]), labels, part, notes

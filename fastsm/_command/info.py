@@ -84,6 +84,7 @@ def _model(name: str, output: Output) -> None:
         "classes": trained.classes,
         "shape": trained.shape,
         "table": None if table is None else table.record(),
+        "pictures": None if trained.model.pictures is None else trained.model.pictures.record(),
         "epochs": trained.history.epochs,
         "test_accuracy": accuracy,
         "settings": trained.settings,
@@ -95,6 +96,8 @@ def _model(name: str, output: Output) -> None:
     lines.append(f"{'classes':<16} {names}{', ...' * (len(trained.classes) > 20)}")
     if table is not None:
         lines += ["", f"a table with the label {printable(table.label[:40])}", *column_lines(table), ""]
+    if trained.model.pictures is not None:
+        lines.append(f"{'pictures':<16} {trained.model.pictures.words()}")
     if trained.settings:
         lines += [f"{printable(key):<16} {_shown(value)}" for key, value in trained.settings.items()]
     lines.append(f"{'epochs done':<16} {trained.history.epochs}")

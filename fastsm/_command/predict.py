@@ -23,21 +23,23 @@ inputs:
   .csv, ...      a table: the columns of the training, in any order; others are
                  ignored. For models that were not trained on a table: rows of
                  numbers; a header and a column "label" are skipped
-  .png, ...      a picture: it becomes grey and is scaled to the size of the
-                 training images; needs Pillow
+  .png, ...      a picture, or a folder of them: it gets the size and the
+                 colours of the training pictures; if they are ink on a plain
+                 background, as MNIST, black and white are exchanged where
+                 needed, and the ink is cropped and centred; needs Pillow
   other names    IDX, the format of MNIST, plain or compressed by gzip
 A model that was trained on bytes takes bytes, integers from 0 to 255, or other
 numbers from 0 to 1.
 
 examples:
-  fastsm predict fastsm-runs/digits-1 seven.png --invert  black on white paper
+  fastsm predict fastsm-runs/digits-1 seven.png           a drawn digit
   fastsm predict fastsm-runs/digits-1 rows.csv --top 3    the 3 best classes
   fastsm predict fastsm-runs/digits-1 rows.npy --json     a JSON object per row
 """
 
 _OPTIONS = [
     Option("top", whole(1), 1, "the number of classes to show, the most probable first", "N"),
-    Option("invert", flag, False, "exchange black and white in images"),
+    Option("invert", flag, False, "exchange black and white in pictures; without it this is found out"),
     *OUTPUT,
 ]
 
@@ -56,12 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     from fastsm._command._inputs import as_trained_on, check_features
     from fastsm._command._models import load_trained
-    from fastsm._command._reading import read_rows
+    from fastsm._command._reading import read_rows, with_pictures
     from fastsm._command._report import predict_numbers, predict_probs
 
     trained = load_trained(arguments.model)
     top = min(settings["top"], len(trained.classes))
-    for name in arguments.inputs:
+    for name in with_pictures(arguments.inputs):
         notes: list[str] = []
         x = read_rows(name, trained, invert=settings["invert"], notes=notes)
         for note in notes:
@@ -79,5 +81,6 @@ def run(arguments: argparse.Namespace) -> int:
                 {"class": trained.classes[i], "index": i, "probability": float(of_row[i])} for i in order
             ]
             words = "\t".join(f"{printable(trained.classes[i])}\t{float(of_row[i]):.4f}" for i in order)
-            output.result(f"{name}\t{row}\t{words}", input=name, row=row, **answers[0], top=answers)
+            about = {**answers[0], "top": answers, **({"notes": notes} if notes else {})}
+            output.result(f"{name}\t{row}\t{words}", input=name, row=row, **about)
     return OK

@@ -40,6 +40,7 @@ examples:
   fastsm train                                  digits, 64-128-10
   fastsm train --hidden 64,64 --dropout 0.2     another network
   fastsm train --data table.csv --label species a table with a column of classes
+  fastsm train --data photos --size 32          photos/cat/1.jpg, photos/dog/...
   fastsm train --data homes.csv --label price --task regression
   fastsm train --resume fastsm-runs/digits-1    continue an interrupted run
   mpirun -n 4 fastsm train --mpi                four processes (fastsm[mpi])

@@ -21,14 +21,23 @@ from fastsm.typing import Array
 
 __all__ = ["open_archive", "read_members", "read_npz"]
 
-_NAMES = (("x_train", "y_train", "x_test", "y_test"), ("x", "y"))
+# Training, validation and test data: the names of Keras and others, of MedMNIST, and of one part alone.
+_PARTS = [f"x_{part} y_{part}" for part in ("train", "val", "test")]
+_MED = [f"{part}_images {part}_labels" for part in ("train", "val", "test")]
+_NAMES = [
+    tuple(" ".join(names).split())
+    for names in (_PARTS, _PARTS[::2], _MED, _MED[::2], ["x y"], ["images labels"])
+]
 _MOST_MEMBERS = 1 << 10
 _ENTRY = 4096  # bytes of the directory per member, at most, on average
 _END, _LOCATOR, _END64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
 
 
 def read_npz(path: str) -> list[tuple[Array, Array]]:
-    """Return ``X, y`` of an archive, or ``x_train, y_train, x_test, y_test``; letter case is ignored."""
+    """Return the inputs and labels of each part of an archive; letter case is ignored.
+
+    The parts are training, validation and test data, or training and test data, or all data.
+    """
     with open_archive(path) as (archive, members):
         lower = {name.lower(): entry for name, entry in members.items()}
         if len(lower) < len(members):
@@ -38,7 +47,10 @@ def read_npz(path: str) -> list[tuple[Array, Array]]:
                 arrays = read_members(archive, [lower[name] for name in names], path)
                 return list(zip(arrays[::2], arrays[1::2], strict=True))
     held = listed(sorted(lower))
-    raise DataError(f"{path!r} must hold X and y, or x_train, y_train, x_test and y_test, got {held}")
+    raise DataError(
+        f"{path!r} must hold X and y, or x_train, y_train, x_test and y_test, or train_images,"
+        f" train_labels, test_images and test_labels, got {held}"
+    )
 
 
 @contextlib.contextmanager

@@ -134,6 +134,8 @@ class Splits:
         Validation data from a file of their own.
     table : Table or None
         How the columns of a table became rows of numbers.
+    notes : tuple of str
+        What was done to pictures in files, and what was left out.
 
     Examples
     --------
@@ -148,6 +150,7 @@ class Splits:
     source: str
     val: Dataset | None = None
     table: Table | None = None
+    notes: tuple[str, ...] = ()
 
 
 def rows_of_part(rows: int, part: tuple[int, int]) -> slice:

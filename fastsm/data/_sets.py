@@ -12,7 +12,8 @@ from fastsm.data._archives import read_npz
 from fastsm.data._dataset import DataError, Dataset, Splits, make_datasets, renumbered, rows_of_part, split
 from fastsm.data._digits import load_digits
 from fastsm.data._download import cached, fetch, pooch_or_none
-from fastsm.data._folder import FILES, files_in, read_folder
+from fastsm.data._folder import FILES, files_in, read_class_folders, read_folder
+from fastsm.data._images import Pictures
 from fastsm.data._table import Table
 from fastsm.data._table_files import TABLES, stem
 from fastsm.data._tables import read_parts, read_rows
@@ -44,6 +45,8 @@ def load(
     val: str | os.PathLike[str] | None = None,
     test: str | os.PathLike[str] | None = None,
     table: Table | None = None,
+    size: int | None = None,
+    pictures: Pictures | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> Splits:
     """Return a named data set, or one from a file or folder, as training and test data.
@@ -58,7 +61,13 @@ def load(
         - a folder with four files in the format of MNIST, plain or compressed by gzip:
           ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
           ``t10k-labels-idx1-ubyte``;
-        - a ``.npz`` file with arrays ``X`` and ``y``, or ``x_train``, ``y_train``, ``x_test`` and ``y_test``;
+          EMNIST's ``emnist-letters-train-images-idx3-ubyte`` and its like are turned upright; where a folder
+          has several sets, give it with the begin of their names, ``"gzip/emnist-letters"``;
+        - a folder with a folder of pictures for each class, or with folders ``train``, ``test`` and ``val``
+          of such (needs Pillow: ``pip install fastsm[images]``). They become uint8 of one size, grey or in
+          colours (see `size` and `Pictures`);
+        - a ``.npz`` file with arrays ``X`` and ``y``, or ``x_train``, ``y_train``, ``x_test`` and ``y_test``,
+          or MedMNIST's ``train_images``, ``train_labels``, ``val_images`` and so on;
         - a table with a column of labels, read by pandas (``pip install fastsm[train]``): ``.csv``, ``.tsv``,
           ``.txt`` or ``.data``, plain or compressed (``.gz``, ``.bz2``, ``.xz``, ``.zip``), or ``.parquet``
           (with pyarrow). Commas, semicolons, tabs or bars separate its columns. They become the inputs of a
@@ -82,10 +91,15 @@ def load(
     drop, keep : sequence of str
         Columns of a table to leave out, and columns to keep that would be left out (see `Table.fit`).
     val, test : path-like, optional
-        Files with validation data and with test data, in the format of `name`. With `test`, no rows are split
-        off.
+        Files or folders with validation data and with test data, in the format of `name`. With `test`, no
+        rows are split off.
     table : Table, optional
         How columns become inputs, as with a model: by default it is made from the training rows.
+    size : int, optional
+        The height and width that pictures in folders get; by default their own if it is the same for all and
+        at most 64 x 64, else 28.
+    pictures : Pictures, optional
+        What pictures in folders become, as with a model: by default it is found from them.
     part : tuple of two int, default (0, 1)
         Return only part number ``part[0]``, counted from 0, of ``part[1]`` nearly equal parts of the training
         rows, for one of several processes. Files in the format of MNIST are read only in part, others as a
@@ -120,12 +134,17 @@ def load(
     """
     text, download = os.fspath(name), _arguments.flag("download", download)
     wanted = "(number, count) with a number in [0, count)"
-    if (val is not None or test is not None or regression) and not os.path.isfile(text):
-        raise DataError(f"`val`, `test` and `regression` need a file with data, got {text!r}")
     if not isinstance(part, (tuple, list)) or None in map(_arguments.integer, part):
         raise TypeError(f"`part` must be two integers, {wanted}, got {_arguments.shown(part)}")
     if len(part) != 2 or not 0 <= part[0] < part[1]:
         raise ValueError(f"`part` must be {wanted}, got {_arguments.shown(part)}")
+    is_pictures = os.path.isdir(text) and text not in ("digits", *_CLASSES) and not files_in(text)
+    if (val is not None or test is not None) and not (is_pictures or os.path.isfile(text)):
+        raise DataError(f"`val` and `test` need a file with data or a folder of pictures, got {text!r}")
+    if regression and not os.path.isfile(text):
+        raise DataError(f"`regression` needs a file with data, got {text!r}")
+    if size is not None and not is_pictures:
+        raise DataError(f"`size` needs a folder of pictures, got {text!r}")
     if text == "digits":
         images, labels = load_digits()
         parts = list(split(Dataset(images, labels, _DIGITS, (8, 8))))
@@ -133,14 +152,17 @@ def load(
     if text in _CLASSES:
         folder = _find(text, data_dir, download)
         return Splits(text, *read_folder(folder, _CLASSES[text], part), folder)
-    if os.path.isdir(text):
+    if not is_pictures and not os.path.isfile(text) and files_in(text):
         return Splits(os.path.basename(os.path.realpath(text)), *read_folder(text, None, part), text)
     if not os.path.exists(text):
         raise DataError(
             f"{text!r} is neither a data set nor a path: give digits, {', '.join(_CLASSES)}, or a file or"
             " folder"
         )
-    if text.lower().endswith(TABLES):
+    notes: list[str] = []
+    if is_pictures:
+        parts = _picture_parts(read_class_folders(text, pictures, size, notes), divided=test is None)
+    elif text.lower().endswith(TABLES):
         table, parts = read_parts(text, table, label, regression, drop, keep, divided=test is None)
     elif text.lower().endswith(".npz") and not regression:
         table, parts = None, list(make_datasets(repr(text), *read_npz(text)))
@@ -148,25 +170,40 @@ def load(
             parts = list(split(parts[0]))
     else:
         raise DataError(f"{text!r} must be a folder, or end in .npz, .csv, .parquet or the like")
-    own = [None if file is None else _like(os.fspath(file), parts[0], table) for file in (val, test)]
+    own = [None if file is None else _like(os.fspath(file), parts[0], table, notes) for file in (val, test)]
     tested = own[1] or parts[-1]
     if not len(tested):
         raise DataError(f"{text!r} must have a class with at least two rows, one of them for testing")
-    return Splits(stem(text), _part(parts[0], part), tested, text, own[0], table)
+    checked = own[0] or (parts[1] if len(parts) == 3 else None)
+    return Splits(stem(text), _part(parts[0], part), tested, text, checked, table, tuple(notes))
 
 
-def _like(path: str, like: Dataset, table: Table | None) -> Dataset:
+def _picture_parts(found: dict[str, Dataset], *, divided: bool) -> list[Dataset]:
+    """Return training data, validation data if there are some, and test data."""
+    train, val = found.get("train", found.get("all")), found.get("val")
+    assert train is not None
+    parts = [train, found["test"]] if "test" in found else list(split(train)) if divided else [train]
+    return parts if val is None else [parts[0], val, parts[-1]]
+
+
+def _like(path: str, like: Dataset, table: Table | None, notes: list[str]) -> Dataset:
     """Return the rows of another file, with the columns and the classes of `like`."""
-    whole = load_whole(path, table)
+    whole = load_whole(path, table, Pictures.fit(like), notes)
     if whole.X.shape[1] != like.X.shape[1]:
         raise DataError(f"{path!r} must have rows of {like.X.shape[1]} values, got {whole.X.shape[1]}")
     return Dataset(whole.X, renumbered(repr(path), whole, like.classes), like.classes, whole.shape)
 
 
-def load_whole(path: str, table: Table | None) -> Dataset:
-    """Return all rows of a file: of a table with the columns of another one, or of an archive."""
+def load_whole(path: str, table: Table | None, pictures: Pictures | None, notes: list[str]) -> Dataset:
+    """Return all rows of an archive, of a table, or of a folder of pictures, as in the training."""
     if not os.path.exists(path):
         raise DataError(f"{path!r} must be a file with data, and is not there")
+    if os.path.isdir(path):
+        if pictures is None:
+            raise DataError(f"{path!r} is a folder, and the model was not trained on pictures")
+        both = list(read_class_folders(path, pictures, None, notes).values())
+        X, y = np.concatenate([one.X for one in both]), np.concatenate([one.y for one in both])
+        return Dataset(X, y, both[0].classes, both[0].shape)
     if path.lower().endswith(TABLES):
         if table is None:
             raise DataError(f"{path!r} is a table, and the model was not trained on one: give it as .npz")

@@ -31,7 +31,7 @@ from fastsm.nn._structure import (
 from fastsm.typing import Array, Config, DType, LayerLike
 
 if TYPE_CHECKING:
-    from fastsm.data import Table
+    from fastsm.data import Pictures, Table
 
 __all__ = ["Sequential"]
 
@@ -66,6 +66,8 @@ class Sequential:
         What the output is: "probs", "log_probs" or "output"; None if the last layer has no `emits`.
     table : fastsm.data.Table or None
         How the columns of a table become inputs, for a model of a table; it is saved with the model.
+    pictures : fastsm.data.Pictures or None
+        How pictures become inputs, for a model of pictures; it is saved with the model.
 
     Raises
     ------
@@ -93,6 +95,7 @@ class Sequential:
     """
 
     table: Table | None = None
+    pictures: Pictures | None = None
 
     # Made by `_build` from the layers, so not part of the state.
     _BUILT = frozenset({"_decayed", "_dx", "_grads", "_lowest", "_params", "_result", "_steps", "_stop"})

@@ -175,3 +175,41 @@ def test_numbers_of_64_bits_in_archives(load):
     lie = end[:-16] + struct.pack("<QQ", length, start + 1)
     with pytest.raises(data.DataError, match="its directory has a wrong size"):
         load(content[:-22] + lie + place + last, "large.npz")
+
+
+@pytest.mark.parametrize("val", [True, False])
+def test_npz_in_medmnist_layout(load, val):
+    """Labels are a column; validation data are a part of their own; colours are the last axis."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 5, 5, 3)).astype(np.uint8)
+    parts = {"train": slice(0, 12), "val": slice(12, 16), "test": slice(16, 20)}
+    arrays = {f"{part}_images": images[rows] for part, rows in parts.items()}
+    arrays |= {f"{part}_labels": LABELS[rows, None].astype(np.uint8) for part, rows in parts.items()}
+    if not val:
+        del arrays["val_images"], arrays["val_labels"]
+    splits = load(npz(**arrays), "bloodmnist.npz")
+    assert splits.train.shape == (5, 5, 3)
+    np.testing.assert_array_equal(splits.train.X, images[:12].reshape(12, -1))
+    np.testing.assert_array_equal(splits.test.y, LABELS[16:])
+    assert (splits.val is None) != val
+    if val:
+        np.testing.assert_array_equal(splits.val.y, LABELS[12:16])
+
+
+@pytest.mark.parametrize("names", [("x_train", "x_val", "x_test"), ("X", ""), ("images", "")])
+def test_npz_names(load, names):
+    """Keras' names with validation data, and names of one part."""
+    arrays = {}
+    for name in filter(None, names):
+        arrays[name] = IMAGES
+        arrays[name.replace("images", "labels").replace("x", "y").replace("X", "y")] = LABELS
+    splits = load(npz(**arrays), "a.npz")
+    assert (len(splits.train), len(splits.test)) == ((20, 20) if names[1] else (16, 4))
+    assert (splits.val is not None) == bool(names[1])
+
+
+def test_npz_of_several_labels(load):
+    """ChestMNIST has 14 labels a row, which are no class."""
+    arrays = {f"{part}_images": IMAGES for part in ("train", "test")}
+    arrays |= {f"{part}_labels": np.zeros((20, 14), np.uint8) for part in ("train", "test")}
+    with pytest.raises(data.DataError, match=r"a label for each of its 20 rows, got shape \(20, 14\)"):
+        load(npz(**arrays), "chestmnist.npz")

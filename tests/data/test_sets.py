@@ -136,7 +136,7 @@ def test_unknown_names_and_paths(tmp_path, monkeypatch):
     (tmp_path / "file.doc").write_text("x")
     with pytest.raises(data.DataError, match=r"must be a folder, or end in .npz, .csv, .parquet or the like"):
         data.load(tmp_path / "file.doc")
-    with pytest.raises(data.DataError, match=r"must have the four files.*got none"):
+    with pytest.raises(data.DataError, match=r"must have a folder of pictures for each .* got file.doc"):
         data.load(tmp_path)
     with pytest.raises(data.DataError, match="must be a folder with data sets"):
         data.load("mnist", data_dir=tmp_path / "absent")
@@ -147,6 +147,48 @@ def test_unknown_names_and_paths(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTSM_DATA_DIR", str(tmp_path / "absent"))
     with pytest.raises(data.DataError, match="must be a folder with data sets"):
         data.load("mnist")
+
+
+def put_emnist(folder, name, compress=False, mapping=""):
+    """Write four files and a mapping as those of EMNIST; return the images, upright, and the labels."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (30, 4, 5)), 1 + np.arange(30) % 3
+    for part in ("train", "test"):
+        for kind, array in (("images-idx3", images.transpose(0, 2, 1)), ("labels-idx1", labels)):
+            path = folder / f"{name}-{part}-{kind}-ubyte{'.gz' * compress}"
+            path.write_bytes(gzip.compress(idx(array)) if compress else idx(array))
+    if mapping:
+        (folder / f"{name}-mapping.txt").write_text(mapping)
+    return images.reshape(30, -1), labels
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_emnist(tmp_path, compress):
+    """Names with a prefix, labels from 1 with their characters, images turned upright."""
+    images, labels = put_emnist(tmp_path, "emnist-letters", compress, "1 65 97\n2 66 98\n3 67 99\n")
+    splits = data.load(tmp_path)
+    assert splits.train.classes == ("A", "B", "C")
+    assert splits.train.shape == (4, 5)
+    np.testing.assert_array_equal(splits.train.X, images)
+    np.testing.assert_array_equal(splits.test.X, images)
+    np.testing.assert_array_equal(splits.test.y, labels - 1)
+    part = data.load(tmp_path, part=(1, 2)).train
+    np.testing.assert_array_equal(part.X, images[15:])
+    assert part.classes == ("A", "B", "C")
+
+
+def test_emnist_with_several_sets(tmp_path):
+    """The begin of the names says which; without a mapping the labels are the names."""
+    put_emnist(tmp_path, "emnist-letters")
+    images, _ = put_emnist(tmp_path, "emnist-digits", mapping="no mapping\n")
+    with pytest.raises(data.DataError, match=r"has several data sets: give one, '.*emnist-digits' or so"):
+        data.load(tmp_path)
+    splits = data.load(tmp_path / "emnist-digits")
+    assert (splits.name, splits.train.classes) == ("emnist-digits", ("1", "2", "3"))
+    np.testing.assert_array_equal(splits.train.X, images)
+    (tmp_path / "emnist-digits-test-labels-idx1-ubyte").unlink()
+    with pytest.raises(data.DataError, match="lacks emnist-digits-test-labels-idx1-ubyte"):
+        data.load(tmp_path / "emnist-digits")
 
 
 def test_incomplete_folder(tmp_path):

@@ -326,6 +326,7 @@ def test_mutated_idx(edits, kind):
 
 
 TRAINED = Trained(Path("m"), nn.MLP([16, 2], rng=0), fastsm.History(), 16, ["a", "b"], (4, 4), "uint8", {})
+TRAINED.model.pictures = data.Pictures((4, 4), None, "dark", 3, (1.5, 1.5))
 
 
 @pytest.fixture(scope="module")
