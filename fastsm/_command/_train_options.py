@@ -28,8 +28,8 @@ DATA = [
         "data",
         text,
         "digits",
-        "the data set: digits (included), fashion-mnist, mnist, kmnist, or a PATH: a folder with the four"
-        " files of MNIST, a .npz, a table such as .csv",
+        "the data set: digits (included), fashion-mnist, mnist, kmnist, or a PATH: a table such as .csv, a"
+        " folder of pictures for each class, a folder with the four files of MNIST, a .npz",
         "NAME|PATH",
         group="data",
     ),

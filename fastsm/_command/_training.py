@@ -106,7 +106,8 @@ class Training:
         self.output.progress(f"training {sizes} on {rows} rows of {splits.name} ({splits.source})")
         if self.output.json:
             record = None if splits.table is None else splits.table.record()
-            self.output.result("", event="start", out=str(folder), rows=rows, settings=settings, table=record)
+            about = {"settings": settings, "table": record, "notes": splits.notes}
+            self.output.result("", event="start", out=str(folder), rows=rows, **about)
         try:
             history = fastsm.fit(
                 model,

@@ -83,8 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
         settings = resolve(TRAIN, flags)
     for key in ("data_dir", "data", "val", "test"):
         # Absolute paths let the run be resumed from another folder.
-        if settings[key] not in (None, *NAMED) and Path(settings[key]).exists():
-            settings[key] = str(Path(settings[key]).resolve())
+        name = settings[key]
+        if name not in (None, *NAMED) and (Path(name).exists() or Path(name).parent != Path()):
+            settings[key] = str(Path(name).resolve())
 
     from fastsm._command._training import Training  # imports NumPy and more
 
