@@ -64,7 +64,7 @@ class Pictures:
     --------
     >>> from fastsm import data
     >>> data.Pictures.fit(data.load("digits").train)
-    Pictures(shape=(8, 8), white=1.0, paper='dark', box=8, by_mass=False)
+    Pictures(shape=(8, 8), white=1.0, paper='dark', box=8, middle=(3.5, 3.62), by_mass=False)
     """
 
     shape: tuple[int, ...]
