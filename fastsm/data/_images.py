@@ -27,8 +27,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _MOST_PIXELS = 1 << 26
 _ORIENTATION = 0x0112  # the tag of EXIF
-_SAMPLE = 1000  # pictures that are looked at
-_LONGEST = 1024  # the longer side of a picture in which ink is looked for
+_SAMPLE, _LONGEST = 1000, 1024  # pictures that are measured; the longer side where ink is looked for
 
 Bytes = NDArray[np.uint8]
 
@@ -217,18 +216,18 @@ class Pictures:
         if set(record) != {f.name for f in dataclasses.fields(cls)} or not (
             isinstance(shape, list) and isinstance(middle, list) and len(middle) == 2
         ):
-            raise ValueError("its pictures must have a shape, a middle and all else that belongs to pictures")
+            raise ValueError("its pictures must have a shape, a middle and all else of pictures")
+        box, white = ([] if record[name] is None else [record[name]] for name in ("box", "white"))
         form = cls(**{**record, "shape": tuple(shape), "middle": tuple(middle)})  # type: ignore[arg-type]
-        numbers = [*form.middle, *([] if form.white is None else [form.white])]
         if (
-            not all(type(n) is int and 0 < n < 1 << 20 for n in [*shape, form.box or 1])
-            or form.shape[2:] not in ((), (3,))
+            not all(type(n) is int and 0 < n < 1 << 20 for n in [*shape, *box])
             or len(shape) < 2
-            or (len(shape) == 3 and form.paper is not None)
-            or (form.box is not None and (form.paper is None or not 0 < form.box <= max(shape[:2])))
+            or form.shape[2:] not in ((), (3,))
+            or (len(shape) == 3 and form.paper)
             or form.paper not in (None, "dark", "light")
+            or (form.box is not None and (form.paper is None or form.box > max(shape[:2])))
             or type(form.by_mass) is not bool
-            or not all(type(n) is float and 0 <= n < math.inf for n in numbers)
+            or not all(type(n) is float and 0 <= n < math.inf for n in [*middle, *white])
             or max(form.middle) > max(shape)
             or form.white == 0
         ):

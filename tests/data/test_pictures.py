@@ -171,7 +171,8 @@ def test_saved_with_a_model(tmp_path):
     "change",
     [
         {"shape": [28]}, {"shape": [28, 28, 4]}, {"shape": "28"}, {"shape": [-1, 28]}, {"shape": [True, 28]},
-        {"shape": [28.0, 28]}, {"white": 0.0}, {"white": float("nan")}, {"white": "1"}, {"paper": "blue"},
+        {"shape": [28.0, 28]}, {"white": 0.0}, {"white": float("nan")}, {"white": "1"}, {"white": ""},
+        {"white": []}, {"box": ""}, {"box": []}, {"box": False}, {"middle": [None, 1.0]}, {"paper": "blue"},
         {"paper": None}, {"paper": []}, {"box": 0}, {"box": 29}, {"box": 1.5}, {"middle": [1.0]},
         {"middle": [1, 1]}, {"middle": [float("inf"), 0.0]}, {"by_mass": 1}, {"more": 1},
         {"middle": [30.0, 0.0]}, {"shape": [28, 28, 3]},
