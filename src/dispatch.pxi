@@ -288,12 +288,9 @@ cdef void task_part(void *work, Py_ssize_t first, Py_ssize_t last) noexcept nogi
 
 cdef int run_all_rows(Task *task, int threads=0) except -1:
     """Do all rows, on at most so many threads, or as many as the team may have if that is 0."""
-    cdef Py_ssize_t rows = task.outer * task.inner, elements = rows * task.classes, work = SOFTMAX_WORK, unit = 1
+    cdef Py_ssize_t rows = task.outer * task.inner, elements = rows * task.classes, unit = 1
+    cdef Py_ssize_t work = 1 if task.operation == OF_SOFTMAX_VJP else EXPONENTIAL_WORK
     cdef PyThreadState *state
-    if task.operation == OF_SOFTMAX_VJP:
-        work = VJP_WORK
-    elif task.operation == OF_LOGSUMEXP:
-        work = LOGSUMEXP_WORK
     if task.format == c"d":
         work *= 2
     if elements * work < 2 * team.least_work:

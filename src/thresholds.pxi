@@ -14,12 +14,12 @@ cdef enum:
     ELEMENTS_PER_THREAD = 1 << 15
     # Matrix products: multiplications for each thread, at least; some 10 us.
     MULTIPLICATIONS_PER_THREAD = 1 << 19
-    # softmax, its relatives and cross-entropy: work for each thread, at least. The unit is what the VJP does with an
-    # element of float32; one of double counts twice, and one of each operation as many times as here.
+    # softmax, its relatives and cross-entropy: work for each thread, at least; some 25 us. The unit is what softmax's VJP
+    # does with an element of float32; double counts twice, and an exponential as many times as here. Callers may pause
+    # for any time between these calls, so helpers mostly sleep: a call of 50 us is as fast with one of them that has to
+    # wake up, and 1.9 times as fast with one that is awake.
     WORK_PER_THREAD = 1 << 17
-    VJP_WORK = 1
-    LOGSUMEXP_WORK = 3
-    SOFTMAX_WORK = 4            # and all others with an exponential
+    EXPONENTIAL_WORK = 3
 
 # Products that are left to BLAS, which shares them as it likes (fastsm/training/_blas_threads.py): multiply-adds of the
 # largest one of a training step from which on BLAS gets more than one thread. 784-512-512-10 in batches of 128 is above
