@@ -54,7 +54,7 @@ def test_what_is_said_at_the_start(folder):
 
 def test_accuracy(folder):
     """A table with numbers on very different scales is learned."""
-    assert json.loads((folder / "run" / "results.json").read_text())["accuracy"] > 0.8
+    assert json.loads((folder / "run" / "results.json").read_text())["test_accuracy"] > 0.8
 
 
 def test_info_shows_the_record(folder):

@@ -72,7 +72,7 @@ def test_infinite_loss_is_null(tmp_path):
         "--out",
         tmp_path / "run",
     )
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["nll"] is None
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["test_nll"] is None
 
 
 @pytest.mark.parametrize(
