@@ -383,7 +383,7 @@ def run_folder(checkpoint):
 def test_mutated_descriptions(run_folder, edits):
     folder, text = run_folder
     (folder / "config.json").write_bytes(mutated(text, edits))
-    (folder / "results.json").write_bytes(mutated(b'{"accuracy": 0.5, "x": [1, {}]}', edits))
+    (folder / "results.json").write_bytes(mutated(b'{"test_accuracy": 0.5, "x": [1, {}]}', edits))
     if attempt(lambda: load_trained(str(folder)), CommandError) is not None:
         assert main(["info", str(folder)]) in (0, 3)
     assert main(["evaluate", str(folder), "--data-dir", FOLDER.name, "--no-download"]) in (2, 3)
