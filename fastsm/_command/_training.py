@@ -15,7 +15,7 @@ from fastsm._command import _network, _pictures, _report, _runs
 from fastsm._command._errors import BAD_DATA, DIVERGED, INTERRUPTED, OK, CommandError, UsageError
 from fastsm._command._inputs import fingerprint, load_splits, split_off
 from fastsm._command._options import Settings
-from fastsm._command._output import Output, SilentOutput
+from fastsm._command._output import Output, SilentOutput, printable
 from fastsm._command._summary import Warnings, summary
 from fastsm._command._table_lines import table_lines
 from fastsm._command._train_options import fitting
@@ -107,7 +107,11 @@ class Training:
         if splits.table is not None:
             asked = settings["label"] is not None
             self.output.note("\n".join(table_lines(splits.table, splits, asked)))
-        self.output.progress(f"training {sizes} on {rows} rows of {splits.name} ({splits.source})")
+        validating = f"validating on {len(validation[1]):,}, " if validation else ""
+        self.output.note(
+            f"training {sizes} on {rows:,} rows of {printable(splits.name)}, {validating}testing on"
+            f" {len(splits.test.y):,}\n"
+        )
         if self.output.json:
             record = None if splits.table is None else splits.table.record()
             about = {"out": str(folder), "train_rows": rows, "settings": settings, "table": record}
@@ -238,6 +242,7 @@ class Training:
                 _pictures.draw(folder, history, answers, test)
             except Exception as error:  # matplotlib may raise anything where it can write nothing
                 output.note(f"no pictures: {' '.join(str(error).split())}")
+        output.note("")
         words = summary(folder, splits.table is not None, history, figures, errors)
         output.result(words, event="end", out=str(folder), **results)
 

@@ -45,9 +45,7 @@ examples:
   fastsm train --resume fastsm-runs/digits-1    continue an interrupted run
   mpirun -n 4 fastsm train --mpi                four processes (fastsm[mpi])
 
-test accuracy on Fashion-MNIST:
-  88.9 %  fastsm train --data fashion-mnist --hidden 128 --epochs 15
-          --batch-size 128 --lr 0.002 --dropout 0.1
+test accuracy on Fashion-MNIST, the mean of five seeds (by default 88.6 %):
   89.8 %  fastsm train --data fashion-mnist --hidden 512,512 --epochs 25
           --batch-size 256 --lr 0.002 --dropout 0.3 --val-split 0.05 --last
 """

@@ -37,12 +37,17 @@ def test_first_command(tmp_path):
         output,
     ).groups()
     assert fastsm.load(tmp_path / folder / "model.safetensors").params.size == 9610
-    head, *lines = errors.splitlines()[:23]
+    about, gap, head, *lines = errors.splitlines()[:25]
+    assert (about, gap) == (
+        "training 64-128-10 on 1,295 rows of digits, validating on 142, testing on 360",
+        "",
+    )
+    lines = [line for line in lines if line]
     assert head.split() == ["epoch", "loss", "val", "loss", "val", "acc", "time"]
     assert {len(line.removesuffix("   best")) for line in lines[:-1]} == {len(head)}
     losses = [float(line.split()[2]) for line in lines]
     assert int(lines[-1].split()[0]) == int(epoch)
-    assert lines[-1].endswith("best, restored") or len(lines) < 23
+    assert lines[-1].endswith("best, restored") or len(lines) < 22
     assert losses[-1] == min(losses)
     assert float(accuracy) >= 97
     assert folder == os.path.join("fastsm-runs", "digits-1")
@@ -212,7 +217,7 @@ def test_resume_with_other_data(tmp_path):
 def test_diverged(tmp_path):
     """An infinite training loss gives exit code 4 and advice."""
     options = ("--lr", "1e30", "--optimizer", "sgd", "--schedule", "constant")
-    line = fail(4, *QUICK, *options, "--out", tmp_path / "run")
+    line = fail(4, *QUICK, *options, "--quiet", "--out", tmp_path / "run")
     assert re.search(r"at epoch 1, step \d+, learning rate 1e\+30: try a smaller --lr", line)
 
 
@@ -258,7 +263,7 @@ def test_matplotlib_set_wrongly(tmp_path, variables):
     """What is set for other programs does not matter for pictures in files, which are all there."""
     code, _, errors = run("train", "--epochs", 1, "--out", tmp_path / "run", **variables)
     assert code == 0
-    assert [line.split()[0] for line in errors.splitlines()] == ["epoch", "1"]
+    assert [line.split()[0] for line in errors.splitlines() if line] == ["training", "epoch", "1"]
     assert {file.name for file in (tmp_path / "run").iterdir()} == FILES | PICTURES
 
 
@@ -270,7 +275,9 @@ def test_characters_without_a_glyph(tmp_path):
     (tmp_path / "table.csv").write_text("\n".join(["a,b,label", *lines]), encoding="utf-8")
     code, _, errors = run("train", "--data", tmp_path / "table.csv", "--epochs", 1, "--out", tmp_path / "run")
     assert code == 0
-    assert [line.split()[0] for line in errors.splitlines()] == ["table:", "numbers", "epoch", "1"]
+    assert [line.split()[0] for line in errors.splitlines() if line] == [
+        "table:", "numbers", "training", "epoch", "1"
+    ]  # fmt: skip
     assert (tmp_path / "run" / "confusion.png").exists()
 
 
@@ -280,7 +287,7 @@ def test_unusable_matplotlib(tmp_path):
     path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
     code, _, errors = run("train", "--epochs", 1, "--out", tmp_path / "run", PYTHONPATH=path)
     assert code == 0
-    assert errors.splitlines()[2:] == ["no pictures: matplotlib cannot be used: no such setting"]
+    assert errors.splitlines()[-2:] == ["no pictures: matplotlib cannot be used: no such setting", ""]
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup-cosine", "one-cycle", "step"])
@@ -289,7 +296,7 @@ def test_huge_learning_rates(tmp_path, schedule, optimizer):
     """The largest numbers diverge like others: one line, and the exit code for it."""
     line = fail(
         4, "train", "--epochs", 2, "--lr", 1e308, "--schedule", schedule, "--optimizer", optimizer,
-        "--out", tmp_path / "run",
+        "--out", tmp_path / "run", "--quiet",
     )  # fmt: skip
     assert "the loss became " in line
     assert "try a smaller --lr" in line
@@ -340,7 +347,7 @@ def test_fashion_subset(tmp_path, fashion):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Fashion-MNIST is not installed")
-@pytest.mark.parametrize(("hidden", "least"), [("128", 0.88), ("512,512", 0.895)])
+@pytest.mark.parametrize(("hidden", "least"), [("512,512", 0.892)])
 def test_fashion(tmp_path, hidden, least):
     """The settings in the help reach the accuracy it states."""
     text = succeed("train", "--help")
