@@ -16,7 +16,7 @@ def test_help():
     output = succeed("--help")
     assert output == succeed()
     assert all(f"  {code}  " in output or f"  {code} " in output for code in (0, 1, 2, 3, 4, 130))
-    assert all(name in output for name in ("train", "evaluate", "predict", "info", "demo"))
+    assert all(name in output for name in ("train", "evaluate", "predict", "runs", "info", "demo"))
 
 
 def test_help_imports_little():
@@ -30,7 +30,7 @@ def test_help_imports_little():
     assert result.stdout.splitlines()[-1] == "set()"
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "info", "demo", "bench"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "runs", "info", "demo", "bench"])
 def test_help_of_commands(capsys, monkeypatch, name):
     """Each command has a description in 80 columns, and examples if it takes options."""
     monkeypatch.setenv("COLUMNS", "80")
