@@ -81,7 +81,7 @@ def summary(
     if figures is not None:
         lines.append(f"test {accuracy_words(figures)}, {epochs}")
         if pairs := _pairs(figures):
-            lines.append(f"most often confused: {pairs}")
+            lines.append(pairs)
     elif errors is not None:
         r2 = bold(format(errors["r2"], ".4f"))
         lines.append(f"test R2 {r2}, MSE {errors['mse']:.6g} on {errors['rows']:,} rows, {epochs}")
@@ -95,17 +95,16 @@ def summary(
 
 
 def _pairs(figures: Figures) -> str:
-    """Return up to three pairs of classes, as many as fit into a line, the most frequent first."""
+    """Return up to three pairs of classes in lines of at most 80 columns, the most frequent first."""
     counts = np.array(figures["confusion"])
     np.fill_diagonal(counts, 0)
     names = [printable(one["class"][:20]) for one in figures["per_class"]]
-    words = ""
+    lines = ["most often confused:"]
     for place in np.argsort(-counts, axis=None, kind="stable")[:3]:
         true, answer = np.unravel_index(place, counts.shape)
-        if not counts[true, answer]:
-            break
-        pair = f"{names[true]} taken for {names[answer]} ({counts[true, answer]:,})"
-        if words and len(words) + len(pair) > _WIDTH - len("most often confused: , "):
-            break
-        words += f", {pair}" if words else pair
-    return words
+        if counts[true, answer]:
+            pair = f" {names[true]} taken for {names[answer]} ({counts[true, answer]:,}),"
+            if len(lines[-1] + pair) > _WIDTH:
+                lines.append(" ")
+            lines[-1] += pair
+    return "\n".join(lines)[:-1] if counts.any() else ""

@@ -15,7 +15,7 @@ from fastsm._command import _network, _pictures, _report, _runs
 from fastsm._command._errors import BAD_DATA, DIVERGED, INTERRUPTED, OK, CommandError, UsageError
 from fastsm._command._inputs import fingerprint, load_splits, split_off
 from fastsm._command._options import Settings
-from fastsm._command._output import Output, SilentOutput, printable
+from fastsm._command._output import Output, SilentOutput
 from fastsm._command._summary import Warnings, summary
 from fastsm._command._table_lines import table_lines
 from fastsm._command._train_options import fitting
@@ -109,8 +109,7 @@ class Training:
             self.output.note("\n".join(table_lines(splits.table, splits, asked)))
         validating = f"validating on {len(validation[1]):,}, " if validation else ""
         self.output.note(
-            f"training {sizes} on {rows:,} rows of {printable(splits.name)}, {validating}testing on"
-            f" {len(splits.test.y):,}\n"
+            f"training {sizes} on {rows:,} rows, {validating}testing on {len(splits.test.y):,}\n"
         )
         if self.output.json:
             record = None if splits.table is None else splits.table.record()

@@ -39,7 +39,7 @@ def test_first_command(tmp_path):
     assert fastsm.load(tmp_path / folder / "model.safetensors").params.size == 9610
     about, gap, head, *lines = errors.splitlines()[:25]
     assert (about, gap) == (
-        "training 64-128-10 on 1,295 rows of digits, validating on 142, testing on 360",
+        "training 64-128-10 on 1,295 rows, validating on 142, testing on 360",
         "",
     )
     lines = [line for line in lines if line]

@@ -103,7 +103,7 @@ class ProgressBar(Ordered):
     def on_train_end(self, run: Run) -> None:
         """Remove the bar, and show the epoch whose parameters the model has, unless it was the last one."""
         self.close()
-        if self._begun and run.history.restored not in (None, run.epoch):
+        if self._begun and run.history.restored not in (None, run.history.epochs):
             self.write(self._line(run, run.history.restored, "best, restored"))
 
     def write(self, line: str) -> None:
