@@ -44,7 +44,7 @@ from fastsm._command._models import Trained, load_trained
 from fastsm._command._options import resolve
 from fastsm._command._reading import read_rows
 from fastsm._command._train_options import TRAIN
-from fastsm._command.train import _toml
+from fastsm._command.train import _configuration
 from fastsm._files import _safetensors
 
 MEGABYTE = 1 << 20
@@ -364,7 +364,7 @@ TOML = b'hidden = [512, 64]\nlr = 1e-3\ndata = "digits"\nlayer-norm = true\nepoc
 @given(edits=EDITS)
 def test_mutated_options(edits):
     path = str(written(mutated(TOML, edits), "c.toml"))
-    attempt(lambda: resolve(TRAIN, {}, _toml(path), path), CommandError, *CommandError.__subclasses__())
+    attempt(lambda: resolve(TRAIN, {}, _configuration(path), path), CommandError, *CommandError.__subclasses__())
 
 
 @pytest.fixture(scope="module")
