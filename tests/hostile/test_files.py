@@ -364,7 +364,9 @@ TOML = b'hidden = [512, 64]\nlr = 1e-3\ndata = "digits"\nlayer-norm = true\nepoc
 @given(edits=EDITS)
 def test_mutated_options(edits):
     path = str(written(mutated(TOML, edits), "c.toml"))
-    attempt(lambda: resolve(TRAIN, {}, _configuration(path), path), CommandError, *CommandError.__subclasses__())
+    attempt(
+        lambda: resolve(TRAIN, {}, _configuration(path), path), CommandError, *CommandError.__subclasses__()
+    )
 
 
 @pytest.fixture(scope="module")
