@@ -71,7 +71,7 @@ def ours(train: pd.DataFrame, test: pd.DataFrame, seed: int, options: list[str])
         words = f"train --data {files[0]} --test {files[1]} --seed {seed} --out {folder}/run"
         code = main([*words.split(), "--no-plots", "--quiet", *options])
         assert code == 0
-        return json.loads((Path(folder) / "run" / "results.json").read_text())["accuracy"]
+        return json.loads((Path(folder) / "run" / "results.json").read_text())["test_accuracy"]
 
 
 def run(options: list[str], names: list[str] | None = None) -> None:

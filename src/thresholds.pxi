@@ -16,7 +16,7 @@ cdef enum:
     MULTIPLICATIONS_PER_THREAD = 1 << 19
     # softmax, its relatives and cross-entropy: work for each thread, at least; some 25 us. The unit is what softmax's VJP
     # does with an element of float32; double counts twice, and an exponential as many times as here. Callers may pause
-    # for any time between these calls, so helpers mostly sleep: a call of 50 us is as fast with one of them that has to
+    # for any time between these calls, so helpers mostly sleep: a call of 50 us is as fast with one that first has to
     # wake up, and 1.9 times as fast with one that is awake.
     WORK_PER_THREAD = 1 << 17
     EXPONENTIAL_WORK = 3

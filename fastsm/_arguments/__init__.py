@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastsm._arguments import _advice
+from fastsm._arguments._advice import did_you_mean as did_you_mean
 from fastsm._arguments._advice import is_masked as is_masked
 from fastsm._arguments._advice import shown as shown
 from fastsm._kernels import kernels

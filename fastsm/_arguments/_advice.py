@@ -5,8 +5,9 @@ An advice is the end of a message: empty, or ": " and what to do.
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,23 @@ __all__ = [
     "about_class_weight",
     "about_labels",
     "about_numbers",
+    "did_you_mean",
     "is_masked",
     "read_table",
     "shown",
 ]
 
 LONGEST_SHOWN = 500  # characters
+
+
+def did_you_mean(word: object, choices: Iterable[str]) -> str:
+    """Return the choice that is most like a misspelt or shortened word, as the end of a message."""
+    if not isinstance(word, str) or not word:
+        return ""
+    names = list(choices)
+    longer = [name for name in names if name.startswith(word.lower())]
+    close = longer or difflib.get_close_matches(word.lower(), names, 1)
+    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def shown(value: object) -> str:

@@ -6,13 +6,17 @@ Each subcommand imports what it needs when it runs, so that ``fastsm --help`` is
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from fastsm._arguments import did_you_mean
 from fastsm._command import _errors
 from fastsm._command._errors import CommandError, UsageError
 from fastsm._command._output import printable, red
@@ -30,7 +34,7 @@ exit codes:
   2    wrong usage
   3    the data are missing, damaged or do not match the model
   4    the training diverged: the loss became NaN or infinite
-  130  interrupted from the keyboard
+  130  interrupted, by Ctrl-C or SIGTERM
 
 Results go to the standard output, everything else to the standard error.
 NO_COLOR=1 turns colours off.
@@ -38,12 +42,14 @@ NO_COLOR=1 turns colours off.
 start here:
   fastsm train                          train on the digits included in fastsm
   fastsm evaluate fastsm-runs/digits-1  show what the model gets right and wrong
+  fastsm runs                           compare the runs so far
 """
 
 _COMMANDS = {
     "train": "train a classifier; write the model, plots and results to a folder",
     "evaluate": "measure a model: accuracy, classes, confusion, calibration",
     "predict": "classify inputs with a trained model",
+    "runs": "list runs with their settings and results, the best first",
     "info": "describe a trained model or this installation",
     "demo": "show in seconds what the library does",
     "bench": "compare the speed with other libraries on this machine",
@@ -85,7 +91,7 @@ def _parser(only: str | None) -> argparse.ArgumentParser:
                 allow_abbrev=False,
             )
             module.add_arguments(sub)
-            sub.set_defaults(run=module.run)
+            sub.set_defaults(run=module.run, flags=list(sub._option_string_actions))
         else:
             commands.add_parser(name, help=summary)
     return parser
@@ -95,6 +101,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command = next((word for word in arguments if word in _COMMANDS), None)
+    with _terminated_as_interrupted():
+        return _main(arguments, command)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Handle SIGTERM, which ends programs, like Ctrl-C: with advice, and without temporary files."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _main(arguments: list[str], command: str | None) -> int:
+    """Run the command, and turn errors into lines and exit codes."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # The names of classes and files may have characters that the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -128,11 +153,19 @@ def _run(arguments: list[str], command: str | None) -> int:
     if not arguments:
         parser.print_help()
         return _errors.OK
+    if not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
+        parser.error(f"there is no command {arguments[0]!r}{did_you_mean(arguments[0], _COMMANDS)}")
     parsed, unknown = parser.parse_known_args(arguments)
     if parsed.command is None:
         parser.error("a command is missing")
     if unknown:  # argparse would refer to the help of all commands
-        raise UsageError(f"unrecognized arguments: {' '.join(unknown)} (see fastsm {parsed.command} --help)")
+        word, advice = unknown[0], ""
+        if word.startswith("-"):
+            advice = did_you_mean(word.partition("=")[0], parsed.flags)
+        elif "--data" in parsed.flags:
+            advice = f": did you mean --data {word}?"
+        what = f"unrecognized arguments: {' '.join(unknown)}"
+        raise UsageError(what + (advice or f" (see fastsm {parsed.command} --help)"))
     code: int = parsed.run(parsed)
     return code
 

@@ -14,7 +14,14 @@ from fastsm._command import _svg
 from fastsm._command._about import Trial, about_data, about_settings, next_steps
 from fastsm._command._elements import STYLE, section, table
 from fastsm._command._importance import Importance, cells, permutation_importance
-from fastsm._command._report import Figures, NumberFigures, measure_numbers, predict_numbers, predict_probs
+from fastsm._command._report import (
+    Figures,
+    NumberFigures,
+    measure_numbers,
+    predict_numbers,
+    predict_probs,
+    wilson,
+)
 from fastsm._command._svg import clip, escape
 from fastsm._files._atomic import write_atomically
 from fastsm._version import __version__
@@ -54,20 +61,12 @@ def _page(trial: Trial) -> str:
     )
 
 
-def _wilson(right: int, rows: int) -> tuple[float, float]:
-    """Return the 95 % interval of a fraction (Wilson, "Probable inference", 1927)."""
-    z = 1.959964
-    middle, scale = right / rows + z * z / (2 * rows), 1 + z * z / rows
-    around = z * math.sqrt(right * (rows - right) / rows**3 + z * z / (4 * rows * rows))
-    return max((middle - around) / scale, 0.0), min((middle + around) / scale, 1.0)
-
-
 def _summary(trial: Trial) -> str:
     """Return the figures that count most."""
     rows, cards = len(trial.splits.test), list[tuple[str, str, str]]()
     if trial.splits.test.classes:
         figures = cast(Figures, trial.figures)
-        low, high = _wilson(round(figures["accuracy"] * rows), rows)
+        low, high = wilson(round(figures["accuracy"] * rows), rows)
         cards.append(("test accuracy", f"{figures['accuracy']:.1%}", f"{low:.1%} to {high:.1%} (95&nbsp;%)"))
         cards.append(("macro F1", f"{figures['macro_f1']:.3f}", "mean over the classes"))
         cards.append(("NLL", f"{figures['nll']:.3f}", f"guessing {math.log(len(figures['per_class'])):.3f}"))
@@ -147,7 +146,7 @@ def _reliability(trial: Trial) -> str:
         (one["confidence"], one["accuracy"], int(one["rows"]))
         for one in cast(Figures, trial.figures)["calibration"]
     ]
-    chart = _svg.reliability([(*one, _wilson(round(one[1] * one[2]), one[2])) for one in bins])
+    chart = _svg.reliability([(*one, wilson(round(one[1] * one[2]), one[2])) for one in bins])
     about = "On the line, confidence is accuracy; below it the model is too sure. Larger dots are more rows."
     return section("Reliability", f"{chart}<p>{about} Bars: 95 %.</p>")
 

@@ -110,9 +110,13 @@ def split_off(train: data.Dataset, part: float, seed: int) -> tuple[Array, Array
     return np.flatnonzero(~aside), np.flatnonzero(aside)
 
 
-def fingerprint(x: Array, y: Array) -> int:
+def fingerprint(splits: data.Splits) -> int:
     """Return a checksum of the data."""
-    return zlib.crc32(y.tobytes(), zlib.crc32(x.data if x.size else b""))
+    result = 0
+    for part in (splits.train, splits.val, splits.test):
+        for array in () if part is None else (part.X, part.y):
+            result = zlib.crc32(np.ascontiguousarray(array).data if array.size else b"", result)
+    return result
 
 
 def check_features(x: Array, features: int, source: str) -> None:

@@ -7,7 +7,6 @@ the file over the default. All values go through the same conversion.
 from __future__ import annotations
 
 import argparse
-import difflib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
+from fastsm._arguments import did_you_mean
 from fastsm._command._errors import UsageError
 
 __all__ = [
@@ -77,7 +77,7 @@ def one_of(*choices: str) -> Callable[[object], str]:
 
     def convert(value: object) -> str:
         if not isinstance(value, str) or value not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}{_did_you_mean(str(value), choices)}")
+            raise ValueError(f"must be one of {', '.join(choices)}", did_you_mean(value, choices))
         return value
 
     return convert
@@ -208,14 +208,9 @@ def resolve(
             result[option.key] = option.default
     if file:
         unknown = next(iter(file))
-        advice = _did_you_mean(unknown, [option.name for option in options])
+        advice = did_you_mean(unknown, [option.name for option in options])
         raise UsageError(f"{file_name} has {unknown!r}, which is not an option{advice}")
     return result
-
-
-def _did_you_mean(word: str, choices: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(choices), 1)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _converted(option: Option, value: object, source: str) -> object:
@@ -224,4 +219,5 @@ def _converted(option: Option, value: object, source: str) -> object:
     except ValueError as error:
         got = repr(value)
         got = got if len(got) <= _LONGEST else f"{got[:_LONGEST]}... ({len(got)} characters)"
-        raise UsageError(f"{source} {error}, got {got}") from None
+        what, *advice = error.args
+        raise UsageError(f"{source} {what}, got {got}{''.join(advice)}") from None

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypedDict
 
 import numpy as np
 
 from fastsm import functional, nn
 from fastsm._command._errors import BAD_DATA, CommandError
-from fastsm._command._output import printable, table
+from fastsm._command._output import bold, printable, table
 from fastsm.training import metrics
 from fastsm.typing import Array
 
 __all__ = [
-    "Figures", "NumberFigures", "check_classes", "class_table", "confusion_table", "measure",
-    "measure_numbers", "predict_numbers", "predict_probs",
+    "Figures", "NumberFigures", "accuracy_words", "check_classes", "class_table", "confusion_table",
+    "measure", "measure_numbers", "predict_numbers", "predict_probs", "wilson",
 ]  # fmt: skip
 
 _BLOCK = 4096
@@ -30,6 +31,7 @@ class Figures(TypedDict):
 
     rows: int
     accuracy: float
+    accuracy_interval: list[float]
     nll: float
     brier: float
     ece: float
@@ -109,6 +111,7 @@ def measure(probs: Array, labels: Array, classes: list[str]) -> Figures:
     return {
         "rows": len(labels),
         "accuracy": float((choice == labels).mean()),
+        "accuracy_interval": wilson(int(right.sum()), len(labels)),
         "nll": metrics.nll(probs, labels),
         "brier": metrics.brier(probs, labels),
         "ece": metrics.expected_calibration_error()(probs, labels),
@@ -117,6 +120,14 @@ def measure(probs: Array, labels: Array, classes: list[str]) -> Figures:
         "confusion": confusion.tolist(),
         "calibration": _calibration(probs, labels),
     }
+
+
+def wilson(right: int, rows: int) -> tuple[float, float]:
+    """Return the 95 % interval of an accuracy (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927)."""
+    z2 = 1.959963984540054**2
+    root = math.sqrt(z2 * right * (rows - right) / rows + z2 * z2 / 4)
+    low, high = (float(np.clip((right + z2 / 2 + s * root) / (rows + z2), 0, 1)) for s in (-1, 1))
+    return low, high
 
 
 def _ratio(part: Array, whole: Array) -> Array:
@@ -137,6 +148,13 @@ def _calibration(probs: Array, labels: Array, bins: int = 10) -> list[dict[str, 
         for i in range(bins)
         if (place == i).any()
     ]
+
+
+def accuracy_words(figures: Figures) -> str:
+    """Return the accuracy with its interval, in a form for people."""
+    low, high = figures["accuracy_interval"]
+    accuracy = bold(f"{100 * figures['accuracy']:.1f} %")
+    return f"accuracy {accuracy} ({100 * low:.1f} to {100 * high:.1f}) on {figures['rows']:,} rows"
 
 
 def class_table(figures: Figures) -> str:

@@ -189,8 +189,16 @@ TRAIN = [
         "early-stop",
         whole(0),
         0,
-        "stop after N epochs in a row without a better validation loss, and keep the best model; 0: never",
+        "stop after N epochs in a row without a better validation loss; 0: never",
         "N",
+        group="training",
+    ),
+    Option(
+        "last",
+        flag,
+        False,
+        "keep the weights of the last epoch, as with fewer than 50 validation rows, not those of the epoch"
+        " with the smallest validation loss",
         group="training",
     ),
     Option("seed", whole(0), 0, "the seed of all random numbers", "N", group="training"),
@@ -223,7 +231,10 @@ TRAIN = [
 ]
 
 # The options that may change when a run is resumed.
-CHANGEABLE = ("epochs", "threads", "mpi", "shard_data", "data_dir", "download", "plots", "json", "quiet")
+CHANGEABLE = (
+    "epochs", "threads", "mpi", "shard_data", "data", "val", "test", "data_dir", "download", "plots", "json",
+    "quiet",
+)  # fmt: skip
 
 _EPOCHS, _STEPS, _FEW = 30, 600, 1000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from fastsm._command._errors import BAD_DATA, DIVERGED, INTERRUPTED, OK, Command
 from fastsm._command._html import Trial, write_report
 from fastsm._command._inputs import fingerprint, load_splits, split_off
 from fastsm._command._options import Settings
-from fastsm._command._output import Output, SilentOutput, bold
+from fastsm._command._output import Output, SilentOutput
+from fastsm._command._summary import Warnings, summary
 from fastsm._command._table_lines import table_lines
 from fastsm._command._train_options import fitting
 from fastsm._command._world import find_processes
@@ -24,6 +26,8 @@ from fastsm.training import Run
 from fastsm.typing import Array
 
 __all__ = ["Training"]
+
+_ENOUGH = 50  # rows of validation data by which epochs can be told apart
 
 
 class _EpochPrinter:
@@ -51,6 +55,9 @@ class Training:
         self.processes = find_processes(settings["mpi"])
         self.settings, self.output = settings, SilentOutput() if self.processes.rank else output
         self.folder, self.description = folder, description
+        self.progress = callbacks.ProgressBar()
+        say = self.progress.write if not self.output.quiet else lambda _: None
+        self.warnings = Warnings(settings["loss"], say)
 
     def run(self) -> int:
         """Train, test, and write the results; return the exit code."""
@@ -103,11 +110,16 @@ class Training:
             self.output.note("\n".join(table_lines(splits.table, splits, asked)))
         for words in splits.notes:
             self.output.note(f"{splits.name}: {words}")
-        self.output.progress(f"training {sizes} on {rows} rows of {splits.name} ({splits.source})")
+        validating = f"validating on {len(validation[1]):,}, " if validation else ""
+        self.output.note(
+            f"training {sizes} on {rows:,} rows, {validating}testing on {len(splits.test.y):,}\n"
+        )
         if self.output.json:
             record = None if splits.table is None else splits.table.record()
             about = {"settings": settings, "table": record, "notes": splits.notes}
-            self.output.result("", event="start", out=str(folder), rows=rows, **about)
+            self.output.result("", event="start", out=str(folder), train_rows=rows, **about)
+        if train.classes:
+            self.warnings.look_at_classes(counts, train.classes)
         try:
             history = fastsm.fit(
                 model,
@@ -119,7 +131,7 @@ class Training:
                 batch_size=settings["batch_size"],
                 validation_data=validation,
                 metrics=["accuracy"] if train.classes else [],
-                callbacks=self._callbacks(folder),
+                callbacks=self._callbacks(folder, len(validation[1]) if validation else 0),
                 clip_norm=settings["clip_norm"] or None,
                 rng=np.random.default_rng([settings["seed"], 1]),
                 num_threads=settings["threads"] or None,
@@ -137,6 +149,8 @@ class Training:
             if checkpoint is None:
                 raise
             raise CommandError(f"{folder} cannot be resumed: {error}", BAD_DATA) from error
+        finally:
+            self.progress.close()
         return history, model, folder
 
     def _parts(self, splits: Splits) -> tuple[Array, Array]:
@@ -152,12 +166,15 @@ class Training:
             raise UsageError("--early-stop needs validation data: --val-split 0.1")
         return rest, aside
 
-    def _callbacks(self, folder: Path) -> list[object]:
+    def _callbacks(self, folder: Path, validated: int) -> list[object]:
         result: list[object] = [_EpochPrinter(self.output), callbacks.JSONLogger(folder / _runs.METRICS)]
+        result.append(self.warnings)
         if not self.output.quiet:
-            result.append(callbacks.ProgressBar())
-        if self.settings["early_stop"]:
-            result.append(callbacks.EarlyStopping(patience=self.settings["early_stop"]))
+            result.append(self.progress)
+        patience = self.settings["early_stop"]
+        if validated:
+            best = not self.settings["last"] and (patience > 0 or validated >= _ENOUGH)
+            result.append(callbacks.EarlyStopping(patience=patience or sys.maxsize, restore_best=best))
         # Writing takes longer than the short epochs of small data.
         every = max(self.settings["epochs"] // 30, 1)
         return [*result, callbacks.Checkpoint(folder / _runs.CHECKPOINT, every)]
@@ -172,7 +189,7 @@ class Training:
             "shape": None if train.shape is None else list(train.shape),
             "dtype": train.X.dtype.name,
             # With shards no process has all of the data.
-            "fingerprint": None if sharded else fingerprint(train.X, train.y),
+            "fingerprint": None if sharded else fingerprint(splits),
         }
         folder = self.folder
         if folder is None:
@@ -204,48 +221,46 @@ class Training:
     ) -> None:
         """Test the model, and write and print the results."""
         test, output = splits.test, self.output
-        about = {"epochs": history.epochs, "seconds": seconds}
-        answers = (
-            _report.predict_probs(model, test.X) if test.classes else _report.predict_numbers(model, test.X)
-        )
+        self.warnings.look_back(history, self.settings["early_stop"])
+        figures: _report.Figures | None = None
+        errors: _report.NumberFigures | None = None
         if test.classes:
+            answers = _report.predict_probs(model, test.X)
             figures = _report.measure(answers, test.y, list(test.classes))
-            words = f"test accuracy {bold(format(figures['accuracy'], '.2%'))}"
-            values = {"test_accuracy": figures["accuracy"], "test_ece": figures["ece"]}
         else:
+            answers = _report.predict_numbers(model, test.X)
             errors = _report.measure_numbers(answers, test.y)
-            words = f"test R2 {bold(format(errors['r2'], '.4f'))}, MSE {errors['mse']:.6g}"
-            values = {"test_r2": errors["r2"], "test_mse": errors["mse"]}
-        _runs.write_json(folder / _runs.RESULTS, {**about, **(figures if test.classes else errors)})
+        results = {
+            "epochs": history.epochs,
+            "restored": history.restored,
+            "stopped": history.stopped,
+            "seconds": seconds,
+            "warnings": self.warnings.said,
+            **{f"test_{name}": value for name, value in (figures or errors or {}).items()},
+        }
+        _runs.write_json(folder / _runs.RESULTS, results)
         if self.settings["plots"]:
             try:
                 _pictures.draw(folder, history, answers, test)
-            except ImportError as error:
+            except Exception as error:  # matplotlib may raise anything where it can write nothing
                 output.note(f"no pictures: {' '.join(str(error).split())}")
         rest, aside = self._parts(splits)
         val = len(aside) if splits.val is None else len(splits.val)
         own = " (of the first process)" if self.settings["shard_data"] else ""
         rows = {f"training{own}": len(rest), f"validation{own}": val, "test": len(test)}
-        found = figures if test.classes else errors
-        trial = Trial(folder, self.settings, splits, rows, model, history, answers, found, seconds)
-        write_report(folder / _runs.REPORT, trial)
-        count = f"{history.epochs} epoch{'s' * (history.epochs != 1)}"
-        early = ", stopped early" if history.stopped == "early stop" else ""
-        output.result(
-            f"{words} on {len(test.y)} rows, after {count}{early}\nresults in {folder}",
-            event="end",
-            **values,
-            **about,
-            stopped=history.stopped,
-            out=str(folder),
+        trial = Trial(
+            folder, self.settings, splits, rows, model, history, answers, figures or errors, seconds
         )
+        write_report(folder / _runs.REPORT, trial)
+        output.note("")
+        words = summary(folder, splits.table is not None, history, figures, errors)
+        output.result(words, event="end", out=str(folder), **results)
 
 
 def _same_data(before: object, now: dict[str, object]) -> bool:
-    """Whether two descriptions are of the same data; the fingerprint of shards is unknown."""
+    """Whether two descriptions are of the same data, moved or not; the fingerprint of shards is unknown."""
     if not isinstance(before, dict):
         return False
     fingerprints = before.get("fingerprint"), now["fingerprint"]
-    return before | {"fingerprint": 0} == now | {"fingerprint": 0} and (
-        None in fingerprints or fingerprints[0] == fingerprints[1]
-    )
+    moved = {"fingerprint": 0, "name": ""}
+    return before | moved == now | moved and (None in fingerprints or fingerprints[0] == fingerprints[1])

@@ -89,9 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
         output.result("", **about, **figures)
         return _errors.OK
 
-    from fastsm._command._report import class_table, confusion_table
+    from fastsm._command._report import accuracy_words, class_table, confusion_table
 
-    print(f"accuracy {bold(format(figures['accuracy'], '.2%'))} on {figures['rows']} rows\n")
+    print(f"{accuracy_words(figures)}\n")
     print(f"{class_table(figures)}\n")
     print(f"{confusion_table(figures)}\n")
     print(f"NLL {figures['nll']:.4f}   Brier {figures['brier']:.4f}   ECE {figures['ece']:.4f}")

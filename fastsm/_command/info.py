@@ -73,7 +73,7 @@ def _model(name: str, output: Output) -> None:
     table = trained.model.table
     results_file = trained.path.parent / _runs.RESULTS
     results = _runs.read_json(results_file) if results_file.is_file() else {}
-    stored = results.get("accuracy")
+    stored = results.get("test_accuracy")
     accuracy = stored if isinstance(stored, float) else None
     values: dict[str, object] = {
         "model": str(trained.path),
@@ -105,7 +105,7 @@ def _model(name: str, output: Output) -> None:
         if trained.history.get(column):
             lines.append(f"{column:<16} {trained.history[column][-1]:.4f} after the last epoch")
     if accuracy is not None:
-        lines.append(f"{'test accuracy':<16} {accuracy:.2%}")
+        lines.append(f"{'test accuracy':<16} {100 * accuracy:.1f} %")
     output.result("\n".join(lines), **values)
 
 

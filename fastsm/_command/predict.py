@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fastsm._command._errors import OK
-from fastsm._command._options import Option, add_options, flag, given_flags, resolve, whole
+from fastsm._command._options import Option, add_options, flag, given_flags, resolve, text, whole
 from fastsm._command._output import Output, printable
 from fastsm._command._train_options import OUTPUT
 
@@ -28,6 +28,7 @@ inputs:
                  background, as MNIST, black and white are exchanged where
                  needed, and the ink is cropped and centred; needs Pillow
   other names    IDX, the format of MNIST, plain or compressed by gzip
+  -              the standard input: a table, .npy or .npz
 A model that was trained on bytes takes bytes, integers from 0 to 255, or other
 numbers from 0 to 1.
 
@@ -35,10 +36,19 @@ examples:
   fastsm predict fastsm-runs/digits-1 seven.png           a drawn digit
   fastsm predict fastsm-runs/digits-1 rows.csv --top 3    the 3 best classes
   fastsm predict fastsm-runs/digits-1 rows.npy --json     a JSON object per row
+  fastsm predict fastsm-runs/churn-1 new.csv --csv answers.csv
+  head -3 new.csv | fastsm predict fastsm-runs/churn-1 -
 """
 
 _OPTIONS = [
     Option("top", whole(1), 1, "the number of classes to show, the most probable first", "N"),
+    Option(
+        "csv",
+        text,
+        None,
+        "write a table instead: input, row, the ids, the prediction and all probabilities",
+        "FILE",
+    ),
     Option("invert", flag, False, "exchange black and white in pictures; without it this is found out"),
     *OUTPUT,
 ]
@@ -47,7 +57,7 @@ _OPTIONS = [
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("model", metavar="MODEL", help="the folder of a run, or a model file")
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="a file with inputs")
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help="a file with inputs, or -")
     add_options(parser, _OPTIONS)
 
 
@@ -56,31 +66,25 @@ def run(arguments: argparse.Namespace) -> int:
     settings = resolve(_OPTIONS, given_flags(arguments, _OPTIONS))
     output = Output(settings)
 
+    from fastsm._command._answers import Answers, as_file, read_ids
     from fastsm._command._inputs import as_trained_on, check_features
     from fastsm._command._models import load_trained
     from fastsm._command._reading import read_rows, with_pictures
-    from fastsm._command._report import predict_numbers, predict_probs
 
     trained = load_trained(arguments.model)
-    top = min(settings["top"], len(trained.classes))
+    answers = Answers(trained, settings["top"])
     for name in with_pictures(arguments.inputs):
         notes: list[str] = []
-        x = read_rows(name, trained, invert=settings["invert"], notes=notes)
+        with as_file(name) as path:
+            x = read_rows(path, trained, invert=settings["invert"], notes=notes)
+            ids = read_ids(path, trained) if settings["csv"] else {}
         for note in notes:
             output.note(printable(f"{name}: {note}"))
         check_features(x, trained.features, name)
-        x = as_trained_on(x, trained.dtype, name)
-        if not trained.classes:
-            for row, value in enumerate(predict_numbers(trained.model, x).tolist()):
-                output.result(f"{name}\t{row}\t{value:.6g}", input=name, row=row, prediction=value)
-            continue
-        probs = predict_probs(trained.model, x)
-        best = (-probs).argsort(axis=1, kind="stable")[:, :top]
-        for row, (order, of_row) in enumerate(zip(best.tolist(), probs, strict=True)):
-            answers = [
-                {"class": trained.classes[i], "index": i, "probability": float(of_row[i])} for i in order
-            ]
-            words = "\t".join(f"{printable(trained.classes[i])}\t{float(of_row[i]):.4f}" for i in order)
-            about = {**answers[0], "top": answers, **({"notes": notes} if notes else {})}
-            output.result(f"{name}\t{row}\t{words}", input=name, row=row, **about)
+        answers.add(name, as_trained_on(x, trained.dtype, name), ids, notes)
+        if not settings["csv"]:
+            answers.print(output)
+    if settings["csv"]:
+        count = answers.write(settings["csv"])
+        output.result(printable(f"{settings['csv']}: {count:,} rows"), csv=settings["csv"], rows=count)
     return OK

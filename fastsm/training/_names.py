@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from fastsm import _arguments, nn
@@ -13,19 +12,9 @@ from fastsm.optim import Adam, Optimizer
 from fastsm.optim._optimizers import OPTIMIZERS
 from fastsm.optim.schedules import SCHEDULES
 
-__all__ = ["did_you_mean", "resolve_loss", "resolve_optimizer", "resolve_schedule", "takes_labels"]
+__all__ = ["resolve_loss", "resolve_optimizer", "resolve_schedule", "takes_labels"]
 
 T = TypeVar("T")
-
-
-def did_you_mean(word: object, choices: Iterable[str]) -> str:
-    """Return the choice that is most like a misspelt or shortened word, as the end of a message."""
-    if not isinstance(word, str) or not word:
-        return ""
-    names = list(choices)
-    longer = [name for name in names if name.startswith(word.lower())]
-    close = longer or difflib.get_close_matches(word.lower(), names, 1)
-    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def _named(argument: str, name: str, table: Mapping[str, T]) -> T:
@@ -33,7 +22,7 @@ def _named(argument: str, name: str, table: Mapping[str, T]) -> T:
     if name not in table:
         raise ValueError(
             f"`{argument}` must be one of {', '.join(table)} if it is a name, got {_arguments.shown(name)}"
-            f"{did_you_mean(name, table)}"
+            f"{_arguments.did_you_mean(name, table)}"
         )
     return table[name]
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from importlib.util import find_spec
 
 import pytest
 from processes import command, environment, fail, run, succeed
@@ -15,7 +16,7 @@ def test_help():
     output = succeed("--help")
     assert output == succeed()
     assert all(f"  {code}  " in output or f"  {code} " in output for code in (0, 1, 2, 3, 4, 130))
-    assert all(name in output for name in ("train", "evaluate", "predict", "info", "demo"))
+    assert all(name in output for name in ("train", "evaluate", "predict", "runs", "info", "demo"))
 
 
 def test_help_imports_little():
@@ -29,7 +30,7 @@ def test_help_imports_little():
     assert result.stdout.splitlines()[-1] == "set()"
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "info", "demo", "bench"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "runs", "info", "demo", "bench"])
 def test_help_of_commands(capsys, monkeypatch, name):
     """Each command has a description in 80 columns, and examples if it takes options."""
     monkeypatch.setenv("COLUMNS", "80")
@@ -49,9 +50,12 @@ def test_version():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("bogus", "invalid choice: 'bogus'"),
+        ("bogus", "there is no command 'bogus' (see fastsm --help)"),
+        ("trian", "there is no command 'trian': did you mean 'train'?"),
         ("train --bogus", "unrecognized arguments: --bogus"),
-        ("train --epoch 1", "unrecognized arguments"),
+        ("train --epoch 1", "unrecognized arguments: --epoch 1: did you mean '--epochs'?"),
+        ("train --hiden=8", "did you mean '--hidden'?"),
+        ("train digits", "unrecognized arguments: digits: did you mean --data digits?"),
         ("train --lr", "--lr: expected one argument"),
         ("train --lr x", "--lr must be a number above 0, got 'x'"),
         ("train --lr 0", "--lr must be a number above 0, got '0'"),
@@ -67,7 +71,7 @@ def test_version():
         ("train --config .", "--config must be a regular file, got '.'"),
         ("train --hidden 3,x", "--hidden must be sizes as 512,512, or none"),
         ("train --hidden 0", "--hidden must be sizes"),
-        ("train --activation rleu", "(did you mean relu?)"),
+        ("train --activation rleu", "got 'rleu': did you mean 'relu'?"),
         ("train --loss brier --label-smoothing 0.1", "--label-smoothing works with"),
         ("train --loss mse --class-weight balanced", "--class-weight balanced works with"),
         ("train --val-split 0 --early-stop 3", "--early-stop needs validation data"),
@@ -100,7 +104,7 @@ def test_usage(capsys, monkeypatch, tmp_path, arguments, message):
         ("epochs = 2.0", "`epochs` in c.toml must be an integer"),
         ("layer-norm = 2", "`layer-norm` in c.toml must be true or false"),
         ("hidden = [1, 'x', {}]", "`hidden` in c.toml must be sizes"),
-        ("batchsize = 3", "'batchsize', which is not an option (did you mean batch-size?)"),
+        ("batchsize = 3", "'batchsize', which is not an option: did you mean 'batch-size'?"),
         ("batch-size = 3\nbatch_size = 3", "c.toml has both `batch-size` and `batch_size`: leave one out"),
         ("lr = ", "--config must be a file in TOML"),
         ("lr = " + "[" * 100_000, "--config must be a file in TOML"),
@@ -191,9 +195,9 @@ def test_terminal(tmp_path):
     """Terminals get progress and color, but no color with NO_COLOR and no progress with --quiet."""
     options = ("train", "--epochs", 2, "--hidden", 8, "--no-plots", "--out")
     code, output = on_terminal(*options, tmp_path / "a", TERM="xterm")
-    assert (code, "epoch 2/2" in output, "\033[1m" in output) == (0, True, True)
+    assert (code, "\repoch 2/2 " in output or not find_spec("tqdm"), "\033[1m" in output) == (0, True, True)
     code, output = on_terminal(*options, tmp_path / "b", "--quiet", TERM="xterm", NO_COLOR="1")
-    assert (code, "epoch 2/2" in output, "\033" in output) == (0, False, False)
+    assert (code, "epoch " in output.split("\n", 1)[1], "\033" in output) == (0, False, False)
     assert output.startswith("test accuracy ")
     code, output = on_terminal("train", "--lr", "x", TERM="xterm")
     assert (code, "\033[31merror\033[0m" in output) == (2, True)
@@ -202,6 +206,6 @@ def test_terminal(tmp_path):
 def test_demo():
     """The demo shows a gradient check, a training and the speed."""
     code, output, errors = run("demo")
-    assert (code, errors) == (0, "")
+    assert (code, errors.splitlines()[0].split()[0]) == (0, "epoch")
     assert "accuracy 9" in output
     assert "times as fast" in output

@@ -54,7 +54,7 @@ def test_what_is_said_at_the_start(folder):
 
 def test_accuracy(folder):
     """A table with numbers on very different scales is learned."""
-    assert json.loads((folder / "run" / "results.json").read_text())["accuracy"] > 0.8
+    assert json.loads((folder / "run" / "results.json").read_text())["test_accuracy"] > 0.8
 
 
 def test_info_shows_the_record(folder):
@@ -111,7 +111,7 @@ def test_evaluate_parts(folder):
         sizes[part] = figures["rows"]
         assert figures["part"] == part
         if part == "test":
-            assert figures["accuracy"] == own["accuracy"]
+            assert figures["accuracy"] == own["test_accuracy"]
     assert sizes == {"train": 432, "val": 48, "test": 120, "all": 600}
     other = objects(succeed("evaluate", "run", "--data", "new.csv", "--json", cwd=folder))[0]
     model = fastsm.load(folder / "run" / "model.safetensors")
@@ -125,7 +125,7 @@ def test_files_of_each_part(folder):
     """With --val and --test all rows of --data are trained on."""
     words = "train --data churn.csv --val new.csv --test new.csv --no-plots --epochs 2 --json --out parts"
     start, *_, end = objects(succeed(*words.split(), cwd=folder))
-    assert start["rows"] == 600
+    assert start["train_rows"] == 600
     assert start["table"]["label"] == "leaves"
     for part, rows in (("train", 600), ("val", 100), ("test", 100), ("all", 700)):
         figures = objects(succeed("evaluate", "parts", "--part", part, "--json", cwd=folder))[0]

@@ -31,16 +31,31 @@ def test_first_command(tmp_path):
     """Without options it trains on the digits to at least 97 %, and writes all files of a run."""
     code, output, errors = run("train", cwd=tmp_path)
     assert code == 0
-    assert errors == "" or not find_spec("matplotlib")
-    accuracy, folder = re.fullmatch(
-        r"test accuracy ([\d.]+)% on 360 rows, after \d+ epochs\nresults in (\S+)\n", output
+    accuracy, epoch, folder = re.match(
+        r"test accuracy ([\d.]+) % \([\d.]+ to [\d.]+\) on 360 rows, with the weights of epoch (\d+)\n"
+        r"most often confused: \d taken for \d \(\d\), .*\n(\S+): model.safetensors.*\n"
+        r"next: fastsm evaluate \3\n$",
+        output,
     ).groups()
+    assert fastsm.load(tmp_path / folder / "model.safetensors").params.size == 9610
+    about, gap, head, *lines = errors.splitlines()[:25]
+    assert (about, gap) == (
+        "training 64-128-10 on 1,295 rows, validating on 142, testing on 360",
+        "",
+    )
+    lines = [line for line in lines if line]
+    assert head.split() == ["epoch", "loss", "val", "loss", "val", "acc", "time"]
+    assert {len(line.removesuffix("   best")) for line in lines[:-1]} == {len(head)}
+    losses = [float(line.split()[2]) for line in lines]
+    assert int(lines[-1].split()[0]) == int(epoch)
+    assert lines[-1].endswith("best, restored") or len(lines) < 22
+    assert losses[-1] == min(losses)
     assert float(accuracy) >= 97
     assert folder == os.path.join("fastsm-runs", "digits-1")
     expected = FILES | (PICTURES if find_spec("matplotlib") else set())
     assert {path.name for path in (tmp_path / folder).iterdir()} == expected
     results = json.loads((tmp_path / folder / "results.json").read_text())
-    assert f"{results['accuracy']:.2%}" == f"{accuracy}%"
+    assert f"{100 * results['test_accuracy']:.1f}" == accuracy
 
 
 def test_json_and_folders(tmp_path):
@@ -73,7 +88,7 @@ def test_infinite_loss_is_null(tmp_path):
         "--out",
         tmp_path / "run",
     )
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["nll"] is None
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["test_nll"] is None
 
 
 @pytest.mark.parametrize(
@@ -114,7 +129,7 @@ def test_precedence(tmp_path):
     variables = {"FASTSM_BATCH_SIZE": "60", "FASTSM_LR": "0.25", "FASTSM_HIDDEN": "4,4", "FASTSM_QUIET": "1"}
     options = ["--config", "c.toml", "--lr", "0.125", "--epochs", "1", "--out", "run", "--no-plots"]
     code, _, errors = run("train", *options, "--no-layer-norm", cwd=tmp_path, **variables)
-    assert (code, errors) == (0, "")
+    assert (code, errors) == (0, "")  # it is quiet
     settings = settings_of(tmp_path / "run")
     expected = {"lr": 0.125, "batch_size": 60, "hidden": [4, 4], "seed": 9, "layer_norm": False}
     expected |= {"activation": "tanh", "epochs": 1, "dropout": 0.0}
@@ -152,10 +167,11 @@ def test_killed_and_resumed(tmp_path):
     succeed("train", *LONG, "--out", tmp_path / "whole")
     whole = fastsm.History()
     params = fastsm.load(tmp_path / "whole" / "model.safetensors", history=whole).params
-    for how in (signal.SIGKILL, signal.SIGINT):
+    for how in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
         folder = tmp_path / how.name
         code, errors = stopped(folder, how, *LONG)
-        if how == signal.SIGINT:
+        assert not list(folder.glob(".*.tmp")) or how == signal.SIGKILL
+        if how != signal.SIGKILL:
             assert code == 130
             assert errors.endswith(f"error: interrupted: continue with fastsm train --resume {folder}\n")
         else:
@@ -202,7 +218,7 @@ def test_resume_with_other_data(tmp_path):
 def test_diverged(tmp_path):
     """An infinite training loss gives exit code 4 and advice."""
     options = ("--lr", "1e30", "--optimizer", "sgd", "--schedule", "constant")
-    line = fail(4, *QUICK, *options, "--out", tmp_path / "run")
+    line = fail(4, *QUICK, *options, "--quiet", "--out", tmp_path / "run")
     assert re.search(r"at epoch 1, step \d+, learning rate 1e\+30: try a smaller --lr", line)
 
 
@@ -228,7 +244,7 @@ def test_without_matplotlib(tmp_path):
     (tmp_path / "matplotlib.py").write_text("raise ImportError")
     path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
     code, output, errors = run("train", "--epochs", 1, "--out", tmp_path / "run", PYTHONPATH=path)
-    assert (code, "results in" in output) == (0, True)
+    assert (code, "run: model.safetensors\n" in output) == (0, True)
     assert "no pictures: they need matplotlib" in errors
     assert {file.name for file in (tmp_path / "run").iterdir()} == FILES
 
@@ -240,13 +256,15 @@ def test_without_matplotlib(tmp_path):
         {"MPLBACKEND": "nonsense"},
         {"MPLBACKEND": "tkagg"},
         {"MPLCONFIGDIR": "/dev/null/x", "HOME": "/dev/null/x"},
+        {"HOME": "", "TMPDIR": "/dev/null/x"},
     ],
     ids=str,
 )
 def test_matplotlib_set_wrongly(tmp_path, variables):
     """What is set for other programs does not matter for pictures in files, which are all there."""
     code, _, errors = run("train", "--epochs", 1, "--out", tmp_path / "run", **variables)
-    assert (code, errors) == (0, "")
+    assert code == 0
+    assert [line.split()[0] for line in errors.splitlines() if line] == ["training", "epoch", "1"]
     assert {file.name for file in (tmp_path / "run").iterdir()} == FILES | PICTURES
 
 
@@ -258,7 +276,9 @@ def test_characters_without_a_glyph(tmp_path):
     (tmp_path / "table.csv").write_text("\n".join(["a,b,label", *lines]), encoding="utf-8")
     code, _, errors = run("train", "--data", tmp_path / "table.csv", "--epochs", 1, "--out", tmp_path / "run")
     assert code == 0
-    assert [line.split()[0] for line in errors.splitlines()] == ["table:", "numbers"]
+    assert [line.split()[0] for line in errors.splitlines() if line] == [
+        "table:", "numbers", "training", "epoch", "1"
+    ]  # fmt: skip
     assert (tmp_path / "run" / "confusion.png").exists()
 
 
@@ -267,7 +287,8 @@ def test_unusable_matplotlib(tmp_path):
     (tmp_path / "matplotlib.py").write_text("raise ValueError('no\\nsuch setting')")
     path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
     code, _, errors = run("train", "--epochs", 1, "--out", tmp_path / "run", PYTHONPATH=path)
-    assert (code, errors) == (0, "no pictures: matplotlib cannot be used: no such setting\n")
+    assert code == 0
+    assert errors.splitlines()[-2:] == ["no pictures: matplotlib cannot be used: no such setting", ""]
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup-cosine", "one-cycle", "step"])
@@ -276,7 +297,7 @@ def test_huge_learning_rates(tmp_path, schedule, optimizer):
     """The largest numbers diverge like others: one line, and the exit code for it."""
     line = fail(
         4, "train", "--epochs", 2, "--lr", 1e308, "--schedule", schedule, "--optimizer", optimizer,
-        "--out", tmp_path / "run",
+        "--out", tmp_path / "run", "--quiet",
     )  # fmt: skip
     assert "the loss became " in line
     assert "try a smaller --lr" in line
@@ -327,7 +348,7 @@ def test_fashion_subset(tmp_path, fashion):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Fashion-MNIST is not installed")
-@pytest.mark.parametrize(("hidden", "least"), [("128", 0.88), ("512,512", 0.895)])
+@pytest.mark.parametrize(("hidden", "least"), [("512,512", 0.892)])
 def test_fashion(tmp_path, hidden, least):
     """The settings in the help reach the accuracy it states."""
     text = succeed("train", "--help")

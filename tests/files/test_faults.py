@@ -83,7 +83,7 @@ def test_resumed_after_full_disk(tmp_path):
 
 
 ON_A_FULL_DISK = """
-mount -t tmpfs -o size=160k none "$1" && cd "$1" || exit 77
+mount -t tmpfs -o size=200k none "$1" && cd "$1" || exit 77
 "$2" -P -m fastsm train --hidden 128 --epochs 3 --no-plots --quiet --out run
 code=$?
 ls -A run

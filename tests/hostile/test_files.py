@@ -44,7 +44,7 @@ from fastsm._command._models import Trained, load_trained
 from fastsm._command._options import resolve
 from fastsm._command._reading import read_rows
 from fastsm._command._train_options import TRAIN
-from fastsm._command.train import _toml
+from fastsm._command.train import _configuration
 from fastsm._files import _safetensors
 
 MEGABYTE = 1 << 20
@@ -365,7 +365,9 @@ TOML = b'hidden = [512, 64]\nlr = 1e-3\ndata = "digits"\nlayer-norm = true\nepoc
 @given(edits=EDITS)
 def test_mutated_options(edits):
     path = str(written(mutated(TOML, edits), "c.toml"))
-    attempt(lambda: resolve(TRAIN, {}, _toml(path), path), CommandError, *CommandError.__subclasses__())
+    attempt(
+        lambda: resolve(TRAIN, {}, _configuration(path), path), CommandError, *CommandError.__subclasses__()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -384,7 +386,7 @@ def run_folder(checkpoint):
 def test_mutated_descriptions(run_folder, edits):
     folder, text = run_folder
     (folder / "config.json").write_bytes(mutated(text, edits))
-    (folder / "results.json").write_bytes(mutated(b'{"accuracy": 0.5, "x": [1, {}]}', edits))
+    (folder / "results.json").write_bytes(mutated(b'{"test_accuracy": 0.5, "x": [1, {}]}', edits))
     if attempt(lambda: load_trained(str(folder)), CommandError) is not None:
         assert main(["info", str(folder)]) in (0, 3)
     assert main(["evaluate", str(folder), "--data-dir", FOLDER.name, "--no-download"]) in (2, 3)

@@ -1,5 +1,6 @@
 """Callbacks, their calls, and the history."""
 
+import contextlib
 import csv
 import json
 import math
@@ -13,7 +14,6 @@ from trainings import Script, Terminal, fit
 
 import fastsm
 from fastsm import callbacks, nn, optim
-from fastsm.training.callbacks import _reports
 
 # ---- calls of callbacks ----
 
@@ -277,61 +277,82 @@ def test_best_value_after_resuming(tmp_path):
 
 
 def test_progress_without_a_terminal(capsys):
-    fit(callbacks=[callbacks.ProgressBar()])
-    assert capsys.readouterr() == ("", "")
+    """Lines below titles, some 20 of a long training, without a bar."""
+    fit(100, callbacks=[callbacks.ProgressBar()])
+    head, *lines = capsys.readouterr().err.splitlines()
+    assert head.split() == ["epoch", "loss", "val", "loss", "val", "acc", "time"]
+    assert [int(line.split()[0]) for line in lines] == [1, *range(5, 101, 5)]
 
 
-def test_progress_in_lines(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tqdm", None)
+@pytest.mark.parametrize("tqdm", [True, False])
+def test_progress_in_lines(monkeypatch, capsys, tqdm):
+    """On a terminal each line has the results of its epoch, and the bar is gone at the end."""
+    if tqdm:
+        pytest.importorskip("tqdm")
+    else:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    history = fit(2, callbacks=[callbacks.ProgressBar()], optimizer=optim.SGD(0.25))
-    lines = terminal.getvalue().splitlines()
+    history = fit(2, callbacks=[callbacks.ProgressBar(interval=0)], metrics=["accuracy", "f1"])
+    text = terminal.getvalue()
+    assert ("\repoch 2/2 100 % |" in text) is tqdm
+    shown = [line.rsplit("\r", 1)[-1] for line in text.split("\n")]
+    head, *lines = [line for line in shown if line.strip()]
+    assert head.split() == ["epoch", "loss", "val", "loss", "val", "acc", "val", "f1", "time"]
     assert len(lines) == 2
-    assert lines[0].startswith(f"epoch 1/2: loss {history['loss'][0]:.4g}, accuracy ")
-    assert lines[1].endswith(", learning_rate 0.25")
+    for i, line in enumerate(lines):
+        names = ("loss", "val_loss", "val_accuracy", "val_f1")
+        loss, val_loss, accuracy, f1 = (history[name][i] for name in names)
+        best = val_loss == min(history["val_loss"][: i + 1])
+        expected = f"{i + 1} {loss:.4f} {val_loss:.4f} {100 * accuracy:.1f} % {f1:.4f} 0.0 s"
+        assert line.split() == [*expected.split(), *["best"] * best]
+        assert line.startswith("    ")
+        assert len(line.removesuffix("   best")) == len(head)
     assert capsys.readouterr().out == ""
 
 
-def test_progress_bar(monkeypatch):
+def test_progress_fits(capsys):
+    """However many metrics there are, lines have at most 80 columns; numbers of any size are aligned."""
+
+    def huge(outputs, targets):
+        return np.full(len(outputs), 1.25e30)
+
+    names = ["accuracy", huge, "f1", "balanced_accuracy", "nll", "brier"]
+    fit(2, callbacks=[callbacks.ProgressBar(), callbacks.EarlyStopping()], metrics=names)
+    lines = capsys.readouterr().err.splitlines()
+    assert "val huge" in lines[0]
+    assert "1.2e+30" in lines[1]
+    assert max(map(len, lines)) <= 80
+
+
+def test_progress_bar_closes(monkeypatch):
+    """An interruption and an error leave no bar."""
     pytest.importorskip("tqdm")
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    fit(2, callbacks=[callbacks.ProgressBar(interval=0)])
-    assert "epoch 2/2: 100%" in terminal.getvalue()
-    assert "val_loss=" in terminal.getvalue()
+    monkeypatch.setattr(sys, "stderr", Terminal())
 
-    class Interrupt:
+    class Fail:
+        def __init__(self, error):
+            self.error = error
+
         def on_batch_end(self, run):
-            raise KeyboardInterrupt
+            raise self.error
 
-    bar = callbacks.ProgressBar()
-    fit(2, callbacks=[bar, Interrupt()])
-    assert bar._bar is None
+    for error in (KeyboardInterrupt, ValueError):
+        bar = callbacks.ProgressBar()
+        with contextlib.suppress(ValueError):
+            fit(2, callbacks=[bar, Fail(error)])
+        bar.close()
+        bar.close()
+        assert sys.stderr.getvalue().endswith("\r")
 
 
 def test_progress_bar_rate(monkeypatch):
-    class Bar:
-        n, updates = 0, 0
-
-        def update(self, steps):
-            self.n += steps
-            self.updates += 1
-
-    now = [100.0]
-    monkeypatch.setattr(_reports.time, "monotonic", lambda: now[0])
-    progress, bar = callbacks.ProgressBar(), Bar()
-    progress._bar = bar
-
-    class Run:
-        step = 0
-
-    for _ in range(1000):
-        Run.step += 1
-        now[0] += 0.001
-        progress.on_batch_end(Run)
-    assert 9 <= bar.updates <= 11
-    assert bar.n >= 900
+    """The bar is drawn again after `interval` at the earliest."""
+    pytest.importorskip("tqdm")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    fit(1, callbacks=[callbacks.ProgressBar(interval=1000)], batch_size=1)
+    assert terminal.getvalue().count("\repoch 1/1") <= 3  # at first, below the titles and below the line
 
 
 def test_csv(tmp_path):

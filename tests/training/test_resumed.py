@@ -291,7 +291,8 @@ def test_best_epoch_is_told(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setattr(sys, "stderr", Terminal())
     fit(3, callbacks=[callbacks.ProgressBar(), Script(2.0, 1.0, 3.0), callbacks.EarlyStopping()])
-    assert sys.stderr.getvalue().splitlines()[-1] == "the model has the parameters of epoch 2, the best"
+    last = sys.stderr.getvalue().splitlines()[-1]
+    assert (last.split()[0], last.split("  ")[-1].strip()) == ("2", "best, restored")
 
 
 # ---- histories and logs ----

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from fastsm import _arguments
-from fastsm.training._names import did_you_mean
+from fastsm._arguments import did_you_mean
 from fastsm.training._run import Run
 from fastsm.typing import Array
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib
 import io
@@ -9,7 +10,6 @@ import json
 import math
 import os
 import sys
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,12 +20,18 @@ from fastsm.training.callbacks._best import Ordered
 
 __all__ = ["CSVLogger", "JSONLogger", "ProgressBar"]
 
+_ON_TERMINAL, _IN_FILES = 50, 20  # epochs that are shown
+_WIDTH = 45  # columns between the epoch and the time
+
 
 class ProgressBar(Ordered):
-    """Shows the progress of the training on the standard error if that is a terminal.
+    """Prints a line for each epoch on the standard error, with a bar below them while it runs.
 
-    Each epoch has a bar if the package tqdm is installed, otherwise a line. At the end it says which epoch
-    the parameters are of, if another callback restored the best ones.
+    The lines are aligned and fit 80 columns: the losses, the metrics on the validation data (without it, on
+    the training data) and the seconds so far. An epoch with the smallest validation loss so far is marked
+    ``best``. The bar needs a terminal and the package tqdm. A long training shows some 50 of its epochs, and
+    some 20 if the standard error is a file or a pipe. At the end the best epoch is shown again if another
+    callback restored its parameters.
 
     Parameters
     ----------
@@ -44,50 +50,95 @@ class ProgressBar(Ordered):
     def __init__(self, interval: float = 0.1) -> None:
         self.interval = _arguments.at_least_0("interval", interval)
         self._bar: Any = None
-        self._next = 0.0
-        self._shown = False
+        self._columns: dict[str, int] = {}
+        self._every, self._begun = 1, False
 
     def on_train_begin(self, run: Run) -> None:
-        """Find out whether the standard error is a terminal."""
-        self._shown = sys.stderr is not None and sys.stderr.isatty()
+        """Choose the columns and the epochs to show, and show an empty bar."""
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._every = -(-run.epochs // (_ON_TERMINAL if terminal else _IN_FILES))
+        validated = any(name.startswith("val_") for name in run.names)
+        metrics = {metric.name for metric in run.metrics} if validated else set()
+        names = [n for n in run.names if n not in metrics and n not in ("learning_rate", "seconds")]
+        widths = {name: max(len(_title(name)), 8) for name in names}
+        while sum(widths.values()) + 3 * len(widths) > _WIDTH:
+            widths.popitem()
+        self._columns = widths
+        self._begun = False
+        with contextlib.suppress(ImportError):
+            self._bar = terminal and importlib.import_module("tqdm").tqdm(
+                total=run.epochs * run.steps,
+                initial=run.epoch * run.steps,
+                desc=f"epoch {run.epoch + 1}/{run.epochs}",
+                bar_format="{desc} {percentage:3.0f} % |{bar}| {elapsed}<{remaining}",
+                mininterval=self.interval,
+                leave=False,
+                dynamic_ncols=True,
+                file=sys.stderr,
+            )
 
     def on_epoch_begin(self, run: Run) -> None:
-        """Show an empty bar."""
-        if not self._shown:
-            return
-        try:
-            tqdm = importlib.import_module("tqdm")
-        except ImportError:
-            return
-        self._bar = tqdm.tqdm(total=run.steps, desc=f"epoch {run.epoch}/{run.epochs}", file=sys.stderr)
+        """Show the number of the epoch."""
+        if self._bar:
+            self._bar.set_description_str(f"epoch {run.epoch}/{run.epochs}", refresh=False)
 
     def on_batch_end(self, run: Run) -> None:
         """Update the bar if `interval` has passed since the last update."""
-        if self._bar is not None and time.monotonic() >= self._next:
-            self._next = time.monotonic() + self.interval
-            self._bar.update(run.step - self._bar.n)
+        if self._bar:
+            self._bar.update()
 
     def on_epoch_end(self, run: Run) -> None:
-        """Show the results of the epoch."""
-        results = {name: f"{value:.4g}" for name, value in _numbers(run).items() if name != "seconds"}
-        if self._bar is not None:
-            self._bar.set_postfix(results, refresh=False)
-            self._bar.update(run.step - self._bar.n)
-            self._close()
-        elif self._shown:
-            text = ", ".join(f"{name} {value}" for name, value in results.items())
-            print(f"epoch {run.epoch}/{run.epochs}: {text}", file=sys.stderr)
+        """Print the results of the epoch if it is one of those to be shown; above the first, the titles."""
+        _numbers(run)
+        last = run.stopping or run.epoch == run.epochs
+        if last or run.epoch == 1 or run.epoch % self._every == 0:
+            loss = run.logs.get("val_loss", math.nan)
+            if not self._begun:
+                titles = "".join(f"{_title(name):>{width + 3}}" for name, width in self._columns.items())
+                self.write(f"epoch{titles}       time")
+            self._begun = True
+            best = loss == loss and run.history.best("val_loss") == run.epoch
+            self.write(self._line(run, run.epoch, "best" if best else ""))
 
     def on_train_end(self, run: Run) -> None:
-        """Close the bar of an epoch that was interrupted, and say which parameters the model has."""
-        self._close()
-        if self._shown and run.history.restored is not None:
-            print(f"the model has the parameters of epoch {run.history.restored}, the best", file=sys.stderr)
+        """Remove the bar, and show the epoch whose parameters the model has, unless it was the last one."""
+        self.close()
+        if self._begun and run.history.restored not in (None, run.history.epochs):
+            self.write(self._line(run, run.history.restored, "best, restored"))
 
-    def _close(self) -> None:
-        if self._bar is not None:
+    def write(self, line: str) -> None:
+        """Print a line on the standard error, above the bar."""
+        if self._bar:
+            self._bar.write(line, file=sys.stderr)
+        elif sys.stderr is not None:
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Remove the bar, as at the end of the training or after an error."""
+        if self._bar:
             self._bar.close()
-            self._bar = None
+        self._bar = None
+
+    def _line(self, run: Run, epoch: int, mark: str) -> str:
+        history = run.history
+        values = {name: column[epoch - 1] for name, column in history.items() if len(column) >= epoch}
+        cells = "".join(
+            f"{_cell(name, values[name]) if name in values else '':>{width + 3}}"
+            for name, width in self._columns.items()
+        )
+        seconds = sum(history["seconds"][:epoch])
+        time = f"{seconds:.1f} s" if seconds < 1000 else f"{seconds / 60:.0f} min"
+        return f"{epoch:>5}{cells}{time:>11}   {mark}".rstrip()
+
+
+def _title(name: str) -> str:
+    return name.replace("accuracy", "acc").replace("_", " ")
+
+
+def _cell(name: str, value: float) -> str:
+    if "accuracy" in name:
+        return f"{100 * value:.1f} %"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1000 or not value else f"{value:.1e}"
 
 
 def _numbers(run: Run) -> dict[str, float]:

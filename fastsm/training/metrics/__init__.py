@@ -16,7 +16,6 @@ from functools import partial
 import numpy as np
 
 from fastsm import _arguments
-from fastsm.training._names import did_you_mean
 from fastsm.training.metrics._labels import dense, first, labels_of
 from fastsm.training.metrics._metric import Metric, Whole
 from fastsm.training.metrics._of_all import auc, balanced_accuracy, f1
@@ -205,7 +204,7 @@ def _resolve_one(metric: object) -> Metric:
     names = ["accuracy", "top_5", *(name for name in _NAMED if name != "accuracy"), "ece"]
     raise ValueError(
         f"`metrics` must be functions or of the names {', '.join(names)} (any number for 5), got"
-        f" {_arguments.shown(metric)}{did_you_mean(metric, names)}"
+        f" {_arguments.shown(metric)}{_arguments.did_you_mean(metric, names)}"
     )
 
 
