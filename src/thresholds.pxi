@@ -14,10 +14,10 @@ cdef enum:
     ELEMENTS_PER_THREAD = 1 << 15
     # Matrix products: multiplications for each thread, at least; some 10 us.
     MULTIPLICATIONS_PER_THREAD = 1 << 19
-    # softmax, its relatives and cross-entropy: work for each thread, at least; some 25 us. The unit is what softmax's VJP
-    # does with an element of float32; double counts twice, and an exponential as many times as here. Callers may pause
-    # for any time between these calls, so helpers mostly sleep: a call of 50 us is as fast with one that first has to
-    # wake up, and 1.9 times as fast with one that is awake.
+    # softmax, its relatives and cross-entropy: work for each thread, at least; some 25 us. The unit is what softmax's
+    # VJP does with an element of float32; double counts twice, and an exponential as many times as here. Callers may
+    # pause for any time between these calls, so helpers mostly sleep: a call of 50 us is as fast with one that first
+    # has to wake up, and 1.9 times as fast with one that is awake.
     WORK_PER_THREAD = 1 << 17
     EXPONENTIAL_WORK = 3
 

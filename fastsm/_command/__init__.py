@@ -16,9 +16,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from fastsm._arguments import did_you_mean
 from fastsm._command import _errors
-from fastsm._command._errors import CommandError, UsageError
+from fastsm._command._errors import CommandError, UsageError, did_you_mean
 from fastsm._command._output import printable, red
 from fastsm._version import __version__
 

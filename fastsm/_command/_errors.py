@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["BAD_DATA", "DIVERGED", "FAILURE", "INTERRUPTED", "OK", "USAGE", "CommandError", "UsageError"]
+from collections.abc import Iterable
+
+__all__ = [
+    "BAD_DATA", "DIVERGED", "FAILURE", "INTERRUPTED", "OK", "USAGE",
+    "CommandError", "UsageError", "did_you_mean",
+]  # fmt: skip
 
 OK, FAILURE, USAGE, BAD_DATA, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -20,3 +25,12 @@ class UsageError(CommandError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, USAGE)
+
+
+def did_you_mean(word: object, choices: Iterable[str]) -> str:
+    """Return the choice that is most like a misspelt word, as the end of a message."""
+    try:  # not above: a wrong variable such as FASTSM_ISA is reported later, in one line
+        from fastsm import _arguments
+    except ImportError:
+        return ""
+    return _arguments.did_you_mean(word, choices)

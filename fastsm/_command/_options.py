@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from fastsm._arguments import did_you_mean
-from fastsm._command._errors import UsageError
+from fastsm._command._errors import UsageError, did_you_mean
 
 __all__ = [
     "Option", "Settings", "add_options", "flag", "given_flags", "names", "one_of", "real", "resolve", "sizes",

@@ -31,7 +31,7 @@ class Figures(TypedDict):
 
     rows: int
     accuracy: float
-    accuracy_interval: list[float]
+    accuracy_interval: tuple[float, float]
     nll: float
     brier: float
     ece: float

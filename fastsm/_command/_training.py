@@ -248,9 +248,9 @@ class Training:
         val = len(aside) if splits.val is None else len(splits.val)
         own = " (of the first process)" if self.settings["shard_data"] else ""
         rows = {f"training{own}": len(rest), f"validation{own}": val, "test": len(test)}
-        trial = Trial(
-            folder, self.settings, splits, rows, model, history, answers, figures or errors, seconds
-        )
+        found = figures or errors
+        assert found is not None
+        trial = Trial(folder, self.settings, splits, rows, model, history, answers, found, seconds)
         write_report(folder / _runs.REPORT, trial)
         output.note("")
         words = summary(folder, splits.table is not None, history, figures, errors)

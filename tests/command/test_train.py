@@ -244,7 +244,7 @@ def test_without_matplotlib(tmp_path):
     (tmp_path / "matplotlib.py").write_text("raise ImportError")
     path = os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])
     code, output, errors = run("train", "--epochs", 1, "--out", tmp_path / "run", PYTHONPATH=path)
-    assert (code, "run: model.safetensors\n" in output) == (0, True)
+    assert (code, "run: model.safetensors, report.html\n" in output) == (0, True)
     assert "no pictures: they need matplotlib" in errors
     assert {file.name for file in (tmp_path / "run").iterdir()} == FILES
 
