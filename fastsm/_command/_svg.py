@@ -179,7 +179,7 @@ def points(x: Array, y: Array, names: tuple[str, str], *, diagonal: bool) -> str
 def bars(rows: Sequence[tuple[str, float, float]]) -> str:
     """Return a chart of a horizontal bar for each (name, value, spread)."""
     names = [clip(name, 20) for name, _, _ in rows]
-    left, line, right = max(map(_width, names)) + 10, 24, 64
+    left, line, right = 1.25 * max(map(_width, names)) + 12, 24, 64  # fonts differ in width
     low = min(0.0, *(value - spread for _, value, spread in rows))
     high = max(1e-9, *(value + spread for _, value, spread in rows))
     room = max(_WIDTH - left - right, 120) / (high - low)
