@@ -54,6 +54,7 @@ __all__ = [
     "log_softmax",
     "log_softmax_vjp",
     "logsumexp",
+    "logsumexp_vjp",
     "softmax",
     "softmax_jacobian",
     "softmax_vjp",
@@ -178,6 +179,23 @@ def log_softmax_vjp(log_y: ArrayLike, dy: ArrayLike, /, *, axis: int = -1, tempe
     p, g = np.exp(_rows(log_y, axis)), _rows(dy, axis)
     dz = (g - p * np.sum(g, axis=-1, keepdims=True)) / _positive(temperature)
     return _back(dz, axis, log_y)
+
+
+@np.errstate(all="ignore")
+def logsumexp_vjp(x: ArrayLike, lse: ArrayLike, dy: ArrayLike, /, *, axis: int = -1) -> Array:
+    """Gradient over logsumexp's input from the one over its output: dx = dy * exp(x - lse).
+
+    As `softmax_vjp`, but `lse` and `dy` have the shape of `x` without `axis`, or with length 1 there.
+
+    Examples
+    --------
+    >>> logsumexp_vjp([0.0, 0.0], np.log(2), 3.0)
+    array([1.5, 1.5])
+    """
+    x, rows = np.asarray(x), _rows(np.asarray(x), axis)
+    kept = (*rows.shape[:-1], 1)
+    total, g = (np.asarray(value).reshape(kept).astype(rows.dtype) for value in (lse, dy))
+    return _back(g * np.exp(rows - total), axis, x)
 
 
 @np.errstate(all="ignore")
