@@ -98,7 +98,14 @@ def unpatch_scipy() -> list[str]:
 
     See Also
     --------
-    patch_scipy : with an example.
+    patch_scipy : put them there.
+
+    Examples
+    --------
+    >>> import fastsm.special
+    >>> changed = fastsm.special.patch_scipy()
+    >>> fastsm.special.unpatch_scipy() == changed
+    True
     """
     with _lock:
         return _replace(_original_of)

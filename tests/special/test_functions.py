@@ -343,6 +343,25 @@ def test_memory(call):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("axis", [None, 0, 1, (0, 1), ()])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_reference(axis, keepdims):
+    """The reference agrees, with weights and without."""
+    x = LARGE[:, :, 0].copy()
+    x[0], x[1, 1] = -INF, INF
+    signed = np.random.default_rng(2).choice([-1.0, 0.0, 2.0], (40, 1))
+    for a, b in ((x, None), (x, signed), (x.astype(np.float32), np.float32(signed)), (LARGE[0, 0], True)):
+        if axis == 1 and a.ndim == 1:
+            continue
+        options = {"axis": None if a.ndim == 1 else axis, "b": b, "keepdims": keepdims}
+        for return_sign in (False, True):
+            ours = special.logsumexp(a, return_sign=return_sign, **options)
+            theirs = reference.special_logsumexp(a, return_sign=return_sign, **options)
+            for one, other in zip(*([(r,), r][return_sign] for r in (ours, theirs)), strict=True):
+                assert (one.dtype, one.shape) == (other.dtype, other.shape)
+                np.testing.assert_allclose(one, other, rtol=1e-5 if a.dtype == np.float32 else 1e-12)
+
+
 def test_same_bits_as_one_axis():
     """Without weights it is the kernel of fastsm.logsumexp."""
     x = LARGE.reshape(-1, 70)
