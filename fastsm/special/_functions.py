@@ -79,7 +79,7 @@ def logsumexp(
     >>> print(logsumexp([[1000.0, 1000.0], [0.0, 0.0]]))
     1000.6931471805599
     >>> logsumexp([[1000.0, 1000.0], [0.0, 0.0]], axis=1)
-    array([1000.69314718,    0.69314718])
+    array([1.00069315e+03, 6.93147181e-01])
     >>> value, sign = logsumexp([1000.0, 1001.0], b=[1, -1], return_sign=True)
     >>> print(value.round(4), sign)
     1000.5413 -1.0
@@ -88,8 +88,11 @@ def logsumexp(
         result = None
         if axis is not None:
             result = kernels.try_plain(LOGSUMEXP, a, None, None, axis, 1.0, keepdims, None)
-        elif type(a) is np.ndarray and a.flags.c_contiguous and (a.ndim == 1 or not keepdims):
-            result = kernels.try_plain(LOGSUMEXP, a.reshape(-1), None, None, 0, 1.0, keepdims, None)
+        elif type(a) is np.ndarray:
+            if a.ndim == 1:
+                result = kernels.try_plain(LOGSUMEXP, a, None, None, 0, 1.0, keepdims, None)
+            elif a.flags.c_contiguous and not keepdims:
+                result = kernels.try_plain(LOGSUMEXP, a.reshape(-1), None, None, 0, 1.0, False, None)
         if result is not None:
             return result
     return _logsumexp(a, axis, b, keepdims, return_sign)
@@ -224,7 +227,7 @@ def _logsumexp(a: ArrayLike, axis: object, b: ArrayLike | None, keepdims: object
 
 def _is_foreign(array: Array) -> bool:
     """Whether an array has complex or extended numbers."""
-    return array.dtype.kind == "c" or array.dtype.char == "g"
+    return array.dtype.kind == "c" or (array.dtype.kind == "f" and array.dtype.char == "g")
 
 
 def _promoted(a: Any, x: Array, b: Any, factors: Array) -> DType:
@@ -238,6 +241,8 @@ def _promoted(a: Any, x: Array, b: Any, factors: Array) -> DType:
 
 def _broadcast(x: Array, factors: Array) -> tuple[Array, Array]:
     """Return both in their common shape."""
+    if x.shape == factors.shape:
+        return x, factors
     try:
         shape = np.broadcast_shapes(x.shape, factors.shape)
     except ValueError:
