@@ -5,6 +5,7 @@ Each function first tries the short path, which takes plain arrays only; all els
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ __all__ = ["log_softmax", "logsumexp", "softmax"]
 
 def logsumexp(
     a: ArrayLike,
-    axis: int | tuple[int, ...] | None = None,
+    axis: int | Sequence[int] | None = None,
     b: ArrayLike | None = None,
     keepdims: bool = False,
     return_sign: bool = False,
@@ -98,7 +99,7 @@ def logsumexp(
     return _logsumexp(a, axis, b, keepdims, return_sign)
 
 
-def softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Any:
+def softmax(x: ArrayLike, axis: int | Sequence[int] | None = None) -> Any:
     r"""Softmax over any axes, as `scipy.special.softmax`.
 
     Parameters
@@ -135,7 +136,7 @@ def softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Any:
     return _softmax(SOFTMAX, x, axis)
 
 
-def log_softmax(x: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Any:
+def log_softmax(x: ArrayLike, axis: int | Sequence[int] | None = None) -> Any:
     r"""Logarithm of softmax over any axes, as `scipy.special.log_softmax`.
 
     Parameters

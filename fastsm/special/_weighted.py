@@ -122,20 +122,31 @@ def _restored(sums: _Sums, a: Array, b: Array) -> _Sums:
     if not hidden.any():
         return sums
     sums = _Sums(*(np.array(values) for values in sums))
-    for at in map(tuple, np.argwhere(hidden)):
-        x, weight = np.array(a[at], np.float64).ravel(), np.array(b[at], np.float64).ravel()
-        counts = np.isfinite(weight) & (weight != 0) & (x > -np.inf)
-        x, weight = x[counts], weight[counts]
-        _fold_extreme(x, weight)
-        order = np.argsort(x)
-        values, starts = np.unique(x[order], return_index=True)
-        totals = np.add.reduceat(weight[order], starts)
-        values, totals = values[totals != 0], totals[totals != 0]
-        shift = values[-1] if len(values) else -np.inf
-        sums.shift[at] = shift
-        sums.top[at] = totals[-1] if len(values) else 0
-        sums.rest[at] = np.sum(totals[:-1] * np.exp(values[:-1] - shift))
+    rows = np.argwhere(hidden)
+    step = max(1, BLOCK * hidden.size // a.size)
+    for start in range(0, len(rows), step):
+        part = tuple(rows[start : start + step].T)
+        shape = (len(rows[start : start + step]), a.size // hidden.size)
+        x, weight = (np.array(array[part], np.float64, order="C").reshape(shape) for array in (a, b))
+        again = _sums_of_block(*_without_ties(x, weight))
+        for values, others in zip(sums[:3], again[:3], strict=True):
+            values[part] = others.reshape(values[part].shape)
     return sums
+
+
+def _without_ties(x: Array, weight: Array) -> tuple[Array, Array]:
+    """Return rows, sorted, in which one of equal elements has the weight of all; inputs are overwritten."""
+    weight[~np.isfinite(weight)] = 0
+    _fold_extreme(x, weight)
+    x[weight == 0] = -np.inf
+    order = np.argsort(x, axis=-1)
+    x, weight = np.take_along_axis(x, order, -1), np.take_along_axis(weight, order, -1)
+    is_first = np.full(x.shape, True)
+    is_first[:, 1:] = x[:, 1:] != x[:, :-1]
+    starts = np.flatnonzero(is_first)
+    totals = np.zeros(x.size)
+    totals[starts] = np.add.reduceat(weight.ravel(), starts)
+    return x, totals.reshape(x.shape)
 
 
 def _logarithm(sums: _Sums) -> tuple[Array, Array]:

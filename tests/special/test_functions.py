@@ -229,6 +229,17 @@ def test_special_weights(a, b, value, sign):
             np.testing.assert_allclose(result, (value, sign), rtol=1e-15)
 
 
+def test_many_sums_cancel():
+    """Rows whose largest terms cancel keep the others, each row on its own."""
+    rng = np.random.default_rng(0)
+    top, rest = rng.uniform(900, 1000, (2, 50000))
+    rest[::2] = -INF
+    x = np.stack([top, rest - 900, top, top + 50, top + 50], axis=1)
+    value, sign = special.logsumexp(x, axis=1, b=[1, -3, -1, 2, -2], return_sign=True)
+    np.testing.assert_allclose(value, rest - 900 + math.log(3), rtol=1e-14)
+    np.testing.assert_array_equal(sign, np.where(rest > 0, -1, 0))
+
+
 def test_dtypes_of_weights():
     """Python's numbers take the dtype of the array, arrays are promoted."""
     x = np.zeros(2, np.float32)

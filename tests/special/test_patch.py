@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import pickle
 import re
 import sys
 import threading
@@ -55,6 +56,7 @@ def test_patch_and_unpatch(client):
     assert client.lse is scipy_special.logsumexp is not SCIPYS["logsumexp"]
     assert client.lse([0.0, -40.0]) > 0
     assert client.lse(np.array([1j])) == SCIPYS["logsumexp"](np.array([1j]))
+    assert pickle.loads(pickle.dumps(client.lse)) is client.lse
     client.late = scipy_special.softmax  # as by an import
     undone = special.unpatch_scipy()
     assert sorted(undone) == sorted([*changed, "client_of_scipy.late"])
@@ -119,7 +121,7 @@ def test_without_scipy(monkeypatch):
 SCRIPT = """
 import sys
 from scipy.special import logsumexp
-print(__name__, sys.argv[1:], logsumexp.__module__, logsumexp([0.0, 0.0]).round(3))
+print(__name__, sys.argv[1:], logsumexp.__globals__['__name__'], logsumexp([0.0, 0.0]).round(3))
 """
 
 
