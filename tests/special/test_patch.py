@@ -45,7 +45,7 @@ def test_scipys_own_tests():
         tests.origin,
     )
     assert (code, errors) == (0, ""), output
-    assert int(re.search(r"(\d+) passed", output)[1]) > 100
+    assert int(re.search(r"(\d+) passed", output)[1]) > 20
 
 
 def test_patch_and_unpatch(client):
@@ -85,6 +85,8 @@ def test_sklearns_copy(client):
     from sklearn import mixture
     from sklearn.utils import _array_api
 
+    if not (hasattr(_array_api, "_logsumexp") and hasattr(mixture._base, "_logsumexp")):
+        pytest.skip("another scikit-learn, without such a copy")
     theirs = _array_api._logsumexp
     assert not any("sklearn" in name and "_logsumexp" in name for name in special.patch_scipy())
     changed = special.patch_scipy(sklearn=True)
