@@ -29,6 +29,9 @@ Through the VJP, with p for the output::
 Softmax's factor p cancels the division by p. No other loss has that division, so p - t is the gradient of no
 other loss: pass the dL/dp of another loss to `softmax_vjp`.
 
+**SciPy's arguments.** `special_logsumexp` is the twin of `fastsm.special.logsumexp`. Softmax over several
+axes is softmax over the axis that they make together.
+
 **Rounding.** The row's maximum m is subtracted first, so that exp cannot overflow. Then sum_j exp(x_j - m)
 is 1 + rest, where the 1 is the term of the maximum. Apart from the 1, `rest` may be far smaller than the
 spacing of numbers near 1, and is not rounded away: log(1 + rest) is ``log1p(rest)``, and 1 - p at the maximum
@@ -54,9 +57,11 @@ __all__ = [
     "log_softmax",
     "log_softmax_vjp",
     "logsumexp",
+    "logsumexp_vjp",
     "softmax",
     "softmax_jacobian",
     "softmax_vjp",
+    "special_logsumexp",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -181,6 +186,23 @@ def log_softmax_vjp(log_y: ArrayLike, dy: ArrayLike, /, *, axis: int = -1, tempe
 
 
 @np.errstate(all="ignore")
+def logsumexp_vjp(x: ArrayLike, lse: ArrayLike, dy: ArrayLike, /, *, axis: int = -1) -> Array:
+    """Gradient over logsumexp's input from the one over its output: dx = dy * exp(x - lse).
+
+    As `softmax_vjp`, but `lse` and `dy` have the shape of `x` without `axis`, or with length 1 there.
+
+    Examples
+    --------
+    >>> logsumexp_vjp([0.0, 0.0], np.log(2), 3.0)
+    array([1.5, 1.5])
+    """
+    x, rows = np.asarray(x), _rows(np.asarray(x), axis)
+    kept = (*rows.shape[:-1], 1)
+    total, g = (np.asarray(value).reshape(kept).astype(rows.dtype) for value in (lse, dy))
+    return _back(g * np.exp(rows - total), axis, x)
+
+
+@np.errstate(all="ignore")
 def softmax_jacobian(y: ArrayLike) -> Array:
     """J = diag(y) - y y^T of each row along the last axis, shape (..., C, C); `y` as in `softmax_vjp`.
 
@@ -196,6 +218,33 @@ def softmax_jacobian(y: ArrayLike) -> Array:
     p = _rows(y, -1)
     jacobian: Array = p[..., :, None] * (np.eye(p.shape[-1], dtype=p.dtype) - p[..., None, :])
     return jacobian.astype(_dtype(y))
+
+
+@np.errstate(all="ignore")
+def special_logsumexp(
+    a: ArrayLike, axis: int | tuple[int, ...] | None = None, b: ArrayLike | None = None,
+    keepdims: bool = False, return_sign: bool = False,
+) -> Any:  # fmt: skip
+    """log|sum(b * exp(a))| over any axes, and the sign of the sum, or NaN for a negative one.
+
+    The shift is the maximum over the elements whose weight is not 0, which alone count.
+
+    Examples
+    --------
+    >>> special_logsumexp([[0.0, 0.0]], b=[[3.0, -1.0]]).round(4)
+    np.float64(0.6931)
+    """
+    x, w = np.broadcast_arrays(np.atleast_1d(a), 1 if b is None else b)
+    dtype = _dtype(np.empty(0, np.result_type(np.asarray(a), 1 if b is None else np.asarray(b))))
+    x = np.where(w == 0, -np.inf, x.astype(np.promote_types(dtype, np.float64)))
+    m = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    shift = np.where(np.isinf(m), 0, m)
+    total = np.sum(np.where(w == 0, 0, w * np.exp(x - shift)), axis=axis, keepdims=True)
+    value, sign = shift + np.log(np.abs(total)), np.sign(total)
+    results = [value, sign] if return_sign else [np.where(sign < 0, np.nan, value)]
+    axes = tuple(range(x.ndim)) if axis is None else axis
+    results = [r.astype(dtype) if keepdims else np.squeeze(r, axes).astype(dtype)[()] for r in results]
+    return tuple(results) if return_sign else results[0]
 
 
 def cross_entropy(

@@ -19,6 +19,8 @@ from fastsm._arguments import _advice
 from fastsm._arguments._advice import did_you_mean as did_you_mean
 from fastsm._arguments._advice import is_masked as is_masked
 from fastsm._arguments._advice import shown as shown
+from fastsm._arguments._memory import overlaps_itself
+from fastsm._arguments._memory import share_memory as share_memory
 from fastsm._kernels import kernels
 from fastsm.typing import Array, Communicator, DType, Reduction
 
@@ -29,12 +31,11 @@ Word = TypeVar("Word")
 REDUCTIONS = get_args(Reduction)
 MOST_THREADS = 256
 REAL_DTYPES = "float16, bfloat16, float32, float64, an integer or bool"
-HARDEST_OVERLAP = 100_000  # steps of a search that may take exponentially many
 
 
 def is_floating(dtype: DType) -> bool:
     """Whether fastsm computes with this dtype as it is, or in float32 and back."""
-    return dtype.name in ("float16", "float32", "float64", "bfloat16")
+    return (dtype.kind == "f" and dtype.char in "efd") or dtype.name == "bfloat16"  # names are slow
 
 
 def plain(name: str, value: ArrayLike, advice: str = "") -> Array:
@@ -170,6 +171,16 @@ def axis(value: object, ndim: int) -> int:
     return result % ndim
 
 
+def axes(value: object, ndim: int) -> tuple[int, ...]:
+    """Return one axis, several, or for None all, counted from the front."""
+    if value is None:
+        return tuple(range(ndim))
+    result = tuple(axis(k, ndim) for k in (value if isinstance(value, (tuple, list)) else [value]))
+    if len(set(result)) < len(result):
+        raise ValueError(f"`axis` must name each axis once, got {shown(value)}")
+    return result
+
+
 def number(name: str, value: object) -> float:
     """Return a real number."""
     if is_bool(value) or not isinstance(value, (int, float, np.integer, np.floating)):
@@ -225,27 +236,6 @@ def out(value: object, shape: tuple[int, ...], dtype: DType) -> Array:
     if overlaps_itself(result):
         raise ValueError("`out` must have an element for each result, got an array whose elements overlap")
     return result
-
-
-def share_memory(a: Array, b: Array) -> bool:
-    """Whether two arrays share a byte; also True where that is too hard to decide."""
-    try:
-        return np.shares_memory(a, b, max_work=HARDEST_OVERLAP)  # type: ignore[arg-type]
-    except np.exceptions.TooHardError:
-        return True
-
-
-def overlaps_itself(array: Array) -> bool:
-    """Whether two elements of an array share a byte.
-
-    If any two do, so do two of which exactly one is first along some axis: moving both along the array keeps
-    the difference of their addresses.
-    """
-    flags = array.flags
-    if flags.c_contiguous or flags.f_contiguous:
-        return False
-    fronts = (np.moveaxis(array, axis, 0) for axis, length in enumerate(array.shape) if length > 1)
-    return any(share_memory(front[:1], front[1:]) for front in fronts)
 
 
 def out_or_new(value: object, like: Array, dtype: DType) -> Array:

@@ -152,9 +152,9 @@ def about_bools(name: str, y: Array, rows: tuple[int, ...]) -> str:
 def about_axis(value: object) -> str:
     """Advise on axes that are not one: all of them, or several."""
     if value is None:
-        return ": for one softmax over all elements give x.ravel()"
+        return ": fastsm.special takes None, for all elements"
     if isinstance(value, (tuple, list)):
-        return ": move these axes to the end (np.moveaxis) and make them one (reshape)"
+        return ": fastsm.special takes several axes"
     return ""
 
 

@@ -18,7 +18,7 @@ from fastsm.functional._cross_entropy import cross_entropy, cross_entropy_with_g
 from fastsm.functional._single_class import SingleClassWarning
 from fastsm.functional._softmax import log_softmax, logsumexp, softmax
 from fastsm.functional._threads import get_num_threads, set_num_threads
-from fastsm.functional._vjp import log_softmax_vjp, softmax_jacobian, softmax_vjp
+from fastsm.functional._vjp import log_softmax_vjp, logsumexp_vjp, softmax_jacobian, softmax_vjp
 
 __all__ = [
     "SingleClassWarning",
@@ -30,6 +30,7 @@ __all__ = [
     "log_softmax",
     "log_softmax_vjp",
     "logsumexp",
+    "logsumexp_vjp",
     "set_num_threads",
     "softmax",
     "softmax_jacobian",

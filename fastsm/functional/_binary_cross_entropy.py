@@ -241,7 +241,7 @@ def compute(
     if grad is not None and gradient is not None:
         grad *= factor.astype(work)
         grad[unused] = 0
-        _general._convert(grad.reshape(shape), gradient)
+        _general.convert(grad.reshape(shape), gradient)
     returned = gradient if out is None else out
     if how == "none":
         return losses.astype(work).reshape(shape)[()], returned

@@ -97,12 +97,12 @@ def logsumexp(
     if logits.size:
         flat, call = values.reshape(-1), _Call(LOGSUMEXP, axis, 1.0, threads)
         if not _apply(call, logits, None, flat):
-            copy, _ = _workable_copies(logits, None, axis, work)
+            copy, _ = workable_copies(logits, None, axis, work)
             _apply(call, copy, None, flat)
     if result is None:
         result = values if values.dtype == dtype else np.empty(shape, dtype)
     if result is not values:
-        _convert(values, result)
+        convert(values, result)
     return _returned(out, result)
 
 
@@ -144,7 +144,7 @@ def _apply(call: _Call, x: Array, y: Array | None, out: Array) -> bool:
     return kernels.compute_rows(call.operation, x, y, out, call.axis, call.scale, call.threads)
 
 
-def _workable_copies(x: Array, y: Array | None, axis: int, work: DType) -> tuple[Array, Array | None]:
+def workable_copies(x: Array, y: Array | None, axis: int, work: DType) -> tuple[Array, Array | None]:
     """Return copies that the kernels can take, in the order of memory of `x` if possible.
 
     The order of memory selects the family of kernels, so it must not depend on why the copy was needed.
@@ -152,15 +152,15 @@ def _workable_copies(x: Array, y: Array | None, axis: int, work: DType) -> tuple
     copy = np.empty_like(x, dtype=work, order="K", subok=False)
     if not kernels.takes_layout(copy, axis):
         copy = np.empty(x.shape, work)
-    _convert(x, copy)
+    convert(x, copy)
     if y is None:
         return copy, None
     other = np.empty_like(copy)
-    _convert(y.reshape(copy.shape), other)
+    convert(y.reshape(copy.shape), other)
     return copy, other
 
 
-def _convert(source: Array, target: Array) -> None:
+def convert(source: Array, target: Array) -> None:
     """Copy numbers; to and from 16 bits with a kernel, as NumPy converts them one by one."""
     for halves, singles in ((source, target), (target, source)):
         if (
@@ -197,7 +197,7 @@ def _run(call: _Call, x: Array, y: Array | None, out: Array, work: DType, mask: 
         return
     values = out
     if x.ndim == 0 or not _apply(call, x, y, out):
-        values, y = _workable_copies(x.reshape(x.shape or (1,)), y, call.axis, work)
+        values, y = workable_copies(x.reshape(x.shape or (1,)), y, call.axis, work)
         _apply(call, values, y, values)
     if mask is not None:
         masked = 0.0 if call.operation == SOFTMAX else -np.inf
@@ -206,7 +206,7 @@ def _run(call: _Call, x: Array, y: Array | None, out: Array, work: DType, mask: 
         else:
             np.copyto(values, masked, where=~mask.reshape(values.shape))
     if values is not out:
-        _convert(values.reshape(out.shape), out)
+        convert(values.reshape(out.shape), out)
 
 
 @np.errstate(all="ignore")
@@ -292,13 +292,13 @@ def cross_entropy(
     values = gradient
     bad = attempt(x, y, gradient)
     if bad is None:
-        x, copy = _workable_copies(x, None if is_index else y, axis, work)
+        x, copy = workable_copies(x, None if is_index else y, axis, work)
         values = x if with_gradient else None
         bad = attempt(x, y if copy is None else copy, values)
     if bad is not None and bad >= 0:
         raise ValueError("`targets` must not change during the call, got a label out of range meanwhile")
     if gradient is not None and values is not gradient and values is not None:
-        _convert(values, gradient)
+        convert(values, gradient)
     if how == "none":
         return losses[()], returned
     total = kernels.sum_of(losses)

@@ -1,4 +1,4 @@
-"""The vector-Jacobian products of softmax and log-softmax, and the Jacobian itself.
+"""The vector-Jacobian products of softmax, log-softmax and logsumexp, and the Jacobian of softmax.
 
 With the output ``y`` of softmax and the incoming gradient ``dy``, both rows::
 
@@ -22,7 +22,9 @@ from fastsm.functional._general import LOG_SOFTMAX_VJP, SOFTMAX_VJP
 from fastsm.functional._single_class import warn_if_single
 from fastsm.typing import Array, Float, ScalarOrArray
 
-__all__ = ["log_softmax_vjp", "softmax_jacobian", "softmax_vjp"]
+__all__ = ["log_softmax_vjp", "logsumexp_vjp", "softmax_jacobian", "softmax_vjp"]
+
+BLOCK = 1 << 15  # elements whose exponentials are computed at a time
 
 
 @overload
@@ -175,6 +177,107 @@ def log_softmax_vjp(
     if result is not None:
         return result
     return _general.vjp(LOG_SOFTMAX_VJP, log_y, dy, axis, temperature, out, num_threads)
+
+
+@overload
+def logsumexp_vjp(
+    x: NDArray[Float], lse: ArrayLike, dy: ArrayLike, /, *, axis: int = -1, out: Array | None = None,
+    num_threads: int | None = None,
+) -> NDArray[Float]: ...  # fmt: skip
+@overload
+def logsumexp_vjp(
+    x: ArrayLike, lse: ArrayLike, dy: ArrayLike, /, *, axis: int = -1, out: Array | None = None,
+    num_threads: int | None = None,
+) -> Array: ...  # fmt: skip
+@np.errstate(all="ignore")
+def logsumexp_vjp(
+    x: ArrayLike,
+    lse: ArrayLike,
+    dy: ArrayLike,
+    /,
+    *,
+    axis: int = -1,
+    out: Array | None = None,
+    num_threads: int | None = None,
+) -> ScalarOrArray:
+    r"""Backward pass of logsumexp: ``dx = dy * exp(x - lse)``, row by row.
+
+    Parameters
+    ----------
+    x : array_like
+        The input of logsumexp.
+    lse : array_like
+        The output of logsumexp, in the shape of `x` without the axis, or with length 1 there. It is used as
+        it is: if `x` holds a part of the classes, pass the logsumexp over all of them.
+    dy : array_like
+        Gradient of the loss over `lse`, likewise; both are converted to the dtype of the computation.
+    axis : int, default -1
+        The axis of the logsumexp.
+    out : ndarray, optional
+        The array for the result; ``out=x`` works in place.
+    num_threads : int, optional
+        The number of threads that may share a large array in this call; for now this function needs one only.
+
+    Returns
+    -------
+    ndarray
+        Gradient of the loss over `x`, with its shape and dtype; `out` if it was given.
+
+    Raises
+    ------
+    TypeError
+        If an argument has a wrong type or dtype.
+    ValueError
+        If an argument has a wrong shape or value.
+
+    Notes
+    -----
+    The gradient of logsumexp is softmax: :math:`\partial l / \partial x_j = e^{x_j - l}`. A row that is all
+    ``-inf``, or has ``+inf``, has no gradient: it is NaN where the difference of the infinities is.
+
+    Examples
+    --------
+    >>> import fastsm
+    >>> x = [[0.0, 0.0], [0.0, 1.0]]
+    >>> fastsm.logsumexp_vjp(x, fastsm.logsumexp(x), [2.0, 1.0])
+    array([[1.        , 1.        ],
+           [0.26894142, 0.73105858]])
+    """
+    source = _arguments.array("x", x)
+    axis = _arguments.axis(axis, source.ndim)
+    _arguments.num_threads(num_threads)
+    dtype = _arguments.result_dtype(source)
+    shape = source.shape[:axis] + source.shape[axis + 1 :]
+    kept = source.shape[:axis] + (1,) * (source.ndim > 0) + source.shape[axis + 1 :]
+    rows = {}
+    for name, value in (("lse", lse), ("dy", dy)):
+        array = _arguments.array(name, value)
+        rows[name] = _arguments.check_shape(name, array, array.shape in (shape, kept), shape)
+    result = _arguments.out_or_new(out, source, dtype)
+    _arguments.no_overlap(result, "x", source, may_be_same=True)
+    for name, array in rows.items():
+        _arguments.no_overlap(result, name, array, may_be_same=False)
+    work = _arguments.compute_dtype(dtype)
+    totals, gradient = (array.reshape(kept).astype(work) for array in rows.values())
+    _exponentials(source, totals, gradient, result)
+    return out if out is not None else result[()]
+
+
+def _exponentials(x: Array, lse: Array, dy: Array, out: Array) -> None:
+    """Write dy * exp(x - lse) into `out`, from blocks; `lse` and `dy` have length 1 along the axis."""
+    if x.size > BLOCK:
+        axis = max(range(x.ndim), key=lambda k: (x.shape[k] > 1) * abs(out.strides[k]))
+        step = max(1, BLOCK * x.shape[axis] // x.size)
+        for start in range(0, x.shape[axis], step):
+            part = (slice(None),) * axis + (slice(start, start + step),)
+            row = part if lse.shape[axis] > 1 else ()
+            _exponentials(x[part], lse[row], dy[row], out[part])
+        return
+    block = np.empty_like(x, dtype=lse.dtype, subok=False)
+    np.subtract(x, lse, out=block)
+    np.exp(block, out=block)
+    block *= dy
+    _general.convert(block, out)
 
 
 @overload

@@ -61,7 +61,7 @@ TABLE = [
         FUNCTIONS,
         {"axis": None},
         TypeError,
-        "`axis` must be an integer, got None: for one softmax over all elements give x.ravel()",
+        "`axis` must be an integer, got None: fastsm.special takes None, for all elements",
     ),
     (FUNCTIONS, {"axis": 1.0}, TypeError, "`axis` must be an integer, got 1.0"),
     (FUNCTIONS, {"axis": "1"}, TypeError, "`axis` must be an integer, got '1'"),
@@ -69,8 +69,7 @@ TABLE = [
         FUNCTIONS,
         {"axis": (0, 1)},
         TypeError,
-        "`axis` must be an integer, got (0, 1): move these axes to the end (np.moveaxis) and make them one"
-        " (reshape)",
+        "`axis` must be an integer, got (0, 1): fastsm.special takes several axes",
     ),
     (FUNCTIONS, {"axis": np.array([0, 1])}, TypeError, "`axis` must be an integer, got array([0, 1])"),
     (LOGITS, {"x": 3.0, "axis": 1}, AxisError, "`axis` must be from -1 to 0, got 1"),

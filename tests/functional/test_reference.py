@@ -37,6 +37,7 @@ FUNCTIONS = [
     "logsumexp",
     "softmax_vjp",
     "log_softmax_vjp",
+    "logsumexp_vjp",
     "softmax_jacobian",
     "cross_entropy",
     "cross_entropy_with_grad",

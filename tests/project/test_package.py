@@ -30,6 +30,7 @@ SIGNATURES = {
     "logsumexp": "(x, /, *, axis=-1, where=None, keepdims=False, out=None, num_threads=None)",
     "softmax_vjp": "(y, dy, /, *, axis=-1, temperature=1.0, out=None, num_threads=None)",
     "log_softmax_vjp": "(log_y, dy, /, *, axis=-1, temperature=1.0, out=None, num_threads=None)",
+    "logsumexp_vjp": "(x, lse, dy, /, *, axis=-1, out=None, num_threads=None)",
     "softmax_jacobian": "(y)",
     "cross_entropy": f"(logits, targets, /, *, {LOSS_OPTIONS})",
     "cross_entropy_with_grad": f"(logits, targets, /, *, {LOSS_OPTIONS}, out=None)",
@@ -85,6 +86,7 @@ def test_modules_are_imported_when_used():
     extras = {"sklearn": "sklearn", "distributed": "mpi4py"}
     names = [
         "reference",
+        "special",
         "training",
         "typing",
         *(n for n, p in extras.items() if importlib.util.find_spec(p)),
@@ -113,7 +115,16 @@ def test_signature(name):
 
 def described():
     """Return the public functions and classes with methods of ours, by name."""
-    modules = ["functional", "nn", "nn.initializers", "optim", "optim.schedules", "data", "testing"]
+    modules = [
+        "functional",
+        "nn",
+        "nn.initializers",
+        "optim",
+        "optim.schedules",
+        "data",
+        "special",
+        "testing",
+    ]
     found = {f"fastsm.{name}": getattr(fastsm, name) for name in fastsm.__all__}
     for module in [*modules, "training", "training.callbacks", "training.metrics", "reference", "typing"]:
         names = importlib.import_module(f"fastsm.{module}")

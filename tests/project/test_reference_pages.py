@@ -23,6 +23,7 @@ MODULES = (
     "fastsm.optim.schedules",
     "fastsm.reference",
     "fastsm.sklearn",
+    "fastsm.special",
     "fastsm.testing",
     "fastsm.training",
     "fastsm.training.metrics",
