@@ -25,7 +25,14 @@ __all__ = ["Answers", "as_file", "read_ids"]
 
 
 _BLOCK = 1 << 20
-_KINDS = {b"\x93NUM": ".npy", b"PK\3\4": ".npz", b"PAR1": ".parquet"}
+_KINDS = {
+    b"\x93NUMPY": ".npy",
+    b"PK\3\4": ".npz",
+    b"PAR1": ".parquet",
+    b"\x1f\x8b": ".csv.gz",
+    b"\x89PNG": ".png",
+    b"\xff\xd8\xff": ".jpg",
+}
 
 
 @contextmanager
@@ -38,7 +45,8 @@ def as_file(name: str) -> Iterator[str]:
         raise CommandError("- is the standard input, which is closed", BAD_DATA)
     with tempfile.TemporaryDirectory() as folder:
         block = sys.stdin.buffer.read(_BLOCK)
-        path = os.path.join(folder, f"stdin{_KINDS.get(block[:4], '.csv')}")
+        kind = next((kind for start, kind in _KINDS.items() if block.startswith(start)), ".csv")
+        path = os.path.join(folder, f"stdin{kind}")
         total = 0
         with open(path, "xb") as file:
             while block:
@@ -89,15 +97,16 @@ class Answers:
     def print(self, output: Output) -> None:
         """Print a line for each row of the last input."""
         (name, found, _, notes), classes = self._parts.pop(), self._trained.classes
+        noted = {"notes": notes} if notes else {}
         if not classes:
             for row, value in enumerate(found.tolist()):
-                output.result(f"{name}\t{row}\t{value:.6g}", input=name, row=row, prediction=value)
+                output.result(f"{name}\t{row}\t{value:.6g}", input=name, row=row, prediction=value, **noted)
             return
         best = (-found).argsort(axis=1, kind="stable")[:, : self._top]
         for row, (order, probs) in enumerate(zip(best.tolist(), found, strict=True)):
             answers = [{"class": classes[i], "index": i, "probability": float(probs[i])} for i in order]
             words = "\t".join(f"{printable(classes[i])}\t{float(probs[i]):.4f}" for i in order)
-            about = {**answers[0], "top": answers, **({"notes": notes} if notes else {})}
+            about = {**answers[0], "top": answers, **noted}
             output.result(f"{name}\t{row}\t{words}", input=name, row=row, **about)
 
     def write(self, path: str) -> int:
@@ -112,7 +121,8 @@ class Answers:
         try:
             write_atomically(path, fill)
         except (OSError, ValueError) as error:
-            raise CommandError(f"--csv {path} cannot be written: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CommandError(f"--csv {path} cannot be written: {reason}") from error
         return sum(len(found) for _, found, *_ in self._parts)
 
     def _rows(self) -> Iterator[list[object]]:

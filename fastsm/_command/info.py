@@ -73,8 +73,10 @@ def _model(name: str, output: Output) -> None:
     table = trained.model.table
     results_file = trained.path.parent / _runs.RESULTS
     results = _runs.read_json(results_file) if results_file.is_file() else {}
-    stored = results.get("test_accuracy")
-    accuracy = stored if isinstance(stored, float) else None
+    accuracy, r2 = (
+        value if isinstance(value, float) else None
+        for value in map(results.get, ("test_accuracy", "test_r2"))
+    )
     values: dict[str, object] = {
         "model": str(trained.path),
         "layers": [repr(layer) for layer in trained.model.layers],
@@ -87,6 +89,7 @@ def _model(name: str, output: Output) -> None:
         "pictures": None if trained.model.pictures is None else trained.model.pictures.record(),
         "epochs": trained.history.epochs,
         "test_accuracy": accuracy,
+        "test_r2": r2,
         "settings": trained.settings,
     }
     summary = io.StringIO()
@@ -106,6 +109,8 @@ def _model(name: str, output: Output) -> None:
             lines.append(f"{column:<16} {trained.history[column][-1]:.4f} after the last epoch")
     if accuracy is not None:
         lines.append(f"{'test accuracy':<16} {100 * accuracy:.1f} %")
+    if r2 is not None:
+        lines.append(f"{'test R2':<16} {r2:.4f}")
     output.result("\n".join(lines), **values)
 
 

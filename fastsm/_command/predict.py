@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 
-from fastsm._command._errors import OK
+from fastsm._command._errors import OK, UsageError
 from fastsm._command._options import Option, add_options, flag, given_flags, resolve, text, whole
 from fastsm._command._output import Output, printable
 from fastsm._command._train_options import OUTPUT
@@ -28,7 +29,7 @@ inputs:
                  background, as MNIST, black and white are exchanged where
                  needed, and the ink is cropped and centred; needs Pillow
   other names    IDX, the format of MNIST, plain or compressed by gzip
-  -              the standard input: a table, .npy or .npz
+  -              the standard input: a table, .npy, .npz, .png or .jpg
 A model that was trained on bytes takes bytes, integers from 0 to 255, or other
 numbers from 0 to 1.
 
@@ -73,18 +74,24 @@ def run(arguments: argparse.Namespace) -> int:
 
     trained = load_trained(arguments.model)
     answers = Answers(trained, settings["top"])
-    for name in with_pictures(arguments.inputs):
+    names, target, all_notes = with_pictures(arguments.inputs), settings["csv"], []
+    for name in names if target and os.path.exists(target) else ():
+        if os.path.exists(name) and os.path.samefile(name, target):
+            raise UsageError(f"--csv must be another file than the input {name}")
+    for name in names:
         notes: list[str] = []
         with as_file(name) as path:
             x = read_rows(path, trained, invert=settings["invert"], notes=notes)
-            ids = read_ids(path, trained) if settings["csv"] else {}
-        for note in notes:
-            output.note(printable(f"{name}: {note}"))
+            ids = read_ids(path, trained) if target else {}
+        own = [printable(f"{name}: {note}") for note in notes]
+        all_notes += own
+        for note in own:
+            output.note(note)
         check_features(x, trained.features, name)
         answers.add(name, as_trained_on(x, trained.dtype, name), ids, notes)
-        if not settings["csv"]:
+        if not target:
             answers.print(output)
-    if settings["csv"]:
-        count = answers.write(settings["csv"])
-        output.result(printable(f"{settings['csv']}: {count:,} rows"), csv=settings["csv"], rows=count)
+    if target:
+        count = answers.write(target)
+        output.result(printable(f"{target}: {count:,} rows"), csv=target, rows=count, notes=all_notes)
     return OK

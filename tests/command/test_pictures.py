@@ -1,10 +1,11 @@
 """The command on folders of pictures, in new processes."""
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
-from processes import fail, objects, run, succeed
+from processes import command, environment, fail, objects, run, succeed
 
 from fastsm import data
 
@@ -66,6 +67,20 @@ def test_predict_pictures(place):
     own = objects(succeed("predict", place / "run", place / "digits" / "3", "--json"))
     assert all("notes" not in line for line in own)
     assert np.mean([line["class"] == "3" for line in own]) > 0.8
+
+
+def test_picture_as_standard_input(place):
+    """A picture has the same answer from the standard input as from its file."""
+    path = sorted((place / "drawn" / "3").iterdir())[0]
+    expected = objects(succeed("predict", place / "run", path, "--json"))[0]
+    result = subprocess.run(
+        command("predict", place / "run", "-", "--json"),
+        env=environment(),
+        input=path.read_bytes(),
+        capture_output=True,
+        check=True,
+    )
+    assert objects(result.stdout.decode()) == [{**expected, "input": "-"}]
 
 
 def test_info_of_pictures(place):

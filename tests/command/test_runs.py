@@ -203,6 +203,10 @@ def test_predict_to_a_table(folder, tmp_path):
     (tmp_path / "bad.csv").write_text("a\n1\n")
     fail(3, "predict", folder / "run", tmp_path / "new.csv", tmp_path / "bad.csv", "--csv", out)
     assert "cannot be written" in fail(1, "predict", folder / "run", tmp_path / "new.csv", "--csv", tmp_path)
+    new = (tmp_path / "new.csv").read_bytes()
+    words = ("predict", folder / "run", tmp_path / "new.csv", "--csv", tmp_path / "new.csv")
+    assert "another file than the input" in fail(2, *words)
+    assert (tmp_path / "new.csv").read_bytes() == new
     assert out.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"new.csv", "bad.csv", "answers.csv"}
 

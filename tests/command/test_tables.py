@@ -157,6 +157,12 @@ def test_regression(folder):
     lines = objects(succeed("predict", "numbers", "homes.csv", "--json", cwd=folder))
     assert [line["prediction"] for line in lines] == pytest.approx(answers.tolist(), rel=1e-4)
     assert "numbers" in succeed("info", "numbers", cwd=folder)
+    stored = json.loads((folder / "numbers" / "results.json").read_text())["test_r2"]
+    assert f"test R2          {stored:.4f}" in succeed("info", "numbers", cwd=folder)
+    table.assign(hue=1).head(2).to_csv(folder / "hue.csv", index=False)
+    for more in ((), ("--csv", folder / "answers.csv")):
+        for line in objects(succeed("predict", "numbers", "hue.csv", "--json", "--quiet", *more, cwd=folder)):
+            assert "ignored: hue" in line["notes"][0]
     assert "--loss mse or mae" in fail(2, *words.split()[:-1], "x", "--loss", "focal", cwd=folder)
     assert not (folder / "x").exists()
 
