@@ -54,7 +54,8 @@ class Warnings:
         if run.epoch == 1 and run.logs["loss"] > _FAR * self._guessing:
             self._warn(
                 f"the loss of the first epoch, {run.logs['loss']:.3g}, is far above {self._guessing:.3g},"
-                " that of guessing: try a smaller --lr, --schedule warmup-cosine or --clip-norm 1"
+                " that of guessing: try inputs scaled to about 1, a smaller --lr, --schedule warmup-cosine or"
+                " --clip-norm 1"
             )
 
     def look_back(self, history: History, early_stop: int) -> None:

@@ -118,7 +118,7 @@ def wrong_cell(where: str, name: str, texts: Texts, first: int) -> DataError:
     value = texts.values[texts.codes[row]]
     return DataError(
         f"{where} must have numbers in column {name!r}, got {value[:40]!r} in row {first + row + 1}: correct"
-        " it, leave it empty, or leave the column out (--drop)"
+        " it, leave it empty, or train without the column (--drop)"
     )
 
 
@@ -127,5 +127,5 @@ def refuse_dates(where: str, name: str, values: Sequence[str]) -> None:
     if values and all(map(_DATE.fullmatch, values[:100])):
         raise DataError(
             f"{where} has dates or times such as {values[0][:40]!r} in column {name!r}: make numbers of them,"
-            " as the year or an age in days, or leave the column out (--drop)"
+            " as the year or an age in days, or train without the column (--drop)"
         )

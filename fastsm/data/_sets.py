@@ -141,8 +141,11 @@ def load(
     is_pictures = os.path.isdir(text) and text not in ("digits", *_CLASSES) and not files_in(text)
     if (val is not None or test is not None) and not (is_pictures or os.path.isfile(text)):
         raise DataError(f"`val` and `test` need a file with data or a folder of pictures, got {text!r}")
-    if regression and not os.path.isfile(text):
-        raise DataError(f"`regression` needs a file with data, got {text!r}")
+    is_table = os.path.isfile(text) and text.lower().endswith(TABLES)
+    of_tables = {"label": label is not None, "regression": regression, "drop": drop, "keep": keep}
+    needed = next((option for option, given in of_tables.items() if given), None)
+    if needed and not is_table and (text in ("digits", *_CLASSES) or os.path.exists(text)):
+        raise DataError(f"`{needed}` needs a table, got {text!r}")
     if size is not None and not is_pictures:
         raise DataError(f"`size` needs a folder of pictures, got {text!r}")
     if text == "digits":
@@ -162,9 +165,9 @@ def load(
     notes: list[str] = []
     if is_pictures:
         parts = _picture_parts(read_class_folders(text, pictures, size, notes), divided=test is None)
-    elif text.lower().endswith(TABLES):
+    elif is_table:
         table, parts = read_parts(text, table, label, regression, drop, keep, divided=test is None)
-    elif text.lower().endswith(".npz") and not regression:
+    elif text.lower().endswith(".npz"):
         table, parts = None, list(make_datasets(repr(text), *read_npz(text)))
         if len(parts) == 1 and test is None:
             parts = list(split(parts[0]))

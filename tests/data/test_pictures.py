@@ -338,9 +338,11 @@ def test_folders_that_cannot_be_used(folder):
     assert "empty' must have pictures of the class 'empty'" in message()
     (folder / "empty").rmdir()
     assert "`size` needs a folder of pictures" in message("digits", size=3)
+    for option in ({"label": "x"}, {"regression": True}, {"drop": ["x"]}, {"keep": ["x"]}):
+        assert f"`{next(iter(option))}` needs a table" in message("digits", **option)
     assert "too many for" in message(size=1 << 15)
     assert "must have a folder of pictures for each of two classes" in message(folder / "2")
-    assert "`regression` needs a file" in message(regression=True)
+    assert "`regression` needs a table" in message(regression=True)
 
 
 def test_folder_for_another_model(folder):
