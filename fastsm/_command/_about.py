@@ -97,6 +97,7 @@ def about_settings(trial: Trial) -> str:
     for key, value in settings.items():
         if key not in (*_SILENT, "hidden", "data") and value not in (None, [], False, 0.0, "none"):
             words = ", ".join(map(str, value)) if isinstance(value, list) else value
+            words = f"{words:.6g}" if isinstance(words, float) else words
             values[key.replace("_", " ")] = "yes" if value is True else words
     values.setdefault("seed", settings["seed"])
     return section("Settings", facts(values))
@@ -115,7 +116,11 @@ def next_steps(trial: Trial) -> str:
     ]
     python = ["import fastsm", f"model = fastsm.load({str(folder / MODEL)!r})"]
     if record is not None:
-        python += ["x = model.table.prepare(frame)  # a pandas.DataFrame", "answers = model(x)"]
+        python += ["x = model.table.prepare(frame)  # a pandas.DataFrame"]
+        if record.classes:
+            python += ["answers = model(x)"]
+        else:
+            python += ["mean, deviation = model.table.scale", "answers = model(x)[:, 0] * deviation + mean"]
     else:
         python += [f"answers = model(x)  # shape (N, {trial.splits.test.X.shape[1]})"]
     body = f"<pre>{_lines(lines)}</pre><h3>In Python</h3><pre>{_lines(python)}</pre>"

@@ -127,12 +127,20 @@ def check_features(x: Array, features: int, source: str) -> None:
         )
 
 
-def as_trained_on(x: Array, kind: str | None, source: str) -> Array:
-    """Return inputs on the scale that the model was trained on; `kind` is the dtype of its training data.
+def as_trained_on(x: Array, trained: Trained, source: str) -> Array:
+    """Return inputs on the scale that the model was trained on.
 
     Bytes are divided by 255 in training. For a model of bytes, integers must be bytes, and other numbers are
-    from 0 to 1. For a model of other numbers, bytes become floats of equal value.
+    from 0 to 1. For a model of other numbers, bytes become floats of equal value; but pixels that are more
+    than twice as large as white are on another scale.
     """
+    kind, pictures = trained.dtype, trained.model.pictures
+    if pictures is not None and pictures.white is not None and x.size and x.max() > 2 * pictures.white:
+        raise CommandError(
+            f"{source} has numbers up to {x.max():g}, and the model takes pixels from 0 to"
+            f" {pictures.white:g}: scale them",
+            BAD_DATA,
+        )
     if kind == "uint8" and x.dtype != np.uint8 and x.size:
         largest = 255 if x.dtype.kind in "iu" else 1
         if x.min() < 0 or x.max() > largest:

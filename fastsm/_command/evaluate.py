@@ -113,4 +113,4 @@ def _rows(trained: Trained, settings: Settings) -> tuple[Array, Array, str, list
         raise CommandError(str(error), _errors.BAD_DATA) from error
     if not len(labels):
         raise CommandError(f"{settings['data']} must have rows in its {part} part", _errors.BAD_DATA)
-    return as_trained_on(whole.X, trained.dtype, settings["data"]), labels, part, notes
+    return as_trained_on(whole.X, trained, settings["data"]), labels, part, notes

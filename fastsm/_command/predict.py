@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         for note in own:
             output.note(note)
         check_features(x, trained.features, name)
-        answers.add(name, as_trained_on(x, trained.dtype, name), ids, notes)
+        answers.add(name, as_trained_on(x, trained, name), ids, notes)
         if not target:
             answers.print(output)
     if target:

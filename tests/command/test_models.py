@@ -62,6 +62,11 @@ def test_other_data(digits, tmp_path):
     np.savez(tmp_path / "wide.npz", X=X[:, :60], y=y)
     line = fail(3, "evaluate", digits, "--data", tmp_path / "wide.npz")
     assert line.endswith("have 60 values, and the model takes 64")
+    for scaled in (255 * X, np.round(255 * X).astype(np.uint8)):
+        np.savez(tmp_path / "bytes.npz", X=scaled, y=y)
+        for words in (("evaluate", digits, "--data"), ("predict", digits)):
+            message = fail(3, *words, tmp_path / "bytes.npz")
+            assert message.endswith("up to 255, and the model takes pixels from 0 to 1: scale them")
     np.savez(tmp_path / "strange.npz", X=X, y=y + 5)
     assert "class '10'" in fail(3, "evaluate", digits, "--data", tmp_path / "strange.npz")
 

@@ -131,7 +131,7 @@ def test_table(folder):
     assert float(bars[0][1]) > 20 > float(bars[-2][1])
 
 
-def test_regression(folder):
+def test_regression(folder, frame, monkeypatch):
     """Numbers: residuals instead of a confusion matrix, and the largest errors."""
     page = Page(folder / "numbers" / "report.html")
     page.check_alone()
@@ -139,6 +139,11 @@ def test_regression(folder):
     assert not {"Confusion", "Reliability", "Classes"} & set(page.sections)
     assert "test R2" in page.text
     assert page.source.count("<circle") > 2 * 80
+    code = html.unescape(re.search("<pre>(import fastsm.*?)</pre>", page.source, re.DOTALL)[1])
+    names = {"frame": frame}
+    monkeypatch.chdir(folder)
+    exec(code, names)  # as it is shown
+    assert names["answers"] == pytest.approx(frame["price"].to_numpy(), abs=30)
 
 
 @pytest.mark.parametrize("count", [2, 100])
