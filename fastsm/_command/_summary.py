@@ -99,7 +99,8 @@ def _pairs(figures: Figures) -> str:
     """Return up to three pairs of classes in lines of at most 80 columns, the most frequent first."""
     counts = np.array(figures["confusion"])
     np.fill_diagonal(counts, 0)
-    names = [printable(one["class"][:20]) for one in figures["per_class"]]
+    whole = [one["class"] for one in figures["per_class"]]
+    names = [printable(name if len(name) <= 20 else f"{name[:9]}...{name[-8:]}") for name in whole]
     lines = ["most often confused:"]
     for place in np.argsort(-counts, axis=None, kind="stable")[:3]:
         true, answer = np.unravel_index(place, counts.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 
 import numpy as np
@@ -57,7 +58,7 @@ def column_lines(table: Table) -> list[str]:
         )
     for reason in dict.fromkeys(table.left_out.values()):
         names = [name for name, its in table.left_out.items() if its == reason]
-        advice = "" if reason == "as asked" else f"--keep {names[0]}"
+        advice = "" if reason == "as asked" else f"--keep {shlex.quote(names[0])}"
         lines.append(_line("left out", names, advice, f" ({reason})"))
     return lines
 
