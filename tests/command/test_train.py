@@ -98,7 +98,7 @@ def test_infinite_loss_is_null(tmp_path):
         " --optimizer adamw --weight-decay 0.02 --schedule warmup-cosine --clip-norm 1 --dtype float64"
         " --early-stop 3 --val-split 0.2 --threads 1 --batch-size 100 --lr 0.01 --seed 7",
         "--loss focal --class-weight balanced --optimizer sgd --momentum 0.8 --schedule one-cycle --lr 0.05",
-        "--loss brier --optimizer rmsprop --schedule step --activation tanh --no-download --label x",
+        "--loss brier --optimizer rmsprop --schedule step --activation tanh --no-download",
         "--loss mse --optimizer adam --schedule constant --hidden none --val-split 0",
         "--loss mae --hidden 32,16 --schedule cosine --quiet",
     ],
