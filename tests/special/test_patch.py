@@ -79,6 +79,7 @@ def test_patch_from_many_threads(client):
     assert client.lse is scipy_special.logsumexp is SCIPYS["logsumexp"]
 
 
+@pytest.mark.filterwarnings("ignore:Could not find the number of physical cores")  # in bare containers
 def test_sklearns_copy(client):
     """scikit-learn's own function is replaced only if asked for."""
     pytest.importorskip("sklearn")
