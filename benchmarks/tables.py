@@ -3,6 +3,7 @@
 ``python benchmarks/tables.py`` prints the table of docs/use/command.md, of five seeds and five folds.
 """
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -69,7 +70,8 @@ def ours(train: pd.DataFrame, test: pd.DataFrame, seed: int, options: list[str])
         for file, frame in zip(files, (train, test), strict=True):
             frame.to_csv(file, index=False)
         words = f"train --data {files[0]} --test {files[1]} --seed {seed} --out {folder}/run"
-        code = main([*words.split(), "--no-plots", "--quiet", *options])
+        with contextlib.redirect_stdout(None):
+            code = main([*words.split(), "--no-plots", "--quiet", *options])
         assert code == 0
         return json.loads((Path(folder) / "run" / "results.json").read_text())["test_accuracy"]
 
